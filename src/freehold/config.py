@@ -1,0 +1,149 @@
+"""The configuration: ``freehold.toml`` in the data directory. Every key has a default; unknown keys are refused.
+
+docs/configuration.md is generated from this module: a field's documentation is the comment-like text in its `Meta`.
+"""
+
+from __future__ import annotations
+
+from decimal import Decimal
+from ipaddress import IPv4Network
+from pathlib import Path
+from typing import Annotated
+
+import msgspec
+from msgspec import Meta
+
+
+class ConfigError(Exception):
+    """The configuration can not be used; the message names the key and what would be right."""
+
+
+class InstanceType(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    vcpus: Annotated[int, Meta(ge=1, description="Virtual CPUs.")]
+    memory_mib: Annotated[int, Meta(ge=96, description="Memory, in MiB.")]
+    price_per_hour: Annotated[
+        Decimal, Meta(description="Price of an hour of a running instance, billed by the second.")
+    ]
+
+
+class State(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    url: Annotated[
+        str,
+        Meta(description="Database: empty for SQLite in the data directory, or `postgresql+psycopg://…`."),
+    ] = ""
+    durable: Annotated[
+        bool,
+        Meta(
+            description="SQLite: wait for the disk at every commit. Off, a power failure may lose the last commits "
+            "(a killed process never does)."
+        ),
+    ] = True
+    keep_feed_hours: Annotated[
+        int, Meta(ge=1, description="How long entries of the change feed are kept.")
+    ] = 24
+
+
+class Network(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    public_pool: Annotated[
+        str, Meta(description="Public IPv4 addresses of the cloud, routed from this machine only.")
+    ] = "203.0.113.0/24"
+    link_range: Annotated[
+        str,
+        Meta(description="Private range for the links between VPC routers and the cloud's public network."),
+    ] = "100.64.0.0/16"
+    uplink: Annotated[
+        str,
+        Meta(
+            description="Interface through which guests may reach the outside world (masqueraded). Empty: no way out."
+        ),
+    ] = ""
+
+
+class Compute(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    cpu_overcommit: Annotated[float, Meta(gt=0, description="vCPUs offered for each core of a host.")] = 32.0
+    memory_overcommit: Annotated[
+        float, Meta(gt=0, description="MiB of guest memory offered for each MiB of a host.")
+    ] = 1.0
+    memory_reserved_mib: Annotated[
+        int, Meta(ge=0, description="Memory of a host that is not offered to guests.")
+    ] = 1024
+    shutdown_grace_seconds: Annotated[
+        int, Meta(ge=1, description="How long a guest may take to shut down before it is switched off.")
+    ] = 120
+    accelerator: Annotated[
+        str,
+        Meta(
+            pattern="^(auto|kvm|tcg)$",
+            description="`auto` boots a probe guest under KVM to see whether it works.",
+        ),
+    ] = "auto"
+
+
+class Prices(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    currency: Annotated[str, Meta(description="Currency of all prices, for display.")] = "USD"
+    volume_gib_month: Annotated[
+        dict[str, Decimal],
+        Meta(description="Price of a GiB of volume for a month (730 hours), by volume type."),
+    ] = {
+        "gp3": Decimal("0.08"),
+        "gp2": Decimal("0.10"),
+    }
+    address_hour: Annotated[Decimal, Meta(description="Price of a public IPv4 address for an hour.")] = (
+        Decimal("0.005")
+    )
+    egress_gb: Annotated[Decimal, Meta(description="Price of a GB (10⁹ bytes) sent to the internet.")] = (
+        Decimal("0.09")
+    )
+
+
+class Config(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    region: Annotated[str, Meta(description="The region that clients use when they name none.")] = "us-east-1"
+    regions: Annotated[
+        tuple[str, ...],
+        Meta(description="The regions served. Empty: every region name is a region of its own."),
+    ] = ()
+    zones: Annotated[
+        tuple[str, ...], Meta(min_length=1, description="Letters of the availability zones of each region.")
+    ] = ("a", "b", "c")
+    https_address: Annotated[
+        str,
+        Meta(
+            description="Address on which HTTPS is served to the network (`0.0.0.0`). Empty: loopback HTTP only."
+        ),
+    ] = ""
+    https_port: Annotated[int, Meta(ge=1, le=65535, description="Port for HTTPS.")] = 4601
+    state: State = State()
+    network: Network = Network()
+    compute: Compute = Compute()
+    prices: Prices = Prices()
+    instance_types: Annotated[
+        dict[str, InstanceType],
+        Meta(description="Instance types beside the built-in ones, or in their place."),
+    ] = {}
+
+    def zone_names(self, region: str) -> tuple[str, ...]:
+        """The availability zones of a region: ``us-east-1a`` …"""
+        return tuple(region + letter for letter in self.zones)
+
+    def serves(self, region: str) -> bool:
+        return not self.regions or region in self.regions
+
+
+def load(data_dir: Path) -> Config:
+    """The configuration of the cloud in `data_dir`; defaults where there is no file.
+
+    Raises ConfigError naming the file, the key and what is wrong with it.
+    """
+    path = data_dir / "freehold.toml"
+    try:
+        config = msgspec.toml.decode(path.read_bytes(), type=Config) if path.exists() else Config()
+    except (msgspec.ValidationError, msgspec.DecodeError) as error:
+        raise ConfigError(f"{path}: {error}. See docs/configuration.md for the keys.") from error
+    for key, text in (("public_pool", config.network.public_pool), ("link_range", config.network.link_range)):
+        try:
+            IPv4Network(text)
+        except ValueError as error:
+            raise ConfigError(
+                f"{path}: network.{key}: {error}; write a network such as 203.0.113.0/24."
+            ) from error
+    return config

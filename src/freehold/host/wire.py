@@ -1,0 +1,143 @@
+"""What the control plane and a host say to each other.
+
+One long-lived connection per host over mutual TLS (a Unix socket on a single machine, TCP in a rack), opened by the
+host. Each message is a frame: 4 bytes length (big endian), then one JSON object of a type below (msgspec, tagged by
+``type``). The host opens with `Hello`; the control plane answers with `Assignment(complete=True)`, all that should be
+on the host, and from then on sends `Assignment(complete=False)` with the guests that changed. The host sends `Report`
+whenever something changed, and at least every `REPORT_SECONDS`. Both sides may repeat any message at any time:
+messages carry state, not deltas, except that counters name their epoch.
+"""
+
+from __future__ import annotations
+
+import datetime as dt
+from typing import Literal
+
+import msgspec
+
+FRAME_BYTES_MAX = 16 * 1024 * 1024
+REPORT_SECONDS = 10
+
+
+class VolumeSpec(msgspec.Struct, frozen=True):
+    """A disk. `image_id` = it starts as an overlay of that image; None = empty. `device` is the AWS device name."""
+
+    volume_id: str
+    size_gib: int
+    image_id: str | None
+    device: str
+    boot: bool
+
+
+class InterfaceSpec(msgspec.Struct, frozen=True):
+    """A network card. The port in OVN is named by `interface_id`."""
+
+    interface_id: str
+    vpc_id: str
+    subnet_id: str
+    mac_address: str
+    private_ip: str
+    subnet_cidr: str
+    vpc_cidr: str
+    public_ip: str | None
+    device_index: int
+    security_groups: tuple[tuple[str, str], ...]  # (id, name)
+
+
+class MetadataSpec(msgspec.Struct, frozen=True):
+    """What IMDS tells the guest. Times in UTC; `user_data` None = none was given."""
+
+    account_id: str
+    region: str
+    zone: str
+    image_id: str
+    instance_type: str
+    reservation_id: str
+    launch_index: int
+    hostname: str
+    public_keys: tuple[tuple[str, str], ...]  # (name, OpenSSH public key)
+    user_data: bytes | None
+    tags: dict[str, str] | None  # None = instance metadata tags are off
+    launched_at: dt.datetime
+    http_tokens: Literal["required", "optional"]
+    http_put_response_hop_limit: int
+    http_endpoint: Literal["enabled", "disabled"]
+
+
+class GuestSpec(msgspec.Struct, frozen=True):
+    """What should be true of one guest.
+
+    `desired` ``running``: it runs; ``stopped``: shut down by ACPI, after `shutdown_grace_seconds` by force; disks stay;
+    ``absent``: no process, port, cgroup or file of it is left, its volumes with `delete_volumes` deleted, the others
+    kept. `reboots` grows with each reboot asked for: a host reboots a guest when the number is higher than the one it
+    acted on last.
+    """
+
+    instance_id: str
+    generation: int
+    desired: Literal["running", "stopped", "absent"]
+    vcpus: int
+    memory_mib: int
+    reboots: int
+    shutdown_grace_seconds: int
+    volumes: tuple[VolumeSpec, ...]
+    delete_volumes: tuple[str, ...]
+    interfaces: tuple[InterfaceSpec, ...]
+    metadata: MetadataSpec
+
+
+class Assignment(msgspec.Struct, frozen=True, tag="assignment", tag_field="type"):
+    """`complete` = these are all guests of this host: whatever else it runs was deleted, and is to be made absent."""
+
+    guests: tuple[GuestSpec, ...]
+    complete: bool
+
+
+class Hello(msgspec.Struct, frozen=True, tag="hello", tag_field="type"):
+    """Who I am and what I have: real vCPUs and MiB of memory, before any over-commit."""
+
+    host_id: str
+    zone: str | None
+    vcpus: int
+    memory_mib: int
+    accelerator: Literal["kvm", "tcg"]
+
+
+class GuestReport(msgspec.Struct, frozen=True):
+    """What is true of one guest, for the generation of the spec that the host last worked on.
+
+    `state` ``starting``: being made; ``running``: QEMU runs its CPUs; ``stopping``: told to shut down; ``stopped``: no
+    process, disks kept; ``absent``: nothing is left; ``failed``: could not be started, `message` says why (operator's
+    words, no tenant text). `guest_shutdown` = it stopped because the guest itself powered off. `changed_at` is when the
+    state began. `console` is the newest console output (at most 64 KiB), only when it has changed since last reported.
+    """
+
+    instance_id: str
+    generation: int
+    state: Literal["starting", "running", "stopping", "stopped", "absent", "failed"]
+    changed_at: dt.datetime
+    guest_shutdown: bool = False
+    message: str | None = None
+    console: bytes | None = None
+
+
+class TrafficReading(msgspec.Struct, frozen=True):
+    """Bytes sent to the internet from one public address since its counter began (`epoch`)."""
+
+    public_ip: str
+    epoch: str
+    bytes_out: int
+
+
+class Report(msgspec.Struct, frozen=True, tag="report", tag_field="type"):
+    guests: tuple[GuestReport, ...]
+    traffic: tuple[TrafficReading, ...] = ()
+
+
+HostMessage = Hello | Report
+
+
+def encode(message: Assignment | Hello | Report) -> bytes:
+    """The frame of one message."""
+    body = msgspec.json.encode(message)
+    return len(body).to_bytes(4, "big") + body

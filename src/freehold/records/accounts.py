@@ -1,0 +1,56 @@
+"""Accounts, IAM users and access keys."""
+
+from __future__ import annotations
+
+import datetime as dt
+
+from freehold.records.ids import AccountId
+from freehold.records.schema import Record, table
+
+
+class Account(Record, frozen=True):
+    """A customer of the cloud: the owner of resources and the payer of a bill."""
+
+    id: AccountId
+    name: str
+    created_at: dt.datetime
+
+
+class User(Record, frozen=True):
+    """An IAM user. `id` is its unique id (``AIDA…``)."""
+
+    id: str
+    account_id: AccountId
+    name: str
+    path: str
+    created_at: dt.datetime
+
+
+class AccessKey(Record, frozen=True):
+    """A key pair that signs requests. `user_id` None = the account's root. `sealed_secret` opens with the cloud's key.
+
+    Temporary credentials also have `session_token` and `expires_at`.
+    """
+
+    id: str
+    account_id: AccountId
+    user_id: str | None
+    sealed_secret: bytes
+    active: bool
+    session_token: str | None
+    expires_at: dt.datetime | None
+    created_at: dt.datetime
+
+
+class OpenedRegion(Record, frozen=True):
+    """A region that an account has used: its default VPC has been made there."""
+
+    account_id: AccountId
+    region: str
+    opened_at: dt.datetime
+
+
+accounts = table("accounts", Account, key=("id",), indexes=(("name",),))
+users = table("users", User, key=("id",), unique=(("account_id", "name"),))
+access_keys = table("access_keys", AccessKey, key=("id",), indexes=(("account_id",),))
+opened_regions = table("opened_regions", OpenedRegion, key=("account_id", "region"))

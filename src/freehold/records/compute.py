@@ -1,0 +1,205 @@
+"""Instances and what they are made of: images, key pairs, volumes; and the hosts that run them."""
+
+from __future__ import annotations
+
+import datetime as dt
+from typing import Literal
+
+import msgspec
+
+from freehold.records.ids import AccountId, HostId, ImageId, InstanceId, SubnetId, VolumeId, VpcId
+from freehold.records.schema import Record, table
+
+InstanceState = Literal["pending", "running", "stopping", "stopped", "shutting-down", "terminated"]
+VolumeState = Literal["creating", "available", "in-use", "deleting"]
+
+
+class MetadataOptions(msgspec.Struct, frozen=True):
+    """Instance metadata options, as RunInstances takes them (IMDSv2 required by default)."""
+
+    http_tokens: Literal["required", "optional"] = "required"
+    http_put_response_hop_limit: int = 2
+    http_endpoint: Literal["enabled", "disabled"] = "enabled"
+    http_protocol_ipv6: Literal["enabled", "disabled"] = "disabled"
+    instance_metadata_tags: Literal["enabled", "disabled"] = "disabled"
+
+
+class StateReason(msgspec.Struct, frozen=True):
+    """Why an instance left its last state: code such as ``Client.UserInitiatedShutdown``, and a message."""
+
+    code: str
+    message: str
+
+
+class Instance(Record, frozen=True):
+    """A server.
+
+    States (https://docs.aws.amazon.com/AWSEC2/latest/UserGuide/ec2-instance-lifecycle.html)::
+
+        pending ──► running ──► stopping ──► stopped ──► pending
+           │          │                        │
+           └──────────┴──► shutting-down ──────┴──► terminated
+
+    `generation` grows with every call that changes what the host must do; a host's report counts only for the
+    generation it names. `reboots` counts RebootInstances calls. `user_data` is kept in InstanceUserData.
+    """
+
+    id: InstanceId
+    account_id: AccountId
+    region: str
+    zone: str
+    vpc_id: VpcId
+    subnet_id: SubnetId
+    private_ip: str
+    reservation_id: str
+    launch_index: int
+    image_id: ImageId
+    instance_type: str
+    vcpus: int
+    memory_mib: int
+    key_name: str | None
+    client_token: str | None
+    state: InstanceState
+    state_reason: StateReason | None
+    state_transition_reason: str
+    shutdown_behavior: Literal["stop", "terminate"]
+    disable_api_termination: bool
+    disable_api_stop: bool
+    ebs_optimized: bool
+    monitoring: bool
+    root_device_name: str
+    metadata_options: MetadataOptions
+    host_id: HostId | None
+    generation: int
+    reboots: int
+    system_impaired: bool
+    launched_at: dt.datetime
+    terminated_at: dt.datetime | None
+
+
+class InstanceUserData(Record, frozen=True):
+    """User data apart from the instance, so that lists do not carry 16 KiB a row."""
+
+    instance_id: InstanceId
+    data: bytes
+
+
+class ConsoleOutput(Record, frozen=True):
+    """The newest 64 KiB of the serial console, as last reported by the host."""
+
+    instance_id: InstanceId
+    at: dt.datetime
+    data: bytes
+
+
+class Volume(Record, frozen=True):
+    id: VolumeId
+    account_id: AccountId
+    region: str
+    zone: str
+    size_gib: int
+    volume_type: str
+    iops: int
+    throughput_mibps: int
+    image_id: ImageId | None
+    state: VolumeState
+    instance_id: InstanceId | None
+    device: str | None
+    delete_on_termination: bool
+    attached_at: dt.datetime | None
+    host_id: HostId | None
+    created_at: dt.datetime
+
+
+class Image(Record, frozen=True):
+    """A machine image offered in every region. `owner_alias` ``amazon`` = the cloud's own."""
+
+    id: ImageId
+    owner_id: AccountId
+    owner_alias: str | None
+    name: str
+    description: str
+    architecture: str
+    root_device_name: str
+    size_gib: int
+    default_user: str
+    created_at: dt.datetime
+
+
+class KeyPair(Record, frozen=True):
+    id: str
+    account_id: AccountId
+    region: str
+    name: str
+    key_type: Literal["rsa", "ed25519"]
+    fingerprint: str
+    public_key: str
+    created_at: dt.datetime
+
+
+class Host(Record, frozen=True):
+    """A machine that runs guests. `zone` None = it serves every zone. Capacity already has over-commit applied;
+    `vcpus_used` and `memory_used_mib` are what pending, running and stopping instances hold."""
+
+    id: HostId
+    zone: str | None
+    vcpus: int
+    memory_mib: int
+    vcpus_used: int
+    memory_used_mib: int
+    accelerator: str
+    connected: bool
+    reported_at: dt.datetime
+
+
+class IdempotencyToken(Record, frozen=True):
+    """What a ClientToken made, so that the same request with it makes nothing twice."""
+
+    account_id: AccountId
+    region: str
+    operation: str
+    token: str
+    request_hash: str
+    result_id: str
+    created_at: dt.datetime
+
+
+class TrafficCounter(Record, frozen=True):
+    """The last reading of a host's byte counter for a public address; `epoch` changes when the counter restarts."""
+
+    public_ip: str
+    epoch: str
+    bytes_out: int
+
+
+_OWNER = ("account_id", "region", "id")
+
+instances = table(
+    "instances",
+    Instance,
+    key=("id",),
+    indexes=(
+        _OWNER,
+        ("account_id", "region", "state"),
+        ("host_id",),
+        ("vpc_id",),
+        ("subnet_id",),
+        ("reservation_id",),
+        ("state", "terminated_at"),
+    ),
+)
+instance_user_data = table("instance_user_data", InstanceUserData, key=("instance_id",))
+console_outputs = table("console_outputs", ConsoleOutput, key=("instance_id",))
+volumes = table("volumes", Volume, key=("id",), indexes=(_OWNER, ("instance_id",), ("host_id",)))
+images = table("images", Image, key=("id",), indexes=(("name",), ("owner_id",)))
+key_pairs = table(
+    "key_pairs", KeyPair, key=("id",), indexes=(_OWNER,), unique=(("account_id", "region", "name"),)
+)
+hosts = table("hosts", Host, key=("id",))
+idempotency_tokens = table(
+    "idempotency_tokens",
+    IdempotencyToken,
+    key=("account_id", "region", "operation", "token"),
+    indexes=(("created_at",),),
+)
+traffic_counters = table("traffic_counters", TrafficCounter, key=("public_ip",))

@@ -1,0 +1,1 @@
+"""The AWS services: one folder per service, one module per resource family, one function per operation."""

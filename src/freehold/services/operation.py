@@ -1,0 +1,142 @@
+"""How an operation is written and found.
+
+An operation is one function, named after AWS's operation in snake case, in the folder of its service::
+
+    @operation(resources=addresses_named)
+    def release_address(call: Call, request: ReleaseAddressRequestTypeDef) -> Response:
+
+It gets the request as parsed and validated by the service model and returns the members of the model's output shape.
+The front door finds it by its name, has the caller authorised for it, opens the transaction, serialises the answer
+and writes the audit record. Whatever the model can not say about the input, the operation checks itself, in the order:
+input → load what it names → may this state do that → write → answer.
+"""
+
+from __future__ import annotations
+
+import datetime as dt
+import importlib
+import pkgutil
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import botocore
+from botocore.loaders import Loader
+from botocore.model import OperationModel, ServiceModel
+
+from freehold.config import Config
+from freehold.records.ids import AccountId
+from freehold.records.store import Transaction
+
+Request = Mapping[str, Any]
+Response = Mapping[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class Principal:
+    """Who signed the request. `arn` as in ``arn:aws:iam::123456789012:root`` or ``…:user/alice``."""
+
+    account_id: AccountId
+    arn: str
+    unique_id: str
+    kind: Literal["root", "user"]
+    access_key_id: str
+
+
+@dataclass(frozen=True, slots=True)
+class Call:
+    """One authenticated call: who, where, when, and the transaction that it works in."""
+
+    service: str
+    operation: str
+    principal: Principal
+    region: str
+    request_id: str
+    source_ip: str
+    user_agent: str
+    config: Config
+    tx: Transaction
+
+    @property
+    def account_id(self) -> AccountId:
+        return self.principal.account_id
+
+    @property
+    def now(self) -> dt.datetime:
+        return self.tx.now
+
+    def arn(self, resource: str) -> str:
+        """The ARN of this account's resource of this service and region: ``arn("instance/i-1")``."""
+        return f"arn:aws:{self.service}:{self.region}:{self.account_id}:{resource}"
+
+
+Resources = Callable[[Call, Any], Iterable[str]]
+
+
+@dataclass(frozen=True, slots=True)
+class Operation:
+    """A built operation. `resources` gives the ARNs that a policy must allow; ``("*",)`` where AWS has no
+    resource-level permission for the action."""
+
+    service: str
+    name: str
+    function: Callable[[Call, Any], Response]
+    resources: Resources
+    read_only: bool
+    model: OperationModel
+
+    @property
+    def action(self) -> str:
+        return f"{self.model.service_model.signing_name}:{self.name}"
+
+
+def _any_resource(_call: Call, _request: Request) -> Iterable[str]:
+    return ("*",)
+
+
+def operation(
+    *, resources: Resources = _any_resource
+) -> Callable[[Callable[[Call, Any], Response]], Callable[[Call, Any], Response]]:
+    """Mark a function as the operation that its name says (see the module docstring)."""
+
+    def mark(function: Callable[[Call, Any], Response]) -> Callable[[Call, Any], Response]:
+        function.__aws_operation__ = resources  # type: ignore[attr-defined]
+        return function
+
+    return mark
+
+
+_READ_ONLY = ("Describe", "Get", "List", "Head", "Lookup")
+
+
+class Catalog:
+    """All built operations, found in the folders of ``freehold.services``."""
+
+    def __init__(self, package: str = "freehold.services") -> None:
+        loader = Loader()
+        self.models: dict[str, ServiceModel] = {}
+        self.operations: dict[tuple[str, str], Operation] = {}
+        root = importlib.import_module(package)
+        for folder in pkgutil.iter_modules(root.__path__):
+            if folder.ispkg:
+                model = ServiceModel(loader.load_service_model(folder.name, "service-2"), folder.name)
+                self.models[folder.name] = model
+                self._find(model, f"{package}.{folder.name}")
+
+    def _find(self, model: ServiceModel, package: str) -> None:
+        by_function_name = {botocore.xform_name(name): name for name in model.operation_names}
+        for info in pkgutil.iter_modules(importlib.import_module(package).__path__):
+            module = importlib.import_module(f"{package}.{info.name}")
+            for name, function in vars(module).items():
+                resources = getattr(function, "__aws_operation__", None)
+                if resources is None or function.__module__ != module.__name__:
+                    continue
+                operation_name = by_function_name[name]  # KeyError: no operation of the model has this name
+                self.operations[model.service_name, operation_name] = Operation(
+                    service=model.service_name,
+                    name=operation_name,
+                    function=function,
+                    resources=resources,
+                    read_only=operation_name.startswith(_READ_ONLY),
+                    model=model.operation_model(operation_name),
+                )
