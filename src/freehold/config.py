@@ -38,9 +38,7 @@ class State(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
             "(a killed process never does)."
         ),
     ] = True
-    keep_feed_hours: Annotated[
-        int, Meta(ge=1, description="How long entries of the change feed are kept.")
-    ] = 24
+    keep_feed_hours: Annotated[int, Meta(ge=1, description="How long entries of the change feed are kept.")] = 24
 
 
 class Network(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -64,9 +62,9 @@ class Compute(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     memory_overcommit: Annotated[
         float, Meta(gt=0, description="MiB of guest memory offered for each MiB of a host.")
     ] = 1.0
-    memory_reserved_mib: Annotated[
-        int, Meta(ge=0, description="Memory of a host that is not offered to guests.")
-    ] = 1024
+    memory_reserved_mib: Annotated[int, Meta(ge=0, description="Memory of a host that is not offered to guests.")] = (
+        1024
+    )
     shutdown_grace_seconds: Annotated[
         int, Meta(ge=1, description="How long a guest may take to shut down before it is switched off.")
     ] = 120
@@ -88,12 +86,8 @@ class Prices(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         "gp3": Decimal("0.08"),
         "gp2": Decimal("0.10"),
     }
-    address_hour: Annotated[Decimal, Meta(description="Price of a public IPv4 address for an hour.")] = (
-        Decimal("0.005")
-    )
-    egress_gb: Annotated[Decimal, Meta(description="Price of a GB (10⁹ bytes) sent to the internet.")] = (
-        Decimal("0.09")
-    )
+    address_hour: Annotated[Decimal, Meta(description="Price of a public IPv4 address for an hour.")] = Decimal("0.005")
+    egress_gb: Annotated[Decimal, Meta(description="Price of a GB (10⁹ bytes) sent to the internet.")] = Decimal("0.09")
 
 
 class Config(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -107,9 +101,7 @@ class Config(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     ] = ("a", "b", "c")
     https_address: Annotated[
         str,
-        Meta(
-            description="Address on which HTTPS is served to the network (`0.0.0.0`). Empty: loopback HTTP only."
-        ),
+        Meta(description="Address on which HTTPS is served to the network (`0.0.0.0`). Empty: loopback HTTP only."),
     ] = ""
     https_port: Annotated[int, Meta(ge=1, le=65535, description="Port for HTTPS.")] = 4601
     state: State = State()
@@ -143,7 +135,5 @@ def load(data_dir: Path) -> Config:
         try:
             IPv4Network(text)
         except ValueError as error:
-            raise ConfigError(
-                f"{path}: network.{key}: {error}; write a network such as 203.0.113.0/24."
-            ) from error
+            raise ConfigError(f"{path}: network.{key}: {error}; write a network such as 203.0.113.0/24.") from error
     return config

@@ -192,9 +192,7 @@ instance_user_data = table("instance_user_data", InstanceUserData, key=("instanc
 console_outputs = table("console_outputs", ConsoleOutput, key=("instance_id",))
 volumes = table("volumes", Volume, key=("id",), indexes=(_OWNER, ("instance_id",), ("host_id",)))
 images = table("images", Image, key=("id",), indexes=(("name",), ("owner_id",)))
-key_pairs = table(
-    "key_pairs", KeyPair, key=("id",), indexes=(_OWNER,), unique=(("account_id", "region", "name"),)
-)
+key_pairs = table("key_pairs", KeyPair, key=("id",), indexes=(_OWNER,), unique=(("account_id", "region", "name"),))
 hosts = table("hosts", Host, key=("id",))
 idempotency_tokens = table(
     "idempotency_tokens",

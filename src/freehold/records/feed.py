@@ -43,9 +43,7 @@ def position(tx: Transaction) -> int:
     return tx.connection.execute(sa.select(sa.func.max(changes.c.position))).scalar_one() or 0
 
 
-def since(
-    tx: Transaction, after: int, topics: tuple[str, ...], limit: int = 1000
-) -> tuple[int, set[tuple[str, str]]]:
+def since(tx: Transaction, after: int, topics: tuple[str, ...], limit: int = 1000) -> tuple[int, set[tuple[str, str]]]:
     """What changed after a position: (the position read up to, the distinct (topic, key) pairs)."""
     query = (
         sa.select(changes.c.position, changes.c.topic, changes.c.key)

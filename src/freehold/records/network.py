@@ -145,9 +145,7 @@ vpcs = table("vpcs", Vpc, key=("id",), indexes=(_OWNER,), unique=(("number",),))
 subnets = table("subnets", Subnet, key=("id",), indexes=(_OWNER, ("vpc_id",)), unique=(("vpc_id", "cidr"),))
 internet_gateways = table("internet_gateways", InternetGateway, key=("id",), indexes=(_OWNER, ("vpc_id",)))
 route_tables = table("route_tables", RouteTable, key=("id",), indexes=(_OWNER, ("vpc_id",)))
-security_groups = table(
-    "security_groups", SecurityGroup, key=("id",), indexes=(_OWNER,), unique=(("vpc_id", "name"),)
-)
+security_groups = table("security_groups", SecurityGroup, key=("id",), indexes=(_OWNER,), unique=(("vpc_id", "name"),))
 security_group_rules = table(
     "security_group_rules",
     SecurityGroupRule,
@@ -161,9 +159,7 @@ network_interfaces = table(
     indexes=(_OWNER, ("vpc_id",), ("instance_id",), ("host_id",)),
     unique=(("subnet_id", "private_ip"),),
 )
-interface_groups = table(
-    "interface_groups", InterfaceGroup, key=("interface_id", "group_id"), indexes=(("group_id",),)
-)
+interface_groups = table("interface_groups", InterfaceGroup, key=("interface_id", "group_id"), indexes=(("group_id",),))
 addresses = table(
     "addresses",
     Address,

@@ -115,14 +115,10 @@ class Store:
         if url.startswith("sqlite"):
             self._writer = sa.create_engine(url, pool_size=1, max_overflow=0, pool_timeout=30)
             self._reader = sa.create_engine(url, pool_size=16, max_overflow=16)
-            _prepare_sqlite(
-                self._writer, "BEGIN IMMEDIATE", f"PRAGMA synchronous={'FULL' if durable else 'NORMAL'}"
-            )
+            _prepare_sqlite(self._writer, "BEGIN IMMEDIATE", f"PRAGMA synchronous={'FULL' if durable else 'NORMAL'}")
             _prepare_sqlite(self._reader, "BEGIN", "PRAGMA query_only=1")
         else:
-            self._writer = self._reader = sa.create_engine(
-                url, pool_size=16, max_overflow=16, pool_pre_ping=True
-            )
+            self._writer = self._reader = sa.create_engine(url, pool_size=16, max_overflow=16, pool_pre_ping=True)
 
     @contextmanager
     def write(self) -> Iterator[Transaction]:

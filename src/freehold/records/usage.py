@@ -60,9 +60,7 @@ def open_usage(
         )
 
 
-def close_usage(
-    tx: Transaction, resource_id: str, item: str | None = None, at: dt.datetime | None = None
-) -> None:
+def close_usage(tx: Transaction, resource_id: str, item: str | None = None, at: dt.datetime | None = None) -> None:
     """Stop holding one item, or all items, of a resource at `at` (default: now; never before it was opened)."""
     moment = at or tx.now
     condition = [usage.c.resource_id == resource_id, usage.c.closed_at.is_(None)]
@@ -82,9 +80,7 @@ def count_usage(
     """Add a counted quantity to this hour's entry."""
     hour = tx.now.replace(minute=0, second=0, microsecond=0)
     row = (usage.c.resource_id == resource_id, usage.c.item == item, usage.c.opened_at == hour)
-    grown = tx.connection.execute(
-        sa.update(usage).where(*row).values(quantity=usage.c.quantity + quantity)
-    ).rowcount
+    grown = tx.connection.execute(sa.update(usage).where(*row).values(quantity=usage.c.quantity + quantity)).rowcount
     if not grown:
         tx.connection.execute(
             sa.insert(usage).values(

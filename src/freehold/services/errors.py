@@ -29,9 +29,7 @@ class InternalError(AwsError):
     status = 500
 
     def __init__(self, request_id: str) -> None:
-        super().__init__(
-            f"An internal error has occurred. Its cause is in the log under request id {request_id}."
-        )
+        super().__init__(f"An internal error has occurred. Its cause is in the log under request id {request_id}.")
 
 
 class UnsupportedOperation(AwsError):
