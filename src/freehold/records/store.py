@@ -138,6 +138,7 @@ class Store:
     def close(self) -> None:
         self._writer.dispose()
         self._reader.dispose()
+        self.bell.close()
 
 
 def _prepare_sqlite(engine: sa.Engine, begin: str, *pragmas: str) -> None:

@@ -18,6 +18,8 @@ class Bell(Protocol):
 
     def ring(self) -> None: ...
 
+    def close(self) -> None: ...
+
 
 class SocketBell:
     """Rings by a datagram to every socket in `directory`. Never blocks, never fails the caller."""
@@ -33,6 +35,9 @@ class SocketBell:
             except OSError:
                 # Full (it will wake anyway), or its owner has gone: a follower that returns reads the whole feed.
                 continue
+
+    def close(self) -> None:
+        self._socket.close()
 
 
 def listen(directory: Path, name: str) -> socket.socket:

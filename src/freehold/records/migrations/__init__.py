@@ -1,0 +1,37 @@
+"""The history of the tables. `upgrade` brings a database to the newest form.
+
+A new migration after changing records: ``python -m freehold.records.migrations "what changed"`` compares the record
+types with the newest migration and writes a draft, which its author reads and completes.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from alembic import command
+from alembic.config import Config as AlembicConfig
+
+# Every module that declares tables, so that `metadata` is whole.
+from freehold.records import accounts, audit, compute, feed, network, tags, usage  # noqa: F401
+from freehold.records.schema import Instant, Json
+
+
+def alembic_config(url: str) -> AlembicConfig:
+    config = AlembicConfig()
+    config.set_main_option("script_location", str(Path(__file__).parent))
+    config.attributes["url"] = url
+    return config
+
+
+def upgrade(url: str) -> None:
+    """Create or upgrade the database at `url`; does nothing when it is up to date."""
+    command.upgrade(alembic_config(url), "head")
+
+
+def render_type(kind: str, item: object, _context: object) -> str | bool:
+    """Migrations name plain column types: they must not change when the code of our own types does."""
+    if kind == "type" and isinstance(item, Instant):
+        return "sa.BigInteger()"
+    if kind == "type" and isinstance(item, Json):
+        return "sa.Text()"
+    return False

@@ -1,0 +1,74 @@
+"""Fixtures that every test may use."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from freehold.records.migrations import upgrade
+from freehold.records.store import Store
+from freehold.records.wake import SocketBell
+
+
+@pytest.fixture(scope="session")
+def postgresql_url() -> Iterator[str]:
+    """A PostgreSQL cluster of this test run's own, on a Unix socket in a temporary directory."""
+    (bin_dir,) = sorted(Path("/usr/lib/postgresql").glob("*/bin"))[-1:]
+    directory = Path(tempfile.mkdtemp(prefix="freehold-pg-"))
+    shutil.chown(directory, "postgres")
+
+    def as_postgres(*command: str | Path) -> None:
+        subprocess.run(
+            command,
+            check=True,
+            user="postgres",
+            cwd=directory,
+            env={"PATH": os.environ["PATH"]},
+            stdout=subprocess.DEVNULL,
+        )
+
+    data = directory / "data"
+    as_postgres(
+        bin_dir / "initdb", "-D", data, "--auth=trust", "--encoding=UTF8", "--no-locale", "--no-sync", "-U", "postgres"
+    )
+    options = f"-c listen_addresses='' -c unix_socket_directories={directory} -c fsync=off -c max_connections=60"
+    as_postgres(bin_dir / "pg_ctl", "-D", data, "-o", options, "-l", directory / "log", "-w", "start")
+    try:
+        yield f"postgresql+psycopg://postgres@/postgres?host={directory}"
+    finally:
+        as_postgres(bin_dir / "pg_ctl", "-D", data, "-m", "immediate", "-w", "stop")
+        shutil.rmtree(directory)
+
+
+@pytest.fixture(params=["sqlite", "postgresql"])
+def store(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Store]:
+    """A migrated, empty store; the test runs once on SQLite and once on PostgreSQL."""
+    bells = tmp_path / "bells"
+    bells.mkdir()
+    if request.param == "sqlite":
+        url = f"sqlite:///{tmp_path / 'state.db'}"
+        upgrade(url)
+        opened = Store(url, SocketBell(bells))
+        yield opened
+        opened.close()
+        return
+    import psycopg
+
+    server: str = request.getfixturevalue("postgresql_url")
+    name = f"t{os.urandom(6).hex()}"
+    libpq = server.replace("+psycopg", "")
+    with psycopg.connect(libpq, autocommit=True) as connection:
+        connection.execute(f'CREATE DATABASE "{name}"')
+    url = server.replace("/postgres?", f"/{name}?")
+    upgrade(url)
+    opened = Store(url, SocketBell(bells))
+    yield opened
+    opened.close()
+    with psycopg.connect(libpq, autocommit=True) as connection:
+        connection.execute(f'DROP DATABASE "{name}"')
