@@ -1,0 +1,1 @@
+"""Amazon EC2: one module per resource family."""

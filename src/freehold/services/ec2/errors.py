@@ -1,0 +1,172 @@
+"""EC2's error codes, one class each, in alphabetical order of code within their group.
+
+https://docs.aws.amazon.com/AWSEC2/latest/APIReference/errors-overview.html. Messages are in AWS's own words where
+clients are known to show or match them.
+"""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+from freehold.services.errors import AwsError
+
+# Parameters
+
+
+class FilterLimitExceeded(AwsError):
+    code = "FilterLimitExceeded"
+
+    def __init__(self, limit: int) -> None:
+        super().__init__(f"The maximum number of filter values specified on a single call is {limit}")
+
+
+class InvalidNextToken(AwsError):
+    code = "InvalidNextToken"
+
+    def __init__(self) -> None:
+        super().__init__("The NextToken is not one that this operation returned for the same filters.")
+
+
+class InvalidParameterCombination(AwsError):
+    """Parameters that may not be given together, or not without each other."""
+
+    code = "InvalidParameterCombination"
+
+
+class InvalidParameterValue(AwsError):
+    """A value that the model accepts and EC2 does not; the message names the parameter and what would be right."""
+
+    code = "InvalidParameterValue"
+
+
+class MissingParameter(AwsError):
+    code = "MissingParameter"
+
+    def __init__(self, parameter: str) -> None:
+        super().__init__(f"The request must contain the parameter {parameter}")
+
+
+class TagLimitExceeded(AwsError):
+    code = "TagLimitExceeded"
+
+    def __init__(self, limit: int) -> None:
+        super().__init__(f"More than {limit} tags specified for a resource.")
+
+
+# Ids
+
+
+class NotFound(AwsError):
+    """An id that names nothing of this account in this region."""
+
+    noun: ClassVar[str]
+
+    def __init__(self, *ids: str) -> None:
+        named = ", ".join(ids)
+        super().__init__(f"The {self.noun}{'s' if len(ids) > 1 else ''} '{named}' do{'es' * (len(ids) == 1)} not exist")
+
+
+class Malformed(AwsError):
+    """An id that can not be one of its kind."""
+
+    def __init__(self, prefix: str, text: str) -> None:
+        super().__init__(f'Invalid id: "{text}" (expecting "{prefix}-...")')
+
+
+class InvalidAddressNotFound(NotFound):
+    code = "InvalidAddress.NotFound"
+    noun = "address"
+
+
+class InvalidAllocationIDNotFound(NotFound):
+    code = "InvalidAllocationID.NotFound"
+    noun = "allocation ID"
+
+
+class InvalidAMIIDMalformed(Malformed):
+    code = "InvalidAMIID.Malformed"
+
+
+class InvalidAMIIDNotFound(NotFound):
+    code = "InvalidAMIID.NotFound"
+    noun = "image id"
+
+
+class InvalidAssociationIDNotFound(NotFound):
+    code = "InvalidAssociationID.NotFound"
+    noun = "association ID"
+
+
+class InvalidGroupIdMalformed(Malformed):
+    code = "InvalidGroupId.Malformed"
+
+
+class InvalidGroupNotFound(NotFound):
+    code = "InvalidGroup.NotFound"
+    noun = "security group"
+
+
+class InvalidID(AwsError):
+    """An id of no known kind, where an operation takes ids of all kinds."""
+
+    code = "InvalidID"
+
+    def __init__(self, text: str) -> None:
+        super().__init__(f"The ID '{text}' is not valid")
+
+
+class InvalidInstanceIDMalformed(Malformed):
+    code = "InvalidInstanceID.Malformed"
+
+
+class InvalidInstanceIDNotFound(NotFound):
+    code = "InvalidInstanceID.NotFound"
+    noun = "instance ID"
+
+
+class InvalidInternetGatewayIDNotFound(NotFound):
+    code = "InvalidInternetGatewayID.NotFound"
+    noun = "internetGateway ID"
+
+
+class InvalidKeyPairNotFound(NotFound):
+    code = "InvalidKeyPair.NotFound"
+    noun = "key pair"
+
+
+class InvalidNetworkInterfaceIDNotFound(NotFound):
+    code = "InvalidNetworkInterfaceID.NotFound"
+    noun = "networkInterface ID"
+
+
+class InvalidRouteTableIDNotFound(NotFound):
+    code = "InvalidRouteTableID.NotFound"
+    noun = "routeTable ID"
+
+
+class InvalidSecurityGroupRuleIdMalformed(Malformed):
+    code = "InvalidSecurityGroupRuleId.Malformed"
+
+
+class InvalidSecurityGroupRuleIdNotFound(NotFound):
+    code = "InvalidSecurityGroupRuleId.NotFound"
+    noun = "security group rule ID"
+
+
+class InvalidSubnetIDNotFound(NotFound):
+    code = "InvalidSubnetID.NotFound"
+    noun = "subnet ID"
+
+
+class InvalidVolumeIDMalformed(Malformed):
+    code = "InvalidVolumeID.Malformed"
+
+
+class InvalidVolumeNotFound(NotFound):
+    code = "InvalidVolume.NotFound"
+    noun = "volume"
+
+
+class InvalidVpcIDNotFound(NotFound):
+    code = "InvalidVpcID.NotFound"
+    noun = "vpc ID"
