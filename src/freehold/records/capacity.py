@@ -1,0 +1,51 @@
+"""What hosts have left for guests: reserved when an instance is to run, given back when it has stopped or is gone."""
+
+from __future__ import annotations
+
+import sqlalchemy as sa
+
+from freehold.records.compute import Instance, hosts
+from freehold.records.ids import HostId
+from freehold.records.store import Transaction
+
+
+def reserve(tx: Transaction, zone: str, vcpus: int, memory_mib: int, on_host: HostId | None = None) -> HostId | None:
+    """Reserve room on the connected host of `zone` with the most free memory, or on `on_host` and no other.
+
+    None = it fits nowhere. The caller records the host, and `holds_capacity`, in the instance.
+    """
+    fits = [
+        hosts.c.connected,
+        sa.or_(hosts.c.zone.is_(None), hosts.c.zone == zone),
+        hosts.c.vcpus_used + vcpus <= hosts.c.vcpus,
+        hosts.c.memory_used_mib + memory_mib <= hosts.c.memory_mib,
+    ]
+    if on_host is not None:
+        fits.append(hosts.c.id == on_host)
+    free_memory = hosts.c.memory_mib - hosts.c.memory_used_mib
+    candidates = sa.select(hosts.c.id).where(*fits).order_by(free_memory.desc(), hosts.c.id).limit(1)
+    while (candidate := tx.connection.execute(candidates).scalar()) is not None:
+        # The conditions are checked again by the update: on PostgreSQL another launch may have taken the room since.
+        taken = tx.connection.execute(
+            sa.update(hosts)
+            .where(hosts.c.id == candidate, *fits)
+            .values(vcpus_used=hosts.c.vcpus_used + vcpus, memory_used_mib=hosts.c.memory_used_mib + memory_mib)
+        )
+        if taken.rowcount:
+            return HostId(candidate)
+    return None
+
+
+def release(tx: Transaction, instance: Instance) -> Instance:
+    """Give back what the instance holds of its host; nothing if it holds nothing. Returns the instance as stored."""
+    if not instance.holds_capacity:
+        return instance
+    tx.connection.execute(
+        sa.update(hosts)
+        .where(hosts.c.id == instance.host_id)
+        .values(
+            vcpus_used=hosts.c.vcpus_used - instance.vcpus,
+            memory_used_mib=hosts.c.memory_used_mib - instance.memory_mib,
+        )
+    )
+    return tx.update(instance, holds_capacity=False)
