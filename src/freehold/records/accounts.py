@@ -9,11 +9,12 @@ from freehold.records.schema import Record, table
 
 
 class Account(Record, frozen=True):
-    """A customer of the cloud: the owner of resources and the payer of a bill."""
+    """A customer of the cloud: the owner of resources and the payer of a bill. `closing_at` = it is being deleted."""
 
     id: AccountId
     name: str
     created_at: dt.datetime
+    closing_at: dt.datetime | None = None
 
 
 class User(Record, frozen=True):

@@ -41,7 +41,8 @@ class Instance(Record, frozen=True):
            └──────────┴──► shutting-down ──────┴──► terminated
 
     `generation` grows with every call that changes what the host must do; a host's report counts only for the
-    generation it names. `reboots` counts RebootInstances calls. `user_data` is kept in InstanceUserData.
+    generation it names. `reboots` counts RebootInstances calls; `force_stop` = the last StopInstances came with Force.
+    `holds_capacity` = its vCPUs and memory are reserved on `host_id`. User data is kept in InstanceUserData.
     """
 
     id: InstanceId
@@ -75,6 +76,8 @@ class Instance(Record, frozen=True):
     system_impaired: bool
     launched_at: dt.datetime
     terminated_at: dt.datetime | None
+    force_stop: bool = False
+    holds_capacity: bool = False
 
 
 class InstanceUserData(Record, frozen=True):
@@ -124,6 +127,7 @@ class Image(Record, frozen=True):
     size_gib: int
     default_user: str
     created_at: dt.datetime
+    minimum_memory_mib: int = 0
 
 
 class KeyPair(Record, frozen=True):
@@ -165,11 +169,16 @@ class IdempotencyToken(Record, frozen=True):
 
 
 class TrafficCounter(Record, frozen=True):
-    """The last reading of a host's byte counter for a public address; `epoch` changes when the counter restarts."""
+    """The last reading of a host's byte counter for a public address; `epoch` changes when the counter restarts.
+
+    The owner stays with the counter: the last bytes of an address may be read after it was given to someone else.
+    """
 
     public_ip: str
     epoch: str
     bytes_out: int
+    account_id: AccountId
+    region: str
 
 
 _OWNER = ("account_id", "region", "id")

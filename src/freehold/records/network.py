@@ -95,7 +95,8 @@ class SecurityGroupRule(Record, frozen=True):
 
 
 class NetworkInterface(Record, frozen=True):
-    """`instance_id` None = not attached. `host_id` is where its port is plugged."""
+    """`instance_id` None = not attached. `host_id` is where its port is plugged; `auto_public_ip` = each start of its
+    instance gives it a public address of its own (kind ``auto``)."""
 
     id: InterfaceId
     account_id: AccountId
@@ -114,6 +115,7 @@ class NetworkInterface(Record, frozen=True):
     attached_at: dt.datetime | None
     host_id: HostId | None
     created_at: dt.datetime
+    auto_public_ip: bool = False
 
 
 class InterfaceGroup(Record, frozen=True):

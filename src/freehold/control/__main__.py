@@ -1,0 +1,108 @@
+"""The controllers' process: ``python -m freehold.control --data-dir DIR``."""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import contextlib
+import signal
+import socket
+from pathlib import Path
+
+import structlog
+from sqlalchemy.exc import SQLAlchemyError
+
+from freehold import config as configuration
+from freehold.config import Config
+from freehold.control.hosts import HostLinks, link_security
+from freehold.control.housekeeping import keep_house
+from freehold.control.networks import NetworkController, open_fabric
+from freehold.paths import Paths
+from freehold.records import feed
+from freehold.records.store import Store
+from freehold.records.wake import SocketBell, listen
+
+log = structlog.get_logger()
+
+_LOOK_SECONDS = 5.0  # a lost ring costs at most this
+_HOUSEKEEPING_SECONDS = 60.0
+
+
+async def run(data_dir: Path) -> None:
+    paths = Paths(data_dir)
+    config = configuration.load(data_dir)
+    bell = listen(paths.bells, "control")
+    store = Store(config.state.url or paths.state_url, SocketBell(paths.bells), durable=config.state.durable)
+    network = NetworkController(store, *open_fabric(paths, config))
+    links = HostLinks(store, config)
+
+    with store.read() as tx:
+        position = feed.position(tx)
+    network.look_at_all()
+    server = await links.serve(paths.host_link, link_security(paths.pki))
+
+    rung = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    loop.add_reader(bell, rung.set)
+    stopping = asyncio.Event()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, stopping.set)
+    house = asyncio.create_task(_housekeeping(store, config))
+    follower = asyncio.create_task(_follow(store, bell, rung, position, links, network))
+    log.info("controllers started")
+    await asyncio.wait({asyncio.create_task(stopping.wait()), house, follower}, return_when=asyncio.FIRST_COMPLETED)
+    server.close()
+    network.close()
+    store.close()
+    for task in (house, follower):
+        if task.done():
+            task.result()  # it never ends by itself but by an error: say which
+        task.cancel()
+
+
+async def _follow(
+    store: Store,
+    bell: socket.socket,
+    rung: asyncio.Event,
+    position: int,
+    links: HostLinks,
+    network: NetworkController,
+) -> None:
+    """Read the feed from `position` on, for ever, and pass on what changed."""
+    while True:
+        with contextlib.suppress(TimeoutError):
+            await asyncio.wait_for(rung.wait(), _LOOK_SECONDS)
+        rung.clear()
+        with contextlib.suppress(BlockingIOError):
+            while bell.recv(1):
+                pass
+        changed = None
+        while changed is None or changed:
+            position, changed = await asyncio.to_thread(_read_feed, store, position)
+            network.look_at(key for topic, key in changed if topic == "vpc")
+            if guests := [key for topic, key in changed if topic == "guest"]:
+                await links.send_changed(guests)
+
+
+def _read_feed(store: Store, position: int) -> tuple[int, set[tuple[str, str]]]:
+    with store.read() as tx:
+        return feed.since(tx, position, ("guest", "vpc"))
+
+
+async def _housekeeping(store: Store, config: Config) -> None:
+    while True:
+        try:
+            await asyncio.to_thread(keep_house, store, config)
+        except SQLAlchemyError:
+            log.exception("housekeeping failed, the next round will make up for it")
+        await asyncio.sleep(_HOUSEKEEPING_SECONDS)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description="Freehold's controllers")
+    parser.add_argument("--data-dir", type=Path, required=True)
+    asyncio.run(run(parser.parse_args().data_dir))
+
+
+if __name__ == "__main__":
+    main()

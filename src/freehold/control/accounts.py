@@ -1,0 +1,111 @@
+"""Opening and closing accounts.
+
+Closing takes away the keys at once and terminates every instance; when the hosts have reported the last one gone,
+`finish_closing` removes whatever else the account has. Its usage and audit records stay: the bill is still owed.
+"""
+
+from __future__ import annotations
+
+import secrets
+
+import sqlalchemy as sa
+
+from freehold.records import feed
+from freehold.records.accounts import AccessKey, Account, User, access_keys, accounts
+from freehold.records.addressing import release_auto_addresses
+from freehold.records.audit import AuditEvent
+from freehold.records.compute import (
+    ConsoleOutput,
+    Instance,
+    InstanceUserData,
+    StateReason,
+    console_outputs,
+    instance_user_data,
+    instances,
+    volumes,
+)
+from freehold.records.ids import AccountId, InstanceId, new_account_id, new_iam_id
+from freehold.records.network import Address, interface_groups, network_interfaces, vpcs
+from freehold.records.schema import TABLES
+from freehold.records.secrets import Sealer
+from freehold.records.store import Transaction
+from freehold.records.usage import UsageEntry, close_usage
+
+_KEPT = (UsageEntry, AuditEvent)
+
+
+def create_account(tx: Transaction, sealer: Sealer, name: str) -> tuple[Account, str, str]:
+    """A new account with a root key pair: (the account, access key id, secret access key)."""
+    account = Account(new_account_id(), name, tx.now)
+    tx.insert(account)
+    key_id, secret = create_access_key(tx, sealer, account.id, user_id=None)
+    return account, key_id, secret
+
+
+def create_user(tx: Transaction, account_id: AccountId, name: str) -> User:
+    """An IAM user without any policy."""
+    user = User(new_iam_id("AIDA"), account_id, name, "/", tx.now)
+    tx.insert(user)
+    return user
+
+
+def create_access_key(tx: Transaction, sealer: Sealer, account_id: AccountId, user_id: str | None) -> tuple[str, str]:
+    """A key pair of a user, or of the root (None): (access key id, secret access key). The secret is stored sealed."""
+    key_id, secret = new_iam_id("AKIA"), secrets.token_urlsafe(30)
+    sealed = sealer.seal("access-key", key_id, secret.encode())
+    tx.insert(AccessKey(key_id, account_id, user_id, sealed, True, None, None, tx.now))
+    return key_id, secret
+
+
+def close_account(tx: Transaction, account: Account) -> None:
+    """Begin to delete the account and everything in it (see the module docstring). Closing twice changes nothing."""
+    tx.update(account, closing_at=account.closing_at or tx.now)
+    tx.delete_where(AccessKey, access_keys.c.account_id == account.id)
+    reason = StateReason("Server.AccountClosed", "Server.AccountClosed: The account was closed")
+    alive = instances.c.state.not_in(("shutting-down", "terminated"))
+    for instance in tx.select(Instance, instances.c.account_id == account.id, alive):
+        tx.connection.execute(
+            sa.update(volumes).where(volumes.c.instance_id == instance.id).values(delete_on_termination=True)
+        )
+        close_usage(tx, instance.id)
+        release_auto_addresses(tx, instance.id)
+        tx.update(
+            instance,
+            state="shutting-down",
+            state_reason=reason,
+            state_transition_reason="Server.AccountClosed",
+            generation=instance.generation + 1,
+        )
+        feed.publish(tx, "guest", instance.id)
+
+
+def finish_closing(tx: Transaction) -> list[AccountId]:
+    """Remove the accounts that are closing and have no instance left; returns their ids."""
+    finished = []
+    for account in tx.select(Account, accounts.c.closing_at.is_not(None)):
+        mine = instances.c.account_id == account.id
+        if tx.count(Instance, mine, instances.c.state != "terminated"):
+            continue
+        for instance in tx.select(Instance, mine):
+            delete_instance(tx, instance.id)
+        for address in tx.select(Address, TABLES[Address].c.account_id == account.id):
+            close_usage(tx, address.public_ip)
+        for vpc_id in tx.connection.scalars(sa.select(vpcs.c.id).where(vpcs.c.account_id == account.id)):
+            feed.publish(tx, "vpc", vpc_id)
+        own_interfaces = sa.select(network_interfaces.c.id).where(network_interfaces.c.account_id == account.id)
+        tx.connection.execute(
+            sa.delete(interface_groups).where(interface_groups.c.interface_id.in_(own_interfaces))
+        )
+        for kind, table in TABLES.items():
+            if kind not in _KEPT and "account_id" in table.c:
+                tx.delete_where(kind, table.c.account_id == account.id)
+        tx.delete(account)
+        finished.append(account.id)
+    return finished
+
+
+def delete_instance(tx: Transaction, instance_id: InstanceId) -> None:
+    """Forget a terminated instance."""
+    tx.delete_where(InstanceUserData, instance_user_data.c.instance_id == instance_id)
+    tx.delete_where(ConsoleOutput, console_outputs.c.instance_id == instance_id)
+    tx.delete_where(Instance, instances.c.id == instance_id)

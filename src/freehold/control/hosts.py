@@ -1,0 +1,168 @@
+"""The control plane's end of the link to hosts: tells each what should be on it, and records what it reports.
+
+A host proves who it is by its certificate: the common name is the host's id, signed by the cloud's own authority.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import ssl
+from collections import defaultdict
+from collections.abc import Iterable
+from pathlib import Path
+
+import msgspec
+import structlog
+
+from freehold.config import Config
+from freehold.control.reports import apply_report, host_connected, host_disconnected
+from freehold.control.specs import guest_specs, guests_of_host
+from freehold.host.wire import FRAME_BYTES_MAX, Assignment, GuestSpec, Hello, HostMessage, Report, encode
+from freehold.records.compute import Host, Instance, instances
+from freehold.records.store import Store
+
+log = structlog.get_logger()
+
+_HELLO_SECONDS = 10
+
+
+class LinkError(Exception):
+    """The peer does not speak as a host of this cloud should."""
+
+
+def link_security(pki: Path) -> ssl.SSLContext:
+    """TLS 1.3 with the control plane's certificate; peers must show one of the cloud's authority."""
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.minimum_version = ssl.TLSVersion.TLSv1_3
+    context.load_cert_chain(pki / "control.crt", pki / "control.key")
+    context.load_verify_locations(pki / "ca.crt")
+    context.verify_mode = ssl.CERT_REQUIRED
+    return context
+
+
+class HostLinks:
+    """All connected hosts. Database work runs in threads; one lock a link keeps what is sent in the order it was read."""
+
+    def __init__(self, store: Store, config: Config) -> None:
+        self._store = store
+        self._config = config
+        self._links: dict[str, _Link] = {}
+
+    async def serve(self, path: Path, security: ssl.SSLContext) -> asyncio.Server:
+        """Listen on a Unix socket that only root may open."""
+        await asyncio.to_thread(self._forget_connections)
+        path.unlink(missing_ok=True)
+        server = await asyncio.start_unix_server(self._handle, path, ssl=security)
+        path.chmod(0o600)
+        return server
+
+    async def send_changed(self, instance_ids: Iterable[str]) -> None:
+        """Tell the hosts of these instances what should now be true of them."""
+        by_host = await asyncio.to_thread(self._hosts_of, tuple(instance_ids))
+        for host_id, on_host in by_host.items():
+            if link := self._links.get(host_id):
+                await link.send_changed(on_host)
+
+    async def _handle(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        host_id: str | None = None
+        try:
+            hello = await asyncio.wait_for(_read(reader), _HELLO_SECONDS)
+            if not isinstance(hello, Hello):
+                raise LinkError("a link begins with hello")
+            if _certificate_name(writer) != hello.host_id:
+                raise LinkError("the certificate is another host's")
+            host_id = hello.host_id
+            await asyncio.to_thread(self._connected, hello)
+            link = self._links[host_id] = _Link(self._store, self._config, host_id, writer)
+            log.info("host connected", host=host_id, accelerator=hello.accelerator)
+            await link.send_all()
+            while True:
+                report = await _read(reader)
+                if not isinstance(report, Report):
+                    raise LinkError("hello was said twice")
+                await asyncio.to_thread(self._report, host_id, report)
+        except (OSError, asyncio.IncompleteReadError, asyncio.TimeoutError):
+            pass  # the link broke: the host opens another one
+        except (LinkError, msgspec.MsgspecError) as error:
+            log.warning("host link refused", host=host_id, reason=str(error))
+        finally:
+            writer.close()
+            if host_id is not None and (link := self._links.get(host_id)) and link.writer is writer:
+                del self._links[host_id]
+                await asyncio.to_thread(self._disconnected, host_id)
+                log.info("host disconnected", host=host_id)
+
+    def _hosts_of(self, instance_ids: tuple[str, ...]) -> dict[str, list[str]]:
+        found: dict[str, list[str]] = defaultdict(list)
+        with self._store.read() as tx:
+            for instance in tx.select(Instance, instances.c.id.in_(instance_ids)):
+                found[instance.host_id or ""].append(instance.id)
+        return found
+
+    def _forget_connections(self) -> None:
+        with self._store.write() as tx:
+            for host in tx.select(Host):
+                tx.update(host, connected=False)
+
+    def _connected(self, hello: Hello) -> None:
+        with self._store.write() as tx:
+            host_connected(tx, self._config, hello)
+
+    def _disconnected(self, host_id: str) -> None:
+        with self._store.write() as tx:
+            host_disconnected(tx, host_id)
+
+    def _report(self, host_id: str, report: Report) -> None:
+        with self._store.write() as tx:
+            apply_report(tx, host_id, report)
+
+
+class _Link:
+    def __init__(self, store: Store, config: Config, host_id: str, writer: asyncio.StreamWriter) -> None:
+        self._store = store
+        self._config = config
+        self._host_id = host_id
+        self._lock = asyncio.Lock()
+        self.writer = writer
+
+    async def send_all(self) -> None:
+        async with self._lock:
+            await self._send(Assignment(await asyncio.to_thread(self._read_all), complete=True))
+
+    async def send_changed(self, instance_ids: list[str]) -> None:
+        async with self._lock:
+            await self._send(Assignment(await asyncio.to_thread(self._read_some, instance_ids), complete=False))
+
+    async def _send(self, assignment: Assignment) -> None:
+        try:
+            self.writer.write(encode(assignment))
+            await self.writer.drain()
+        except OSError:
+            pass  # its reader sees the broken link and ends it
+
+    def _read_all(self) -> tuple[GuestSpec, ...]:
+        with self._store.read() as tx:
+            return guests_of_host(tx, self._config, self._host_id)
+
+    def _read_some(self, instance_ids: list[str]) -> tuple[GuestSpec, ...]:
+        with self._store.read() as tx:
+            return guest_specs(tx, self._config, tx.select(Instance, instances.c.id.in_(instance_ids)))
+
+
+async def _read(reader: asyncio.StreamReader) -> HostMessage:
+    length = int.from_bytes(await reader.readexactly(4), "big")
+    if length > FRAME_BYTES_MAX:
+        raise LinkError(f"a frame of {length} bytes is too large")
+    return _decoder.decode(await reader.readexactly(length))
+
+
+_decoder = msgspec.json.Decoder(HostMessage)
+
+
+def _certificate_name(writer: asyncio.StreamWriter) -> str | None:
+    certificate = writer.get_extra_info("peercert") or {}
+    for attribute in certificate.get("subject", ()):
+        for name, value in attribute:
+            if name == "commonName":
+                return str(value)
+    return None

@@ -1,0 +1,40 @@
+"""What is done now and then: forgetting what need no longer be kept, and finishing accounts that are closing."""
+
+from __future__ import annotations
+
+import datetime as dt
+
+from freehold.config import Config
+from freehold.control.accounts import delete_instance, finish_closing
+from freehold.records import feed
+from freehold.records.compute import IdempotencyToken, Instance, idempotency_tokens, instances
+from freehold.records.store import Store
+from freehold.records.tags import delete_tags_of
+
+# "Terminated instances remain visible … for a short while (usually about one hour)":
+# https://docs.aws.amazon.com/AWSEC2/latest/UserGuide/how-ec2-instance-termination-works.html
+_TERMINATED_SHOWN = dt.timedelta(hours=1)
+_TOKEN_KEPT = dt.timedelta(days=7)
+_BATCH = 200
+
+
+def keep_house(store: Store, config: Config) -> None:
+    """One round, in short transactions so that no caller waits long behind it."""
+    with store.write() as tx:
+        finish_closing(tx)
+    with store.write() as tx:
+        feed.trim(tx, tx.now - dt.timedelta(hours=config.state.keep_feed_hours))
+        tx.delete_where(IdempotencyToken, idempotency_tokens.c.created_at < tx.now - _TOKEN_KEPT)
+    while True:
+        with store.write() as tx:
+            old = tx.select(
+                Instance,
+                instances.c.state == "terminated",
+                instances.c.terminated_at < tx.now - _TERMINATED_SHOWN,
+                limit=_BATCH,
+            )
+            for instance in old:
+                delete_tags_of(tx, instance.id)
+                delete_instance(tx, instance.id)
+        if len(old) < _BATCH:
+            return

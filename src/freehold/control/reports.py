@@ -1,0 +1,170 @@
+"""From what a host reports to records: the transitions of an instance that no API call makes.
+
+Reports carry state and may repeat; each is applied in one transaction with its usage entries and feed entries. A
+report counts for an instance only while the instance is on that host, and moves its state only when it names the
+instance's present generation, so that what the host saw before the last API call cannot undo the call.
+"""
+
+from __future__ import annotations
+
+from freehold.config import Config
+from freehold.host.wire import GuestReport, Hello, Report, TrafficReading
+from freehold.records.addressing import release_auto_addresses
+from freehold.records.capacity import release
+from freehold.records.compute import (
+    ConsoleOutput,
+    Host,
+    Instance,
+    StateReason,
+    TrafficCounter,
+    Volume,
+    volumes,
+)
+from freehold.records.feed import publish
+from freehold.records.network import (
+    Address,
+    NetworkInterface,
+    addresses,
+    interface_groups,
+    InterfaceGroup,
+    network_interfaces,
+)
+from freehold.records.store import Transaction
+from freehold.records.tags import delete_tags_of
+from freehold.records.usage import UsageEntry, close_usage, count_usage, open_usage, usage
+
+
+def host_connected(tx: Transaction, config: Config, hello: Hello) -> None:
+    """A host opened its link: record it and what it offers (over-commit applied; what guests hold is kept)."""
+    known = tx.get(Host, hello.host_id)
+    memory = max(0, hello.memory_mib - config.compute.memory_reserved_mib)
+    tx.put(
+        Host(
+            id=hello.host_id,
+            zone=hello.zone,
+            vcpus=int(hello.vcpus * config.compute.cpu_overcommit),
+            memory_mib=int(memory * config.compute.memory_overcommit),
+            vcpus_used=known.vcpus_used if known else 0,
+            memory_used_mib=known.memory_used_mib if known else 0,
+            accelerator=hello.accelerator,
+            connected=True,
+            reported_at=tx.now,
+        )
+    )
+
+
+def host_disconnected(tx: Transaction, host_id: str) -> None:
+    """A host's link closed: nothing new is placed on it; its guests run on."""
+    host = tx.get(Host, host_id)
+    if host is not None:
+        tx.update(host, connected=False)
+
+
+def apply_report(tx: Transaction, host_id: str, report: Report) -> None:
+    host = tx.get(Host, host_id)
+    if host is not None:
+        tx.update(host, reported_at=tx.now)
+    for guest in report.guests:
+        instance = tx.get(Instance, guest.instance_id)
+        if instance is not None and instance.host_id == host_id:
+            _apply_guest(tx, instance, guest)
+    for reading in report.traffic:
+        _apply_traffic(tx, reading)
+
+
+def _apply_guest(tx: Transaction, instance: Instance, guest: GuestReport) -> None:
+    if guest.console is not None:
+        tx.put(ConsoleOutput(instance.id, tx.now, guest.console))
+    if guest.generation != instance.generation:
+        return
+    match instance.state, guest.state:
+        case "pending", "running":
+            tx.update(instance, state="running", state_reason=None, state_transition_reason="", system_impaired=False)
+            open_usage(
+                tx, instance.account_id, instance.region, instance.id, f"instance:{instance.instance_type}"
+            )
+        case "pending", "failed":
+            _launch_failed(tx, instance, guest)
+        case "running", "running" if instance.system_impaired:
+            tx.update(instance, system_impaired=False)
+        case "running", "failed" if not instance.system_impaired:
+            tx.update(instance, system_impaired=True)
+        case "running", "stopped" if guest.guest_shutdown:
+            _guest_shut_down(tx, instance, guest)
+        case "stopping", "stopped":
+            _stopped(tx, instance)
+        case "shutting-down", "absent":
+            _terminated(tx, instance)
+
+
+def _launch_failed(tx: Transaction, instance: Instance, guest: GuestReport) -> None:
+    """A first launch that fails ends terminated, a start that fails ends stopped (EC2: "Instance terminates
+    immediately", https://docs.aws.amazon.com/AWSEC2/latest/UserGuide/troubleshooting-launch.html)."""
+    reason = StateReason("Server.InternalError", f"Server.InternalError: {guest.message or 'the host gave no reason'}")
+    ran_before = tx.find(UsageEntry, usage.c.resource_id == instance.id) is not None
+    tx.update(
+        instance,
+        state="stopping" if ran_before else "shutting-down",
+        state_reason=reason,
+        state_transition_reason="Server.InternalError",
+        generation=instance.generation + 1,
+    )
+    publish(tx, "guest", instance.id)
+
+
+def _guest_shut_down(tx: Transaction, instance: Instance, guest: GuestReport) -> None:
+    """The guest powered itself off: it stops or terminates, as InstanceInitiatedShutdownBehavior says."""
+    close_usage(tx, instance.id, at=guest.changed_at)
+    reason = StateReason(
+        "Client.InstanceInitiatedShutdown", "Client.InstanceInitiatedShutdown: Instance initiated shutdown"
+    )
+    terminates = instance.shutdown_behavior == "terminate"
+    going = tx.update(
+        instance,
+        state="shutting-down" if terminates else "stopping",
+        state_reason=reason,
+        state_transition_reason="",
+        generation=instance.generation + 1,
+    )
+    release_auto_addresses(tx, going.id)
+    publish(tx, "guest", going.id)
+
+
+def _stopped(tx: Transaction, instance: Instance) -> None:
+    tx.update(instance, state="stopped")
+    release(tx, instance)
+
+
+def _terminated(tx: Transaction, instance: Instance) -> None:
+    """Nothing of it is left on the host: its interfaces, and the volumes that go with it, go too."""
+    release(tx, instance)
+    for interface in tx.select(NetworkInterface, network_interfaces.c.instance_id == instance.id):
+        for address in tx.select(Address, addresses.c.interface_id == interface.id):
+            tx.update(address, interface_id=None, association_id=None, private_ip=None)
+        tx.delete_where(InterfaceGroup, interface_groups.c.interface_id == interface.id)
+        delete_tags_of(tx, interface.id)
+        tx.delete(interface)
+        publish(tx, "vpc", interface.vpc_id)
+    for volume in tx.select(Volume, volumes.c.instance_id == instance.id):
+        if volume.delete_on_termination:
+            close_usage(tx, volume.id)
+            delete_tags_of(tx, volume.id)
+            tx.delete(volume)
+        else:
+            tx.update(volume, state="available", instance_id=None, device=None, attached_at=None)
+    tx.update(instance, state="terminated", terminated_at=tx.now)
+
+
+def _apply_traffic(tx: Transaction, reading: TrafficReading) -> None:
+    """Add what was sent since the last reading to the ledger; a counter that restarted begins at zero."""
+    last = tx.get(TrafficCounter, reading.public_ip)
+    if last is not None and last.epoch == reading.epoch:
+        account_id, region, sent = last.account_id, last.region, reading.bytes_out - last.bytes_out
+    else:
+        address = tx.get(Address, reading.public_ip)
+        if address is None:
+            return
+        account_id, region, sent = address.account_id, address.region, reading.bytes_out
+    if sent > 0:
+        count_usage(tx, account_id, region, reading.public_ip, "egress", sent)
+    tx.put(TrafficCounter(reading.public_ip, reading.epoch, reading.bytes_out, account_id, region))

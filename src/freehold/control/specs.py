@@ -1,0 +1,155 @@
+"""From records to what a host is told: one `GuestSpec` per instance on it."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Sequence
+from typing import Literal
+
+from freehold.config import Config
+from freehold.host.wire import GuestSpec, InterfaceSpec, MetadataSpec, VolumeSpec
+from freehold.records.compute import (
+    Instance,
+    InstanceState,
+    InstanceUserData,
+    KeyPair,
+    Volume,
+    instance_user_data,
+    instances,
+    key_pairs,
+    volumes,
+)
+from freehold.records.names import private_dns_name
+from freehold.records.network import (
+    Address,
+    InterfaceGroup,
+    NetworkInterface,
+    SecurityGroup,
+    Subnet,
+    Vpc,
+    addresses,
+    interface_groups,
+    network_interfaces,
+    security_groups,
+    subnets,
+    vpcs,
+)
+from freehold.records.store import Transaction
+from freehold.records.tags import tags_of
+
+_DESIRED: dict[InstanceState, Literal["running", "stopped", "absent"]] = {
+    "pending": "running",
+    "running": "running",
+    "stopping": "stopped",
+    "stopped": "stopped",
+    "shutting-down": "absent",
+    "terminated": "absent",
+}
+
+
+def guests_of_host(tx: Transaction, config: Config, host_id: str) -> tuple[GuestSpec, ...]:
+    """All that should be on a host."""
+    on_host = tx.select(Instance, instances.c.host_id == host_id, instances.c.state != "terminated")
+    return guest_specs(tx, config, on_host)
+
+
+def guest_specs(tx: Transaction, config: Config, wanted: Sequence[Instance]) -> tuple[GuestSpec, ...]:
+    """The specs of many instances, each kind of record read once for all of them."""
+    ids = [instance.id for instance in wanted]
+    volumes_of: dict[str, list[Volume]] = defaultdict(list)
+    for volume in tx.select(Volume, volumes.c.instance_id.in_(ids)):
+        volumes_of[volume.instance_id or ""].append(volume)
+    interfaces_of: dict[str, list[NetworkInterface]] = defaultdict(list)
+    for interface in tx.select(NetworkInterface, network_interfaces.c.instance_id.in_(ids)):
+        interfaces_of[interface.instance_id or ""].append(interface)
+    interface_ids = [interface.id for found in interfaces_of.values() for interface in found]
+    public_ip_of = {
+        address.interface_id: address.public_ip
+        for address in tx.select(Address, addresses.c.interface_id.in_(interface_ids))
+    }
+    groups_of: dict[str, list[tuple[str, str]]] = defaultdict(list)
+    members = tx.select(
+        InterfaceGroup,
+        interface_groups.c.interface_id.in_(interface_ids),
+        order_by=(interface_groups.c.interface_id, interface_groups.c.position),
+    )
+    group_names = {
+        group.id: group.name
+        for group in tx.select(SecurityGroup, security_groups.c.id.in_({member.group_id for member in members}))
+    }
+    for member in members:
+        groups_of[member.interface_id].append((member.group_id, group_names[member.group_id]))
+    subnet_cidrs = {
+        subnet.id: subnet.cidr
+        for subnet in tx.select(Subnet, subnets.c.id.in_({instance.subnet_id for instance in wanted}))
+    }
+    vpc_cidrs = {vpc.id: vpc.cidr for vpc in tx.select(Vpc, vpcs.c.id.in_({instance.vpc_id for instance in wanted}))}
+    user_data = {
+        row.instance_id: row.data for row in tx.select(InstanceUserData, instance_user_data.c.instance_id.in_(ids))
+    }
+    tags = tags_of(tx, [i.id for i in wanted if i.metadata_options.instance_metadata_tags == "enabled"])
+    public_keys = {
+        (key.account_id, key.region, key.name): key.public_key
+        for key in tx.select(KeyPair, key_pairs.c.name.in_({i.key_name for i in wanted if i.key_name}))
+    }
+
+    def interface_spec(interface: NetworkInterface) -> InterfaceSpec:
+        return InterfaceSpec(
+            interface_id=interface.id,
+            vpc_id=interface.vpc_id,
+            subnet_id=interface.subnet_id,
+            mac_address=interface.mac_address,
+            private_ip=interface.private_ip,
+            subnet_cidr=subnet_cidrs[interface.subnet_id],
+            vpc_cidr=vpc_cidrs[interface.vpc_id],
+            public_ip=public_ip_of.get(interface.id),
+            device_index=interface.device_index,
+            security_groups=tuple(groups_of[interface.id]),
+        )
+
+    def guest_spec(instance: Instance) -> GuestSpec:
+        attached = volumes_of[instance.id]
+        public_key = public_keys.get((instance.account_id, instance.region, instance.key_name or ""))
+        options = instance.metadata_options
+        return GuestSpec(
+            instance_id=instance.id,
+            generation=instance.generation,
+            desired=_DESIRED[instance.state],
+            vcpus=instance.vcpus,
+            memory_mib=instance.memory_mib,
+            reboots=instance.reboots,
+            shutdown_grace_seconds=0 if instance.force_stop else config.compute.shutdown_grace_seconds,
+            volumes=tuple(
+                VolumeSpec(
+                    volume_id=volume.id,
+                    size_gib=volume.size_gib,
+                    image_id=volume.image_id,
+                    device=volume.device or "",
+                    boot=volume.device == instance.root_device_name,
+                )
+                for volume in attached
+            ),
+            delete_volumes=tuple(volume.id for volume in attached if volume.delete_on_termination),
+            interfaces=tuple(
+                interface_spec(i) for i in sorted(interfaces_of[instance.id], key=lambda i: i.device_index)
+            ),
+            metadata=MetadataSpec(
+                account_id=instance.account_id,
+                region=instance.region,
+                zone=instance.zone,
+                image_id=instance.image_id,
+                instance_type=instance.instance_type,
+                reservation_id=instance.reservation_id,
+                launch_index=instance.launch_index,
+                hostname=private_dns_name(instance.region, instance.private_ip),
+                public_keys=((instance.key_name, public_key),) if instance.key_name and public_key else (),
+                user_data=user_data.get(instance.id),
+                tags={t.key: t.value for t in tags[instance.id]} if instance.id in tags else None,
+                launched_at=instance.launched_at,
+                http_tokens=options.http_tokens,
+                http_put_response_hop_limit=options.http_put_response_hop_limit,
+                http_endpoint=options.http_endpoint,
+            ),
+        )
+
+    return tuple(guest_spec(instance) for instance in wanted)

@@ -1,0 +1,64 @@
+"""Where things lie in a cloud's data directory, and what its things on the machine are called."""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass
+from pathlib import Path
+
+
+@dataclass(frozen=True, slots=True)
+class Paths:
+    """The layout of one data directory. Only root may look into it, but for the images, which QEMU reads."""
+
+    data_dir: Path
+
+    @property
+    def tag(self) -> str:
+        """8 hexadecimal digits that mark everything this cloud makes on the machine as its own."""
+        return hashlib.sha256(str(self.data_dir.absolute()).encode()).hexdigest()[:8]
+
+    @property
+    def namespace(self) -> str:
+        """The network namespace of the cloud."""
+        return f"freehold-{self.tag}"
+
+    @property
+    def state_url(self) -> str:
+        return f"sqlite:///{self.data_dir / 'state.db'}"
+
+    @property
+    def run(self) -> Path:
+        return self.data_dir / "run"
+
+    @property
+    def bells(self) -> Path:
+        return self.run / "bells"
+
+    @property
+    def host_link(self) -> Path:
+        return self.run / "hosts.sock"
+
+    @property
+    def ovn(self) -> Path:
+        return self.run / "ovn"
+
+    @property
+    def pki(self) -> Path:
+        return self.data_dir / "pki"
+
+    @property
+    def keys(self) -> Path:
+        return self.data_dir / "keys"
+
+    @property
+    def images(self) -> Path:
+        return self.data_dir / "images"
+
+    @property
+    def host(self) -> Path:
+        return self.data_dir / "host"
+
+    @property
+    def log(self) -> Path:
+        return self.data_dir / "log"
