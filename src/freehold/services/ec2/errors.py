@@ -124,6 +124,10 @@ class InvalidInstanceIDNotFound(NotFound):
     noun = "instance ID"
 
 
+class InvalidInternetGatewayIdMalformed(Malformed):
+    code = "InvalidInternetGatewayId.Malformed"
+
+
 class InvalidInternetGatewayIDNotFound(NotFound):
     code = "InvalidInternetGatewayID.NotFound"
     noun = "internetGateway ID"
@@ -134,9 +138,17 @@ class InvalidKeyPairNotFound(NotFound):
     noun = "key pair"
 
 
+class InvalidNetworkInterfaceIdMalformed(Malformed):
+    code = "InvalidNetworkInterfaceId.Malformed"
+
+
 class InvalidNetworkInterfaceIDNotFound(NotFound):
     code = "InvalidNetworkInterfaceID.NotFound"
     noun = "networkInterface ID"
+
+
+class InvalidRouteTableIdMalformed(Malformed):
+    code = "InvalidRouteTableId.Malformed"
 
 
 class InvalidRouteTableIDNotFound(NotFound):
@@ -153,6 +165,10 @@ class InvalidSecurityGroupRuleIdNotFound(NotFound):
     noun = "security group rule ID"
 
 
+class InvalidSubnetIDMalformed(Malformed):
+    code = "InvalidSubnetID.Malformed"
+
+
 class InvalidSubnetIDNotFound(NotFound):
     code = "InvalidSubnetID.NotFound"
     noun = "subnet ID"
@@ -165,6 +181,10 @@ class InvalidVolumeIDMalformed(Malformed):
 class InvalidVolumeNotFound(NotFound):
     code = "InvalidVolume.NotFound"
     noun = "volume"
+
+
+class InvalidVpcIDMalformed(Malformed):
+    code = "InvalidVpcID.Malformed"
 
 
 class InvalidVpcIDNotFound(NotFound):

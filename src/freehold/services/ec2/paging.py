@@ -1,0 +1,123 @@
+"""Pages of a describe operation, by key.
+
+A page ends with a token that holds the key of its last row: the next page begins after that key, so rows that come or
+go meanwhile neither shift a page nor cost anything. The token also holds a hash of what was asked for, because a key
+means nothing under other filters; it is no secret, since it can only name a place in the caller's own rows.
+"""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import hashlib
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Generic, TypeVar
+
+import msgspec
+import sqlalchemy as sa
+
+from freehold.records.schema import TABLES, Record
+from freehold.services.ec2.errors import InvalidNextToken, InvalidParameterCombination
+from freehold.services.ec2.filters import Condition, conditions
+from freehold.services.ec2.resources import Kind
+from freehold.services.operation import Call
+
+R = TypeVar("R", bound=Record)
+
+LARGEST_PAGE = 1000
+"""Also the page of a request without MaxResults, so that no answer grows without bound."""
+
+_HASH_BYTES = 8
+_keys = msgspec.json.Decoder(list[str])
+
+
+@dataclass(frozen=True, slots=True)
+class Page(Generic[R]):
+    """Rows, and the answer's ``NextToken`` member if there are more (``**page.token``)."""
+
+    rows: list[R]
+    token: Mapping[str, str]
+
+
+def page(
+    call: Call,
+    record: type[R],
+    request: Mapping[str, Any],
+    *where: sa.ColumnElement[bool],
+    key: Sequence[str] = ("id",),
+    whole: bool = False,
+) -> Page[R]:
+    """The page of rows that `request` asks for by MaxResults and NextToken, in the order of the columns `key`.
+
+    `where` must hold the columns of an index before `key` equal (account, region): a page is then a range of the
+    index. `whole`: the operation has no paging, all rows are wanted. Raises InvalidNextToken for a token that is not
+    from this operation with the same parameters.
+    """
+    columns = [TABLES[record].c[name] for name in key]
+    if whole:
+        return Page(call.tx.select(record, *where, order_by=columns), {})
+    limit = min(request.get("MaxResults") or LARGEST_PAGE, LARGEST_PAGE)
+    asked = _hash(call, request)
+    after = _read_token(request["NextToken"], asked, len(key)) if request.get("NextToken") else None
+    beyond = (
+        [] if after is None else [sa.tuple_(*columns) > sa.tuple_(*after) if len(key) > 1 else columns[0] > after[0]]
+    )
+    rows = call.tx.select(record, *where, *beyond, order_by=columns, limit=limit + 1)
+    if len(rows) <= limit:
+        return Page(rows, {})
+    last = [getattr(rows[limit - 1], name) for name in key]
+    return Page(rows[:limit], {"NextToken": _write_token(last, asked)})
+
+
+def described(
+    call: Call,
+    kind: Kind[R],
+    request: Mapping[str, Any],
+    ids: str,
+    supported: Mapping[str, Condition],
+    *where: sa.ColumnElement[bool],
+    whole: bool = False,
+) -> Page[R]:
+    """What a describe operation answers for its id list (the member `ids`), Filters, MaxResults and NextToken.
+
+    Ids that do not exist raise the kind's NotFound; ids that do and do not meet the filters are left out.
+    """
+    filtered = conditions(call, request.get("Filters", ()), supported, kind.id)
+    resource_ids = request.get(ids) or ()
+    named = []
+    if resource_ids:
+        kind.load_all(call, resource_ids)
+        named = [kind.id.in_(resource_ids)]
+    return page(call, kind.record, request, *kind.visible(call), *where, *named, *filtered, key=_key(kind), whole=whole)
+
+
+def not_with_ids(request: Mapping[str, Any], ids: str) -> None:
+    """Refuse MaxResults together with a list of ids, for the operations whose reference forbids it."""
+    if request.get(ids) and request.get("MaxResults"):
+        raise InvalidParameterCombination(f"The parameter {ids} cannot be used with the parameter MaxResults")
+
+
+def _key(kind: Kind[R]) -> tuple[str, ...]:
+    return tuple(column.name for column in TABLES[kind.record].primary_key.columns)
+
+
+def _hash(call: Call, request: Mapping[str, Any]) -> bytes:
+    rest = {name: value for name, value in request.items() if name not in ("MaxResults", "NextToken", "DryRun")}
+    text = msgspec.json.encode([call.operation, call.region, rest], order="deterministic")
+    return hashlib.sha256(text).digest()[:_HASH_BYTES]
+
+
+def _write_token(key: list[str], asked: bytes) -> str:
+    return base64.urlsafe_b64encode(asked + msgspec.json.encode(key)).decode().rstrip("=")
+
+
+def _read_token(token: str, asked: bytes, length: int) -> list[str]:
+    try:
+        content = base64.b64decode(token.encode("ascii") + b"=" * (-len(token) % 4), altchars=b"-_", validate=True)
+        key = _keys.decode(content[_HASH_BYTES:])
+    except (binascii.Error, UnicodeError, msgspec.MsgspecError) as error:
+        raise InvalidNextToken from error
+    if content[:_HASH_BYTES] != asked or len(key) != length or any("\0" in part for part in key):
+        raise InvalidNextToken
+    return key

@@ -1,0 +1,152 @@
+"""The kinds of EC2 resources: how each is named, stored and missed.
+
+Every operation that takes an id goes through its kind, so that a wrong id gets the same code everywhere, and so that
+the id of another account or region is never distinguishable from one that does not exist.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, Generic, TypeVar
+
+import sqlalchemy as sa
+
+from freehold.records.compute import Image, Instance, KeyPair, Volume
+from freehold.records.ids import is_ec2_id
+from freehold.records.network import (
+    Address,
+    InternetGateway,
+    NetworkInterface,
+    RouteTable,
+    SecurityGroup,
+    SecurityGroupRule,
+    Subnet,
+    Vpc,
+)
+from freehold.records.schema import TABLES, Record
+from freehold.services.ec2 import errors
+from freehold.services.operation import Call, Resources
+
+R = TypeVar("R", bound=Record)
+
+MAX_IDS = 1000
+
+
+@dataclass(frozen=True, slots=True)
+class Kind(Generic[R]):
+    """A kind of resource. `resource_type` is EC2's name of it (as in tags and policies); `prefix` begins its ids, which
+    are in `id_column`; `malformed` None: AWS has no such code and answers `not_found`; `shared`: every account's."""
+
+    record: type[R]
+    resource_type: str
+    prefix: str
+    not_found: type[errors.NotFound]
+    malformed: type[errors.Malformed] | None
+    id_column: str = "id"
+    shared: bool = False
+
+    @property
+    def id(self) -> sa.Column[str]:
+        return TABLES[self.record].c[self.id_column]
+
+    def visible(self, call: Call) -> list[sa.ColumnElement[bool]]:
+        """The conditions that a row is the caller's, in the region of the call; images are everyone's."""
+        columns = TABLES[self.record].c
+        return [] if self.shared else [columns.account_id == call.account_id, columns.region == call.region]
+
+    def check_form(self, resource_id: str) -> None:
+        if not is_ec2_id(self.prefix, resource_id):
+            raise self.malformed(self.prefix, resource_id) if self.malformed else self.not_found(resource_id)
+
+    def load(self, call: Call, resource_id: str) -> R:
+        """The resource with this id. Raises the kind's Malformed or NotFound."""
+        self.check_form(resource_id)
+        found = call.tx.find(self.record, *self.visible(call), self.id == resource_id)
+        if found is None:
+            raise self.not_found(resource_id)
+        return found
+
+    def load_all(self, call: Call, resource_ids: Sequence[str]) -> list[R]:
+        """The resources with these ids, in the order given. Raises NotFound with all that are missing."""
+        if len(resource_ids) > MAX_IDS:
+            raise errors.InvalidParameterValue(f"At most {MAX_IDS} ids may be given in a request.")
+        for resource_id in resource_ids:
+            self.check_form(resource_id)
+        found = {
+            getattr(record, self.id_column): record
+            for record in call.tx.select(self.record, *self.visible(call), self.id.in_(resource_ids))
+        }
+        if missing := [resource_id for resource_id in dict.fromkeys(resource_ids) if resource_id not in found]:
+            raise self.not_found(*missing)
+        return [found[resource_id] for resource_id in dict.fromkeys(resource_ids)]
+
+    def arn(self, call: Call, resource_id: str) -> str:
+        if self.shared:
+            return f"arn:aws:ec2:{call.region}::{self.resource_type}/{resource_id}"
+        return call.arn(f"{self.resource_type}/{resource_id}")
+
+
+def named_by(member: str, kind: Kind[R]) -> Resources:
+    """For `operation(resources=…)`: the ARNs of the resources whose id or ids are in a member of the request."""
+
+    def arns(call: Call, request: Any) -> list[str]:
+        ids = request.get(member) or ()
+        return [kind.arn(call, resource_id) for resource_id in ([ids] if isinstance(ids, str) else ids)] or ["*"]
+
+    return arns
+
+
+ADDRESS = Kind(Address, "elastic-ip", "eipalloc", errors.InvalidAllocationIDNotFound, None, id_column="allocation_id")
+IMAGE = Kind(Image, "image", "ami", errors.InvalidAMIIDNotFound, errors.InvalidAMIIDMalformed, shared=True)
+INSTANCE = Kind(Instance, "instance", "i", errors.InvalidInstanceIDNotFound, errors.InvalidInstanceIDMalformed)
+INTERNET_GATEWAY = Kind(
+    InternetGateway,
+    "internet-gateway",
+    "igw",
+    errors.InvalidInternetGatewayIDNotFound,
+    errors.InvalidInternetGatewayIdMalformed,
+)
+KEY_PAIR = Kind(KeyPair, "key-pair", "key", errors.InvalidKeyPairNotFound, None)
+NETWORK_INTERFACE = Kind(
+    NetworkInterface,
+    "network-interface",
+    "eni",
+    errors.InvalidNetworkInterfaceIDNotFound,
+    errors.InvalidNetworkInterfaceIdMalformed,
+)
+ROUTE_TABLE = Kind(
+    RouteTable, "route-table", "rtb", errors.InvalidRouteTableIDNotFound, errors.InvalidRouteTableIdMalformed
+)
+SECURITY_GROUP = Kind(
+    SecurityGroup, "security-group", "sg", errors.InvalidGroupNotFound, errors.InvalidGroupIdMalformed
+)
+SECURITY_GROUP_RULE = Kind(
+    SecurityGroupRule,
+    "security-group-rule",
+    "sgr",
+    errors.InvalidSecurityGroupRuleIdNotFound,
+    errors.InvalidSecurityGroupRuleIdMalformed,
+)
+SUBNET = Kind(Subnet, "subnet", "subnet", errors.InvalidSubnetIDNotFound, errors.InvalidSubnetIDMalformed)
+VOLUME = Kind(Volume, "volume", "vol", errors.InvalidVolumeNotFound, errors.InvalidVolumeIDMalformed)
+VPC = Kind(Vpc, "vpc", "vpc", errors.InvalidVpcIDNotFound, errors.InvalidVpcIDMalformed)
+
+KINDS: dict[str, Kind[Record]] = {
+    kind.prefix: kind  # type: ignore[misc]
+    for kind in (
+        ADDRESS,
+        IMAGE,
+        INSTANCE,
+        INTERNET_GATEWAY,
+        KEY_PAIR,
+        NETWORK_INTERFACE,
+        ROUTE_TABLE,
+        SECURITY_GROUP,
+        SECURITY_GROUP_RULE,
+        SUBNET,
+        VOLUME,
+        VPC,
+    )
+}
+"""Every kind by the prefix of its ids."""

@@ -1,0 +1,55 @@
+"""Calling operations without HTTP: a caller of one account and region on a real store."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import botocore
+from botocore.validate import ParamValidator
+
+from freehold.config import Config
+from freehold.records.ids import AccountId
+from freehold.records.store import Store, Transaction
+from freehold.services.operation import Call, Catalog, Principal
+
+CATALOG = Catalog()
+
+
+class Caller:
+    """``caller.describe_vpcs(VpcIds=[…])`` runs the operation in a transaction of its own and gives its answer, which
+    is checked against the model's shape."""
+
+    def __init__(
+        self, store: Store, account: str = "111122223333", region: str = "us-east-1", config: Config | None = None
+    ) -> None:
+        self.store = store
+        self.account = AccountId(account)
+        self.region = region
+        self.config = config or Config()
+
+    def call(self, tx: Transaction, operation: str) -> Call:
+        principal = Principal(self.account, f"arn:aws:iam::{self.account}:root", self.account, "root", "AKIATEST")
+        return Call("ec2", operation, principal, self.region, "request-1", "127.0.0.1", "test", self.config, tx)
+
+    def __getattr__(self, name: str) -> Any:
+        def run(**request: Any) -> Mapping[str, Any]:
+            (operation,) = [o for o in CATALOG.operations.values() if botocore.xform_name(o.name) == name]
+            check(operation.model.input_shape, request)
+            with self.store.read() if operation.read_only else self.store.write() as tx:
+                call = self.call(tx, operation.name)
+                assert list(operation.resources(call, request))
+                answer = operation.function(call, request)
+            check(operation.model.output_shape, answer)
+            return answer
+
+        return run
+
+
+def check(shape: Any, value: Any) -> None:
+    """A request or an answer has only members of its shape, of their types."""
+    if shape is None:
+        assert value == {}
+        return
+    report = ParamValidator().validate(dict(value), shape)
+    assert not report.has_errors(), report.generate_report()
