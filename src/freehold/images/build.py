@@ -1,9 +1,9 @@
 """Build a built-in image into a data directory: `build("freehold-micro", data_dir, print)`.
 
 An image is built once per machine and user: it goes to a cache (`$XDG_CACHE_HOME/freehold`, else
-`~/.cache/freehold`) and from there into data directories by hard links (copies across file systems), so that a second cloud has it
-in an instant. Both places get it by one rename of a finished directory; a build that is cut leaves a directory
-`.build-…`, which the next build removes. A lock in the cache lets one build run at a time.
+`~/.cache/freehold`) and from there into data directories by hard links (copies across file systems), so that a
+second cloud has it in an instant. Both places get it by one rename of a finished directory; a build that is cut
+leaves a directory `.build-…`, which the next build removes. A lock in the cache lets one build run at a time.
 """
 
 from __future__ import annotations
@@ -20,14 +20,14 @@ from pathlib import Path
 
 import msgspec
 
-from freehold.images import micro
+from freehold.images import debian, micro
 from freehold.images.catalog import MANIFEST_FILE, ImageManifest, image_id, images_directory, load
 from freehold.images.recipe import DISK, INITRD, KERNEL, Progress, Recipe
 from freehold.images.tools import ImageBuildError
 
 __all__ = ["RECIPES", "ImageBuildError", "build", "cache_directory"]
 
-RECIPES = {recipe.family: recipe for recipe in (micro.RECIPE,)}
+RECIPES = {recipe.family: recipe for recipe in (micro.RECIPE, debian.RECIPE)}
 
 
 def build(family: str, data_dir: Path, progress: Progress) -> ImageManifest:
@@ -54,9 +54,10 @@ def build(family: str, data_dir: Path, progress: Progress) -> ImageManifest:
             raise ImageBuildError(
                 f"No space is left for {family}; free some below {cache} and {data_dir}."
             ) from failure
-        if failure.errno in (errno.EACCES, errno.EPERM, errno.EROFS):
-            raise ImageBuildError(f"{failure.filename or cache} cannot be written; run the build as root.") from failure
-        raise
+        raise ImageBuildError(
+            f"{failure.filename or family}: {failure.strerror}; mend that, or set XDG_CACHE_HOME to another place than "
+            f"{cache.parent}."
+        ) from failure
     return manifest
 
 

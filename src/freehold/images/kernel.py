@@ -11,6 +11,8 @@ import struct
 from collections.abc import Iterable
 from pathlib import Path
 
+from freehold.images.packages import dependencies
+from freehold.images.recipe import Progress
 from freehold.images.tools import ImageBuildError, run_tool
 
 # First bytes of a kernel payload → the program that unpacks it (Linux scripts/extract-vmlinux).
@@ -22,6 +24,26 @@ _UNPACKERS = {
 }
 # ELF note header: name size 4, value size 4 or 8, type XEN_ELFNOTE_PHYS32_ENTRY (18), name "Xen". QEMU looks for it.
 _PVH_NOTE = re.compile(rb"\x04\0\0\0[\x04\x08]\0\0\0\x12\0\0\0Xen\0")
+
+
+PACKAGE = "linux-image-cloud-amd64"
+
+
+def package_name() -> str:
+    """The package that holds the present kernel: `linux-image-cloud-amd64` only depends on it."""
+    for name in dependencies(PACKAGE):
+        if name.startswith("linux-image-"):
+            return name
+    raise ImageBuildError(f"apt offers no {PACKAGE}; run 'apt-get update' on Debian 12 and try again.")
+
+
+def install(package: Path, target: Path, progress: Progress) -> None:
+    """Write the kernel of an unpacked kernel package (or of a root directory that has one) to `target`."""
+    vmlinuz = max((package / "boot").glob("vmlinuz-*"))
+    kernel, is_pvh = bootable(vmlinuz.read_bytes())
+    if not is_pvh:
+        progress(f"{vmlinuz.name} has no PVH entry: it is used as it is, and boots a little slower")
+    target.write_bytes(kernel)
 
 
 def bootable(vmlinuz: bytes) -> tuple[bytes, bool]:

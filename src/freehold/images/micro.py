@@ -2,7 +2,7 @@
 
 Kernel: Debian's cloud kernel as an ELF with a PVH entry. Initramfs: a static busybox and the virtio drivers, which
 mounts the root volume and hands over. Root file system (ext4 on the root volume, grown to fill it): busybox, bash,
-dropbear, e2fsprogs and the scripts in `guest/root`; `rc.instance` there tells what the guest does at boot.
+dropbear, e2fsprogs and the scripts in `guest/micro`; `rc.instance` there tells what the guest does at boot.
 
 The static busybox is used rather than the dynamic one because its shell runs applets without an exec and a dynamic
 link each, which is most of what a boot script costs under TCG.
@@ -15,8 +15,8 @@ import shutil
 import stat
 from pathlib import Path
 
-from freehold.images import kernel
-from freehold.images.packages import Package, dependencies, fetch, unpack
+from freehold.images import initramfs, kernel
+from freehold.images.packages import Package, fetch, unpack
 from freehold.images.recipe import (
     BUILD_TIME,
     DISK,
@@ -26,12 +26,10 @@ from freehold.images.recipe import (
     Recipe,
     install_files,
     pack_disk,
-    pack_initramfs,
 )
-from freehold.images.tools import ImageBuildError, run_tool
+from freehold.images.tools import ImageBuildError
 
 GUEST_FILES = Path(__file__).with_name("guest")
-KERNEL_PACKAGE = "linux-image-cloud-amd64"
 VIRTUAL_SIZE = 1 << 30
 FILESYSTEM_UUID = "f4ee401d-0000-4000-8000-000000000001"
 
@@ -53,35 +51,21 @@ CONTENT = {
     "libuuid1": ("**/libuuid.so.*",),
     "zlib1g": ("**/libz.so.*",),
 }
-# Loaded by the initramfs. `button` and `evdev` bring the power button to user space.
-DRIVERS = ("virtio_pci", "virtio_blk", "virtio_net", "virtio_rng", "virtio_balloon", "button", "evdev")
 
 
 def assemble(work: Path, output: Path, cache: Path, progress: Progress) -> list[str]:
     """Build the three files into `output`; the ingredients are the digests of the packages."""
-    kernel_image = next((name for name in dependencies(KERNEL_PACKAGE) if name.startswith("linux-image-")), None)
-    if kernel_image is None:
-        raise ImageBuildError(f"apt offers no {KERNEL_PACKAGE}; run 'apt-get update' on Debian 12 and try again.")
+    kernel_image = kernel.package_name()
     packages = fetch((kernel_image, *CONTENT), cache / "packages", progress)
 
     progress("unpacking packages")
     for package in packages:
         unpack(package, work / package.name)
-    modules = _install_kernel(work / kernel_image, output, progress)
     busybox = work / "busybox-static/bin/busybox"
+    kernel.install(work / kernel_image, output / KERNEL, progress)
 
     progress("packing the initramfs and the root file system")
-    initramfs = work / "initramfs"
-    for directory in ("bin", "dev", "modules", "newroot", "proc", "sys"):
-        (initramfs / directory).mkdir(parents=True)
-    _install_busybox(busybox, initramfs / "bin")
-    shutil.copyfile(GUEST_FILES / "initramfs-init", initramfs / "init")
-    (initramfs / "init").chmod(0o755)
-    for module in modules:
-        shutil.copyfile(module, initramfs / "modules" / module.name)
-    (initramfs / "modules/order").write_text("".join(f"{module.name}\n" for module in modules))
-    pack_initramfs(initramfs, output / INITRD)
-
+    initramfs.pack(work / "initramfs", output / INITRD, busybox, work / kernel_image)
     rootfs = _root_filesystem(work, packages, busybox)
     # One inode for 64 KiB: a quarter of the inode tables that the guest has to initialise when the disk grows.
     options = ("-b", "4096", "-I", "256", "-i", "65536", "-J", "size=8")
@@ -94,25 +78,6 @@ def assemble(work: Path, output: Path, cache: Path, progress: Progress) -> list[
         compress=False,
     )
     return [f"{package.name} {package.digest}" for package in packages]
-
-
-def _install_kernel(package: Path, output: Path, progress: Progress) -> list[Path]:
-    """Write the kernel to `output`; returns the modules that the initramfs loads, in order."""
-    vmlinuz = next((package / "boot").glob("vmlinuz-*"))
-    bootable, is_pvh = kernel.bootable(vmlinuz.read_bytes())
-    if not is_pvh:
-        progress(f"{vmlinuz.name} has no PVH entry: it is used as it is, and boots a little slower")
-    (output / KERNEL).write_bytes(bootable)
-    return kernel.modules_in_order(next((package / "lib/modules").iterdir()), DRIVERS)
-
-
-def _install_busybox(busybox: Path, target: Path) -> None:
-    """Copy busybox and link all its applets; the ones that a package brings in full replace the link."""
-    shutil.copyfile(busybox, target / "busybox")
-    (target / "busybox").chmod(0o755)
-    for applet in run_tool((str(busybox), "--list")).decode().split():
-        if applet != "busybox":
-            (target / applet).symlink_to("busybox")
 
 
 def _root_filesystem(work: Path, packages: list[Package], busybox: Path) -> Path:
@@ -128,7 +93,8 @@ def _root_filesystem(work: Path, packages: list[Package], busybox: Path) -> Path
     (root / "var/run").symlink_to("../run")
     (root / "root").mkdir(mode=0o700)
 
-    _install_busybox(busybox, root / "usr/bin")
+    initramfs.install_busybox(busybox, root / "usr/bin")
+    (root / "usr/sbin/init").symlink_to("../bin/busybox")
     for package in packages:
         _install_content(work / package.name, root, CONTENT.get(package.name, ()))
         copyright_file = work / package.name / "usr/share/doc" / package.name / "copyright"
@@ -137,7 +103,7 @@ def _root_filesystem(work: Path, packages: list[Package], busybox: Path) -> Path
             target.parent.mkdir(parents=True)
             shutil.copyfile(copyright_file, target)
     (root / "lib64/ld-linux-x86-64.so.2").symlink_to("/lib/x86_64-linux-gnu/ld-linux-x86-64.so.2")
-    install_files(GUEST_FILES / "root", root)
+    install_files(GUEST_FILES / "micro", root)
     (root / "etc/shadow").chmod(0o600)
     (root / "etc/mtab").symlink_to("/proc/mounts")
     for path in (root, *root.rglob("*")):
@@ -148,7 +114,7 @@ def _root_filesystem(work: Path, packages: list[Package], busybox: Path) -> Path
 
 def _install_content(package: Path, root: Path, globs: tuple[str, ...]) -> None:
     for glob in globs:
-        found = sorted(path for path in package.glob(glob) if not path.parts[-2] == "lib64")
+        found = sorted(path for path in package.glob(glob) if path.parts[-2] != "lib64")
         if not found:
             raise ImageBuildError(f"The package {package.name} has no {glob}: this recipe is for Debian 12.")
         for path in found:
@@ -173,9 +139,9 @@ RECIPE = Recipe(
     free_space=600 << 20,
     sources=(
         Path(__file__),
-        Path(__file__).with_name("recipe.py"),
-        Path(__file__).with_name("kernel.py"),
-        GUEST_FILES,
+        *(Path(__file__).with_name(module) for module in ("initramfs.py", "kernel.py", "recipe.py")),
+        GUEST_FILES / "initramfs-init",
+        GUEST_FILES / "micro",
     ),
     assemble=assemble,
 )
