@@ -32,6 +32,7 @@ def upgrade() -> None:
     sa.Column('id', sa.Text(), autoincrement=False, nullable=False),
     sa.Column('name', sa.Text(), autoincrement=False, nullable=False),
     sa.Column('created_at', sa.BigInteger(), autoincrement=False, nullable=False),
+    sa.Column('closing_at', sa.BigInteger(), autoincrement=False, nullable=True),
     sa.PrimaryKeyConstraint('id'),
     sqlite_autoincrement=False
     )
@@ -133,6 +134,7 @@ def upgrade() -> None:
     sa.Column('size_gib', sa.BigInteger(), autoincrement=False, nullable=False),
     sa.Column('default_user', sa.Text(), autoincrement=False, nullable=False),
     sa.Column('created_at', sa.BigInteger(), autoincrement=False, nullable=False),
+    sa.Column('minimum_memory_mib', sa.BigInteger(), autoincrement=False, nullable=False),
     sa.PrimaryKeyConstraint('id'),
     sqlite_autoincrement=False
     )
@@ -178,6 +180,8 @@ def upgrade() -> None:
     sa.Column('system_impaired', sa.Boolean(), autoincrement=False, nullable=False),
     sa.Column('launched_at', sa.BigInteger(), autoincrement=False, nullable=False),
     sa.Column('terminated_at', sa.BigInteger(), autoincrement=False, nullable=True),
+    sa.Column('force_stop', sa.Boolean(), autoincrement=False, nullable=False),
+    sa.Column('holds_capacity', sa.Boolean(), autoincrement=False, nullable=False),
     sa.PrimaryKeyConstraint('id'),
     sqlite_autoincrement=False
     )
@@ -247,6 +251,7 @@ def upgrade() -> None:
     sa.Column('attached_at', sa.BigInteger(), autoincrement=False, nullable=True),
     sa.Column('host_id', sa.Text(), autoincrement=False, nullable=True),
     sa.Column('created_at', sa.BigInteger(), autoincrement=False, nullable=False),
+    sa.Column('auto_public_ip', sa.Boolean(), autoincrement=False, nullable=False),
     sa.PrimaryKeyConstraint('id'),
     sqlite_autoincrement=False
     )
@@ -352,6 +357,8 @@ def upgrade() -> None:
     sa.Column('public_ip', sa.Text(), autoincrement=False, nullable=False),
     sa.Column('epoch', sa.Text(), autoincrement=False, nullable=False),
     sa.Column('bytes_out', sa.BigInteger(), autoincrement=False, nullable=False),
+    sa.Column('account_id', sa.Text(), autoincrement=False, nullable=False),
+    sa.Column('region', sa.Text(), autoincrement=False, nullable=False),
     sa.PrimaryKeyConstraint('public_ip'),
     sqlite_autoincrement=False
     )
