@@ -1,0 +1,110 @@
+"""Error codes of the operations on instances, key pairs and what instances need, in alphabetical order of code.
+
+https://docs.aws.amazon.com/AWSEC2/latest/APIReference/errors-overview.html
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from freehold.services.errors import AwsError
+
+
+class IdempotentInstanceTerminated(AwsError):
+    """The client token made instances that are gone."""
+
+    code = "IdempotentInstanceTerminated"
+
+    def __init__(self, token: str) -> None:
+        super().__init__(f"The instances launched with client token '{token}' are terminated; use another token.")
+
+
+class IdempotentParameterMismatch(AwsError):
+    """The client token was used with other parameters."""
+
+    code = "IdempotentParameterMismatch"
+
+    def __init__(self, token: str) -> None:
+        super().__init__(
+            f"Arguments on this idempotent request are inconsistent with arguments used in previous request(s) with "
+            f"client token '{token}'."
+        )
+
+
+class IncorrectInstanceState(AwsError):
+    """The instance is in a state from which this can not be done."""
+
+    code = "IncorrectInstanceState"
+
+
+class InsufficientInstanceCapacity(AwsError):
+    """Fewer instances than the minimum asked for fit on the connected hosts of the zone."""
+
+    code = "InsufficientInstanceCapacity"
+    status = 500
+
+    def __init__(self, instance_type: str, zone: str) -> None:
+        super().__init__(
+            f"We currently do not have sufficient {instance_type} capacity in the Availability Zone you requested "
+            f"({zone})."
+        )
+
+
+class InvalidAttributeValue(AwsError):
+    """A value that an attribute can not have; the message says which it can."""
+
+    code = "InvalidAttributeValue"
+
+
+class InvalidAvailabilityZone(AwsError):
+    code = "InvalidParameterValue"
+
+    def __init__(self, zone: str, zones: tuple[str, ...]) -> None:
+        super().__init__(f"Invalid availability zone: [{zone}]. The zones of this region: {', '.join(zones)}.")
+
+
+class InvalidBlockDeviceMapping(AwsError):
+    code = "InvalidBlockDeviceMapping"
+
+
+class InvalidInstanceType(AwsError):
+    code = "InvalidInstanceType"
+
+    def __init__(self, names: Sequence[str]) -> None:
+        super().__init__(f"The following supplied instance types do not exist: [{', '.join(names)}]")
+
+
+class InvalidKeyFormat(AwsError):
+    code = "InvalidKey.Format"
+
+    def __init__(self) -> None:
+        super().__init__(
+            "Key is not in valid OpenSSH public key format: give an RSA key of 1024, 2048 or 4096 bits or an ED25519 "
+            "key as OpenSSH, RFC 4716 or base64 encoded DER."
+        )
+
+
+class InvalidKeyPairDuplicate(AwsError):
+    code = "InvalidKeyPair.Duplicate"
+
+    def __init__(self, name: str) -> None:
+        super().__init__(f"The keypair '{name}' already exists.")
+
+
+class InvalidUserDataMalformed(AwsError):
+    code = "InvalidUserData.Malformed"
+
+    def __init__(self) -> None:
+        super().__init__("Invalid BASE64 encoding of user data.")
+
+
+class OperationNotPermitted(AwsError):
+    """The instance is protected from this by an attribute of its own."""
+
+    code = "OperationNotPermitted"
+
+    def __init__(self, instance_id: str, what: str, attribute: str) -> None:
+        super().__init__(
+            f"The instance '{instance_id}' may not be {what}. Modify its '{attribute}' instance attribute and try "
+            "again."
+        )

@@ -1,0 +1,83 @@
+"""Volumes: DescribeVolumes, and making the root volume of an instance."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from freehold.records.compute import Volume, volumes
+from freehold.records.tags import Tag, tags_of
+from freehold.services.ec2.filters import Condition, constant, flag, moment, number, text
+from freehold.services.ec2.paging import described, not_with_ids
+from freehold.services.ec2.parameters import refuse_others
+from freehold.services.ec2.regions import zone_id, zone_id_filter
+from freehold.services.ec2.resources import VOLUME
+from freehold.services.ec2.tags import tag_list
+from freehold.services.operation import Call, Response, operation
+
+if TYPE_CHECKING:
+    from mypy_boto3_ec2.type_defs import DescribeVolumesRequestTypeDef
+
+_FILTERS: dict[str, Condition] = {
+    "attachment.attach-time": moment(volumes.c.attached_at),
+    "attachment.delete-on-termination": lambda call, values: (
+        volumes.c.instance_id.is_not(None) & flag(volumes.c.delete_on_termination)(call, values)
+    ),
+    "attachment.device": text(volumes.c.device),
+    "attachment.instance-id": text(volumes.c.instance_id),
+    "attachment.status": lambda call, values: (
+        volumes.c.instance_id.is_not(None) & constant("attached")(call, values)
+    ),
+    "availability-zone": text(volumes.c.zone),
+    "availability-zone-id": zone_id_filter(volumes.c.zone),
+    "create-time": moment(volumes.c.created_at),
+    "encrypted": constant("false"),
+    "fast-restored": constant("false"),
+    "multi-attach-enabled": constant("false"),
+    "operator.managed": constant("false"),
+    "size": number(volumes.c.size_gib),
+    "snapshot-id": constant(""),
+    "status": text(volumes.c.state),
+    "volume-id": text(volumes.c.id),
+    "volume-type": text(volumes.c.volume_type),
+}  # fmt: skip
+
+
+@operation()
+def describe_volumes(call: Call, request: DescribeVolumesRequestTypeDef) -> Response:
+    refuse_others(request, {"Filters", "MaxResults", "NextToken", "VolumeIds"}, {"IncludeManagedResources": False})
+    not_with_ids(request, "VolumeIds")
+    page = described(call, VOLUME, request, "VolumeIds", _FILTERS)
+    tags = tags_of(call.tx, [volume.id for volume in page.rows])
+    return {"Volumes": [_described(volume, tags[volume.id]) for volume in page.rows], **page.token}
+
+
+def _described(volume: Volume, tags: list[Tag]) -> dict[str, Any]:
+    attachments = []
+    if volume.instance_id is not None:
+        attachments.append(
+            {
+                "VolumeId": volume.id,
+                "InstanceId": volume.instance_id,
+                "Device": volume.device,
+                "State": "attached",
+                "AttachTime": volume.attached_at,
+                "DeleteOnTermination": volume.delete_on_termination,
+            }
+        )
+    return {
+        "VolumeId": volume.id,
+        "Size": volume.size_gib,
+        "VolumeType": volume.volume_type,
+        "Iops": volume.iops,
+        **({"Throughput": volume.throughput_mibps} if volume.throughput_mibps else {}),
+        "SnapshotId": "",
+        "AvailabilityZone": volume.zone,
+        "AvailabilityZoneId": zone_id(volume.region, volume.zone),
+        "State": volume.state,
+        "CreateTime": volume.created_at,
+        "Attachments": attachments,
+        "Encrypted": False,
+        "MultiAttachEnabled": False,
+        "Operator": {"Managed": False},
+        "Tags": tag_list(tags),
+    }
