@@ -17,6 +17,7 @@ import datetime as dt
 import importlib
 import pkgutil
 from collections.abc import Callable, Iterable, Mapping
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -71,17 +72,19 @@ class Call:
 
 
 Resources = Callable[[Call, Any], Iterable[str]]
+Receive = Callable[[Config, Any], AbstractContextManager[Any]]
 
 
 @dataclass(frozen=True, slots=True)
 class Operation:
     """A built operation. `resources` gives the ARNs that a policy must allow; ``("*",)`` where AWS has no
-    resource-level permission for the action."""
+    resource-level permission for the action. `receive` takes in a streaming input (see `operation`)."""
 
     service: str
     name: str
     function: Callable[[Call, Any], Response]
     resources: Resources
+    receive: Receive | None
     read_only: bool
     model: OperationModel
 
@@ -95,12 +98,18 @@ def _any_resource(_call: Call, _request: Request) -> Iterable[str]:
 
 
 def operation(
-    *, resources: Resources = _any_resource
+    *, resources: Resources = _any_resource, receive: Receive | None = None
 ) -> Callable[[Callable[[Call, Any], Response]], Callable[[Call, Any], Response]]:
-    """Mark a function as the operation that its name says (see the module docstring)."""
+    """Mark a function as the operation that its name says (see the module docstring).
+
+    An operation that writes and whose input streams (the body of an object) must name `receive`: a context manager
+    that takes in the whole stream (``request["Body"].read(n)``) after the caller was authorised and before the write
+    transaction begins, so that a slow client never holds the database. What it yields stands in the stream's place
+    when the operation runs; on exit it removes what the operation did not keep.
+    """
 
     def mark(function: Callable[[Call, Any], Response]) -> Callable[[Call, Any], Response]:
-        function.__aws_operation__ = resources  # type: ignore[attr-defined]
+        function.__aws_operation__ = (resources, receive)  # type: ignore[attr-defined]
         return function
 
     return mark
@@ -128,15 +137,17 @@ class Catalog:
         for info in pkgutil.iter_modules(importlib.import_module(package).__path__):
             module = importlib.import_module(f"{package}.{info.name}")
             for name, function in vars(module).items():
-                resources = getattr(function, "__aws_operation__", None)
-                if resources is None or function.__module__ != module.__name__:
+                marked = getattr(function, "__aws_operation__", None)
+                if marked is None or function.__module__ != module.__name__:
                     continue
+                resources, receive = marked
                 operation_name = by_function_name[name]  # KeyError: no operation of the model has this name
                 self.operations[model.service_name, operation_name] = Operation(
                     service=model.service_name,
                     name=operation_name,
                     function=function,
                     resources=resources,
+                    receive=receive,
                     read_only=operation_name.startswith(_READ_ONLY),
                     model=model.operation_model(operation_name),
                 )

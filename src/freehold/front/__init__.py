@@ -1,0 +1,1 @@
+"""The front door: HTTP, signatures, the AWS protocols and the journey of a request to its operation."""

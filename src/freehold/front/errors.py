@@ -1,0 +1,366 @@
+"""The front door's own errors: AWS names the same refusal differently in each family of services.
+
+A family is a protocol with its habits: ``ec2``, ``query`` (IAM, STS, RDS …), ``json`` (KMS, Logs …), ``rest-json`` and
+``rest-xml`` (S3). Sources: the "Common Errors" page of each service's API reference,
+https://docs.aws.amazon.com/AWSEC2/latest/APIReference/errors-overview.html and
+https://docs.aws.amazon.com/AmazonS3/latest/API/ErrorResponses.html
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import ClassVar, Literal, Self
+
+from freehold.services.errors import AwsError
+
+Family = Literal["ec2", "query", "json", "rest-json", "rest-xml"]
+Answers = Mapping[str, tuple[int, str, str]]  # by family: HTTP status, code, message
+
+_ECHO_LIMIT = 200  # characters of a caller's own text that an error repeats
+
+
+def echo(text: str) -> str:
+    """The caller's own text, cut to what an error message repeats of it."""
+    return text if len(text) <= _ECHO_LIMIT else text[:_ECHO_LIMIT] + "…"
+
+
+class FamilyError(AwsError):
+    """An error whose code, status and wording depend on the family. `answers` gives (status, code, message); a family
+    that it lacks speaks as ``query`` does, ``rest-json`` as ``json``. Messages are filled from `details`."""
+
+    answers: ClassVar[Answers]
+
+    def __init__(self, **details: str) -> None:
+        self.details = details
+        _, code, message = self.answers["query"]
+        super().__init__(f"{code}: {message.format(**details)}")
+
+    def answer(self, family: Family) -> tuple[int, str, str]:
+        found = self.answers.get(family)
+        if found is None and family == "rest-json":
+            found = self.answers.get("json")
+        status, code, message = found or self.answers["query"]
+        return status, code, message.format(**self.details)
+
+
+# Who is calling
+
+
+class MissingSignature(FamilyError):
+    answers: ClassVar[Answers] = {
+        "query": (403, "MissingAuthenticationToken", "Request is missing Authentication Token"),
+        "json": (400, "MissingAuthenticationTokenException", "Request is missing Authentication Token"),
+        "rest-json": (403, "MissingAuthenticationTokenException", "Missing Authentication Token"),
+        "rest-xml": (403, "AccessDenied", "Access Denied"),
+    }
+
+
+class IncompleteSignature(FamilyError):
+    """The signature can not be read; `problem` is a sentence."""
+
+    answers: ClassVar[Answers] = {
+        "query": (400, "IncompleteSignature", "{problem}"),
+        "json": (400, "IncompleteSignatureException", "{problem}"),
+        "rest-json": (403, "IncompleteSignatureException", "{problem}"),
+        "rest-xml": (400, "AuthorizationHeaderMalformed", "{problem}"),
+    }
+
+
+class IncompleteQuerySignature(IncompleteSignature):
+    """The same of a presigned request."""
+
+    answers: ClassVar[Answers] = {
+        **IncompleteSignature.answers,
+        "rest-xml": (400, "AuthorizationQueryParametersError", "{problem}"),
+    }
+
+
+class UnknownKey(FamilyError):
+    answers: ClassVar[Answers] = {
+        "ec2": (401, "AuthFailure", "AWS was not able to validate the provided access credentials"),
+        "query": (403, "InvalidClientTokenId", "The security token included in the request is invalid."),
+        "json": (400, "UnrecognizedClientException", "The security token included in the request is invalid."),
+        "rest-json": (403, "UnrecognizedClientException", "The security token included in the request is invalid."),
+        "rest-xml": (403, "InvalidAccessKeyId", "The AWS Access Key Id you provided does not exist in our records."),
+    }
+
+
+class WrongToken(FamilyError):
+    """The session token is missing or not the one that belongs to the key."""
+
+    answers: ClassVar[Answers] = {
+        **UnknownKey.answers,
+        "rest-xml": (400, "InvalidToken", "The provided token is malformed or otherwise invalid."),
+    }
+
+
+class ExpiredToken(FamilyError):
+    answers: ClassVar[Answers] = {
+        "ec2": (400, "RequestExpired", "Request has expired."),
+        "query": (403, "ExpiredToken", "The security token included in the request is expired"),
+        "json": (400, "ExpiredTokenException", "The security token included in the request is expired"),
+        "rest-json": (403, "ExpiredTokenException", "The security token included in the request is expired"),
+        "rest-xml": (400, "ExpiredToken", "The provided token has expired."),
+    }
+
+
+_DOES_NOT_MATCH = (
+    "The request signature we calculated does not match the signature you provided. Check your AWS Secret Access Key "
+    "and signing method. Consult the service documentation for details."
+)
+
+
+class SignatureDoesNotMatch(FamilyError):
+    answers: ClassVar[Answers] = {
+        "ec2": (401, "AuthFailure", "AWS was not able to validate the provided access credentials"),
+        "query": (403, "SignatureDoesNotMatch", _DOES_NOT_MATCH),
+        "json": (400, "InvalidSignatureException", _DOES_NOT_MATCH),
+        "rest-json": (403, "InvalidSignatureException", _DOES_NOT_MATCH),
+        "rest-xml": (
+            403,
+            "SignatureDoesNotMatch",
+            "The request signature we calculated does not match the signature you provided. Check your key and "
+            "signing method.",
+        ),
+    }
+
+
+class ClockSkew(FamilyError):
+    """Signed too long ago or in the future; `problem` says so with both times."""
+
+    answers: ClassVar[Answers] = {
+        "ec2": (400, "RequestExpired", "Request has expired."),
+        "query": (403, "SignatureDoesNotMatch", "{problem}"),
+        "json": (400, "InvalidSignatureException", "{problem}"),
+        "rest-json": (403, "InvalidSignatureException", "{problem}"),
+        "rest-xml": (
+            403,
+            "RequestTimeTooSkewed",
+            "The difference between the request time and the current time is too large.",
+        ),
+    }
+
+
+class PresignedExpired(FamilyError):
+    answers: ClassVar[Answers] = {
+        "ec2": (400, "RequestExpired", "Request has expired."),
+        "query": (403, "SignatureDoesNotMatch", "{problem}"),
+        "json": (400, "InvalidSignatureException", "{problem}"),
+        "rest-json": (403, "InvalidSignatureException", "{problem}"),
+        "rest-xml": (403, "AccessDenied", "Request has expired"),
+    }
+
+
+class WrongScope(FamilyError):
+    """The signature's scope names a region that this cloud does not serve, or another service."""
+
+    answers: ClassVar[Answers] = {
+        "ec2": (401, "AuthFailure", "{problem}"),
+        "query": (403, "SignatureDoesNotMatch", "{problem}"),
+        "json": (400, "InvalidSignatureException", "{problem}"),
+        "rest-json": (403, "InvalidSignatureException", "{problem}"),
+        "rest-xml": (400, "AuthorizationHeaderMalformed", "{problem}"),
+    }
+
+
+class UnsignedHeaders(FamilyError):
+    answers: ClassVar[Answers] = {
+        **SignatureDoesNotMatch.answers,
+        "query": (403, "SignatureDoesNotMatch", "The header {header} of the request must be signed."),
+        "rest-xml": (403, "AccessDenied", "There were headers present in the request which were not signed: {header}"),
+    }
+
+
+class PayloadHashMismatch(FamilyError):
+    answers: ClassVar[Answers] = {
+        **SignatureDoesNotMatch.answers,
+        "rest-xml": (
+            400,
+            "XAmzContentSHA256Mismatch",
+            "The provided 'x-amz-content-sha256' header does not match what was computed.",
+        ),
+    }
+
+
+class AccessDenied(FamilyError):
+    """The policy says no; `explanation` names principal, action and resource."""
+
+    answers: ClassVar[Answers] = {
+        "ec2": (403, "UnauthorizedOperation", "You are not authorized to perform this operation. {explanation}"),
+        "query": (403, "AccessDenied", "{explanation}"),
+        "json": (400, "AccessDeniedException", "{explanation}"),
+        "rest-json": (403, "AccessDeniedException", "{explanation}"),
+        "rest-xml": (403, "AccessDenied", "{explanation}"),
+    }
+
+
+# What is asked for
+
+
+class UnknownOperation(FamilyError):
+    answers: ClassVar[Answers] = {
+        "query": (400, "InvalidAction", "The action {operation} is not valid for this web service."),
+        "json": (400, "UnknownOperationException", "The operation {operation} is unknown to this service."),
+        "rest-json": (404, "UnknownOperationException", "No operation answers {operation}."),
+        "rest-xml": (405, "MethodNotAllowed", "The specified method is not allowed against this resource."),
+    }
+
+
+class WrongVersion(FamilyError):
+    answers: ClassVar[Answers] = {
+        "query": (400, "NoSuchVersion", "The requested version ({version}) of service {service} does not exist")
+    }
+
+
+class MissingAction(FamilyError):
+    answers: ClassVar[Answers] = {
+        "query": (400, "MissingAction", "The request must contain the parameter Action"),
+        "json": (400, "UnknownOperationException", "The request must contain the header X-Amz-Target"),
+    }
+
+
+class NotBuilt(FamilyError):
+    """The operation or service exists in AWS and is not built here; `what` names it."""
+
+    answers: ClassVar[Answers] = {
+        "query": (400, "UnsupportedOperation", "{what} is not supported by this cloud."),
+        "rest-xml": (501, "NotImplemented", "{what} is not supported by this cloud."),
+    }
+
+
+# The input
+
+
+class InputError(FamilyError):
+    """A member of the input is wrong. The path of the member is put together while the parsers unwind."""
+
+    def __init__(self, **details: str) -> None:
+        super().__init__(path="", **details)
+
+    def under(self, *names: str) -> Self:
+        """Put `names` before the path: this happened inside of them."""
+        path = self.details["path"]
+        self.details["path"] = ".".join((*names, path) if path else names)
+        return self
+
+
+class MissingMember(InputError):
+    answers: ClassVar[Answers] = {
+        "ec2": (400, "MissingParameter", "The request must contain the parameter {path}"),
+        "query": (
+            400,
+            "ValidationError",
+            "1 validation error detected: Value null at '{path}' failed to satisfy constraint: Member must not be null",
+        ),
+        "json": (
+            400,
+            "ValidationException",
+            "1 validation error detected: Value null at '{path}' failed to satisfy constraint: Member must not be null",
+        ),
+        "rest-xml": (400, "InvalidRequest", "The request must contain {path}"),
+    }
+
+
+class UnknownMember(InputError):
+    """Named in the request, not in the service model. AWS's JSON services pass over such members; here nothing that a
+    caller asks for is dropped in silence."""
+
+    answers: ClassVar[Answers] = {
+        "ec2": (400, "UnknownParameter", "The parameter {path} is not recognized"),
+        "query": (400, "ValidationError", "The parameter {path} is not recognized"),
+        "json": (400, "ValidationException", "The member {path} is not recognized"),
+        "rest-xml": (
+            400,
+            "MalformedXML",
+            "The XML you provided was not well-formed or did not validate against our published schema: "
+            "{path} is not recognized",
+        ),
+    }
+
+
+class ConstraintViolated(InputError):
+    """A value of the right type that the model does not allow; `value` is the caller's, `constraint` completes
+    "Member must …"."""
+
+    answers: ClassVar[Answers] = {
+        "ec2": (400, "InvalidParameterValue", "Value ({value}) for parameter {path} is invalid. It must {constraint}"),
+        "query": (
+            400,
+            "ValidationError",
+            "1 validation error detected: Value '{value}' at '{path}' failed to satisfy constraint: "
+            "Member must {constraint}",
+        ),
+        "json": (
+            400,
+            "ValidationException",
+            "1 validation error detected: Value '{value}' at '{path}' failed to satisfy constraint: "
+            "Member must {constraint}",
+        ),
+        "rest-xml": (400, "InvalidArgument", "Value '{value}' at '{path}' is invalid: it must {constraint}"),
+    }
+
+
+class WrongType(InputError):
+    """A value that is not of the member's type; `expected` is ``an integer``, ``a timestamp`` …"""
+
+    answers: ClassVar[Answers] = {
+        "ec2": (400, "InvalidParameterValue", "Value ({value}) for parameter {path} is invalid. Expected {expected}"),
+        "query": (400, "MalformedInput", "Value '{value}' at '{path}' is not {expected}"),
+        "json": (400, "SerializationException", "Value at '{path}' is not {expected}"),
+        "rest-xml": (
+            400,
+            "MalformedXML",
+            "The XML you provided was not well-formed or did not validate against our published schema: "
+            "'{path}' is not {expected}",
+        ),
+    }
+
+
+class Malformed(FamilyError):
+    """The request can not be read at all; `problem` is a sentence without its full stop."""
+
+    answers: ClassVar[Answers] = {
+        "query": (400, "MalformedQueryString", "{problem}"),
+        "json": (400, "SerializationException", "{problem}"),
+        "rest-xml": (400, "MalformedXML", "The XML you provided was not well-formed: {problem}"),
+    }
+
+
+class InvalidUri(FamilyError):
+    answers: ClassVar[Answers] = {
+        "query": (400, "MalformedQueryString", "The request's path or query string is not valid UTF-8"),
+        "json": (400, "SerializationException", "The request's path or query string is not valid UTF-8"),
+        "rest-xml": (400, "InvalidURI", "Couldn't parse the specified URI."),
+    }
+
+
+class TooLarge(FamilyError):
+    """`limit` names what is too large and how large it may be."""
+
+    answers: ClassVar[Answers] = {
+        "query": (413, "RequestEntityTooLarge", "The request is too large: {limit}"),
+        "json": (413, "RequestEntityTooLargeException", "The request is too large: {limit}"),
+        "rest-xml": (400, "MaxMessageLengthExceeded", "Your request was too large: {limit}"),
+    }
+
+
+class TooSlow(FamilyError):
+    answers: ClassVar[Answers] = {
+        "query": (408, "RequestTimeout", "The request was not received in time"),
+        "json": (408, "RequestTimeoutException", "The request was not received in time"),
+        "rest-xml": (
+            400,
+            "RequestTimeout",
+            "Your socket connection to the server was not read from or written to within the timeout period.",
+        ),
+    }
+
+
+class IncompleteBody(FamilyError):
+    answers: ClassVar[Answers] = {
+        "query": (
+            400,
+            "IncompleteBody",
+            "You did not provide the number of bytes specified by the Content-Length HTTP header",
+        )
+    }

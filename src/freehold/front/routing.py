@@ -1,0 +1,90 @@
+"""Which service and protocol a request is for."""
+
+from __future__ import annotations
+
+import re
+import threading
+from collections.abc import Callable
+
+from botocore.model import ServiceModel
+
+from freehold.front.errors import Family, NotBuilt, echo
+from freehold.front.protocols.codec import WireProtocol
+from freehold.front.protocols.json_rpc import JsonProtocol, json_error
+from freehold.front.protocols.message import HttpRequest, HttpResponse
+from freehold.front.protocols.query import QueryProtocol, xml_error
+from freehold.services.operation import Catalog
+
+_VERSION = re.compile(rb"(?:^|&)Version=([0-9-]{10})(?:&|$)")
+
+_PROTOCOLS: dict[str, Callable[[ServiceModel], WireProtocol]] = {
+    "ec2": lambda model: QueryProtocol(model, ec2=True),
+    "query": QueryProtocol,
+    "json": JsonProtocol,
+}
+
+
+class Directory:
+    """The services of a catalog by the name they are signed for."""
+
+    def __init__(self, catalog: Catalog) -> None:
+        self._models = catalog.models
+        self._by_signing_name: dict[str, list[str]] = {}
+        for name, model in catalog.models.items():
+            self._by_signing_name.setdefault(model.signing_name, []).append(name)
+        self._protocols: dict[tuple[str, str], WireProtocol] = {}
+        self._lock = threading.Lock()
+
+    def serves(self, signing_name: str) -> bool:
+        return signing_name in self._by_signing_name
+
+    def find(self, request: HttpRequest, signing_name: str) -> tuple[str, WireProtocol]:
+        """The service that a request signed for `signing_name` is for, and the protocol that it speaks.
+
+        Raises NotBuilt, which names the service or protocol.
+        """
+        names = self._by_signing_name.get(signing_name)
+        if not names:
+            raise NotBuilt(what=f"The service '{echo(signing_name)}'")
+        service = names[0] if len(names) == 1 else self._one_of(names, request)
+        return service, self.protocol(service, request)
+
+    def _one_of(self, names: list[str], request: HttpRequest) -> str:
+        """Services that share a signing name: ELB and ELBv2 differ by version, S3 and S3 Control by path."""
+        if "s3control" in names and request.path.startswith("/v20180820/") and "x-amz-account-id" in request.headers:
+            return "s3control"
+        found = _VERSION.search(request.body) if isinstance(request.body, bytes) else None
+        version = found[1].decode() if found else next((v for n, v in request.query if n == "Version"), "")
+        return next((name for name in names if self._models[name].api_version == version), names[0])
+
+    def protocol(self, service: str, request: HttpRequest) -> WireProtocol:
+        model = self._models[service]
+        offered = model.metadata.get("protocols") or [model.metadata["protocol"]]
+        if "smithy-protocol" in request.headers:
+            raise NotBuilt(what=f"The protocol {echo(request.headers['smithy-protocol'])}")
+        if "json" in offered and ("x-amz-target" in request.headers or not {"query", "ec2"} & set(offered)):
+            chosen = "json"
+        else:
+            chosen = next(name for name in offered if name in _PROTOCOLS and name != "json")
+        found = self._protocols.get((service, chosen))
+        if found is None:
+            with self._lock:
+                found = self._protocols.setdefault((service, chosen), _PROTOCOLS[chosen](model))
+        return found
+
+
+def guessed_family(request: HttpRequest) -> Family:
+    """The family whose errors the caller is likely to read, before (or without) knowing the service."""
+    if "x-amz-target" in request.headers:
+        return "json"
+    content_type = request.headers.get("content-type", "")
+    if content_type.startswith("application/x-www-form-urlencoded") or any(n == "Action" for n, _ in request.query):
+        return "query"
+    return "rest-json" if "json" in content_type else "rest-xml"
+
+
+def family_error(family: Family, status: int, code: str, message: str, request_id: str) -> HttpResponse:
+    """An error in a family's form, without a service."""
+    if family in ("json", "rest-json"):
+        return json_error(status, code, message, request_id)
+    return xml_error(family, "https://iam.amazonaws.com/doc/2010-05-08/", status, code, message, request_id)
