@@ -6,11 +6,13 @@ from collections.abc import Mapping
 from typing import Any
 
 import botocore
+import pytest
 from botocore.validate import ParamValidator
 
 from freehold.config import Config
 from freehold.records.ids import AccountId
 from freehold.records.store import Store, Transaction
+from freehold.services.errors import AwsError
 from freehold.services.operation import Call, Catalog, Principal
 
 CATALOG = Catalog()
@@ -53,3 +55,19 @@ def check(shape: Any, value: Any) -> None:
         return
     report = ParamValidator().validate(dict(value), shape)
     assert not report.has_errors(), report.generate_report()
+    _check_members(shape, value)
+
+
+def _check_members(shape: Any, value: Any) -> None:
+    if shape.type_name == "structure":
+        assert value.keys() <= shape.members.keys(), (shape.name, value.keys() - shape.members.keys())
+        for name, member in value.items():
+            _check_members(shape.members[name], member)
+    elif shape.type_name == "list":
+        for member in value:
+            _check_members(shape.member, member)
+
+
+def refused(code: str) -> Any:
+    """The context in which an operation must fail with this code."""
+    return pytest.raises(AwsError, check=lambda error: error.code == code)
