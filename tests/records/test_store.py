@@ -34,7 +34,7 @@ def test_migrations_make_exactly_the_tables_of_the_records(store: Store) -> None
 
 def test_a_record_comes_back_as_it_was_written(store: Store) -> None:
     instance = Instance(
-        **{field: None for field in Instance.__struct_fields__}
+        **dict.fromkeys(Instance.__struct_fields__)
         | {
             "id": new_id("i"), "account_id": ACCOUNT, "region": "r", "zone": "ra", "vpc_id": "v", "subnet_id": "s",
             "private_ip": "10.0.0.4", "reservation_id": "r-1", "launch_index": 0, "image_id": "ami-1",
@@ -52,11 +52,15 @@ def test_a_record_comes_back_as_it_was_written(store: Store) -> None:
 
 
 def test_nothing_of_a_failed_transaction_remains(store: Store) -> None:
-    with pytest.raises(RuntimeError), store.write() as tx:
-        tx.insert(Account(ACCOUNT, "lost", NOW))
-        feed.publish(tx, "guest", "i-1")
-        open_usage(tx, ACCOUNT, "r", "i-1", "instance:t3.nano")
-        raise RuntimeError
+    def fail() -> None:
+        with store.write() as tx:
+            tx.insert(Account(ACCOUNT, "lost", NOW))
+            feed.publish(tx, "guest", "i-1")
+            open_usage(tx, ACCOUNT, "r", "i-1", "instance:t3.nano")
+            raise RuntimeError
+
+    with pytest.raises(RuntimeError):
+        fail()
     with store.read() as tx:
         assert tx.count(Account) == tx.count(UsageEntry) == feed.position(tx) == 0
 

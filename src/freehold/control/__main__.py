@@ -7,6 +7,7 @@ import asyncio
 import contextlib
 import signal
 import socket
+from ipaddress import IPv4Network
 from pathlib import Path
 
 import structlog
@@ -16,7 +17,10 @@ from freehold import config as configuration
 from freehold.config import Config
 from freehold.control.hosts import HostLinks, link_security
 from freehold.control.housekeeping import keep_house
-from freehold.control.networks import NetworkController, open_fabric
+from freehold.control.networks import NetworkController
+from freehold.fabric.differ import Fabric
+from freehold.fabric.view import PublicView
+from freehold.network.names import tag_of
 from freehold.paths import Paths
 from freehold.records import feed
 from freehold.records.store import Store
@@ -33,12 +37,16 @@ async def run(data_dir: Path) -> None:
     config = configuration.load(data_dir)
     bell = listen(paths.bells, "control")
     store = Store(config.state.url or paths.state_url, SocketBell(paths.bells), durable=config.state.durable)
-    network = NetworkController(store, *open_fabric(paths, config))
+    public = PublicView(
+        pool=IPv4Network(config.network.public_pool),
+        link_range=IPv4Network(config.network.link_range),
+        chassis=tag_of(data_dir),
+    )
+    network = NetworkController(store, Fabric(paths.ovn / "nb.sock"), public)
     links = HostLinks(store, config)
 
     with store.read() as tx:
         position = feed.position(tx)
-    network.look_at_all()
     server = await links.serve(paths.host_link, link_security(paths.pki))
 
     rung = asyncio.Event()
@@ -76,9 +84,10 @@ async def _follow(
         with contextlib.suppress(BlockingIOError):
             while bell.recv(1):
                 pass
-        changed = None
-        while changed is None or changed:
+        while True:
             position, changed = await asyncio.to_thread(_read_feed, store, position)
+            if not changed:
+                break
             network.look_at(key for topic, key in changed if topic == "vpc")
             if guests := [key for topic, key in changed if topic == "guest"]:
                 await links.send_changed(guests)

@@ -27,7 +27,7 @@ from freehold.records.compute import (
 from freehold.records.ids import AccountId, InstanceId, new_account_id, new_iam_id
 from freehold.records.network import Address, interface_groups, network_interfaces, vpcs
 from freehold.records.schema import TABLES
-from freehold.records.secrets import Sealer
+from freehold.records.secrets import ACCESS_KEY, Sealer
 from freehold.records.store import Transaction
 from freehold.records.usage import UsageEntry, close_usage
 
@@ -52,7 +52,7 @@ def create_user(tx: Transaction, account_id: AccountId, name: str) -> User:
 def create_access_key(tx: Transaction, sealer: Sealer, account_id: AccountId, user_id: str | None) -> tuple[str, str]:
     """A key pair of a user, or of the root (None): (access key id, secret access key). The secret is stored sealed."""
     key_id, secret = new_iam_id("AKIA"), secrets.token_urlsafe(30)
-    sealed = sealer.seal("access-key", key_id, secret.encode())
+    sealed = sealer.seal(ACCESS_KEY, key_id, secret.encode())
     tx.insert(AccessKey(key_id, account_id, user_id, sealed, True, None, None, tx.now))
     return key_id, secret
 
@@ -93,9 +93,7 @@ def finish_closing(tx: Transaction) -> list[AccountId]:
         for vpc_id in tx.connection.scalars(sa.select(vpcs.c.id).where(vpcs.c.account_id == account.id)):
             feed.publish(tx, "vpc", vpc_id)
         own_interfaces = sa.select(network_interfaces.c.id).where(network_interfaces.c.account_id == account.id)
-        tx.connection.execute(
-            sa.delete(interface_groups).where(interface_groups.c.interface_id.in_(own_interfaces))
-        )
+        tx.connection.execute(sa.delete(interface_groups).where(interface_groups.c.interface_id.in_(own_interfaces)))
         for kind, table in TABLES.items():
             if kind not in _KEPT and "account_id" in table.c:
                 tx.delete_where(kind, table.c.account_id == account.id)

@@ -13,6 +13,7 @@ from decimal import Decimal
 import msgspec
 
 from freehold.config import Config
+from freehold.instance_types import offered
 from freehold.records.ids import AccountId
 from freehold.records.store import Transaction
 from freehold.records.usage import UsageEntry, usage
@@ -37,29 +38,30 @@ class BillLine(msgspec.Struct, frozen=True):
     running: bool
 
 
-def rate_of(config: Config, item: str) -> tuple[Decimal, str]:
-    """The price of an item and the unit it is for: ``instance:t3.nano`` → (0.0052, "hour").
+class NoPrice(Exception):
+    """The price book has no price for an item that was used."""
 
-    Raises KeyError for an item that the price book does not have.
-    """
-    kind, _, variety = item.partition(":")
-    match kind:
-        case "instance":
-            return config.instance_type(variety).price_per_hour, "hour"
-        case "volume":
-            return config.prices.volume_gib_month[variety], "GiB-month"
-        case "address":
-            return config.prices.address_hour, "hour"
-        case "egress":
-            return config.prices.egress_gb, "GB"
-        case _:
-            raise KeyError(item)
+    def __init__(self, item: str) -> None:
+        super().__init__(f"There is no price for {item}: give one in freehold.toml (docs/configuration.md).")
+
+
+def rates(config: Config) -> dict[str, tuple[Decimal, str]]:
+    """The price book: for each item the price of one unit, and the unit."""
+    prices = config.prices
+    return (
+        {f"instance:{name}": (kind.price_per_hour, "hour") for name, kind in offered(config).items()}
+        | {f"volume:{name}": (price, "GiB-month") for name, price in prices.volume_gib_month.items()}
+        | {"address": (prices.address_hour, "hour"), "egress": (prices.egress_gb, "GB")}
+    )
 
 
 def bill(
     tx: Transaction, config: Config, account_id: AccountId, start: dt.datetime, end: dt.datetime
 ) -> list[BillLine]:
-    """The lines of an account's bill for usage from `start` up to `end`, by resource and item in order of first use."""
+    """The lines of an account's bill for usage from `start` up to `end`, by resource and item in order of first use.
+
+    Raises NoPrice.
+    """
     entries = tx.select(
         UsageEntry,
         usage.c.account_id == account_id,
@@ -70,12 +72,17 @@ def bill(
     grouped: dict[tuple[str, str, str], list[UsageEntry]] = {}
     for entry in entries:
         grouped.setdefault((entry.region, entry.resource_id, entry.item), []).append(entry)
-    return [_line(config, held, start, min(end, tx.now)) for held in grouped.values()]
+    book = rates(config)
+    return [_line(book, held, start, min(end, tx.now)) for held in grouped.values()]
 
 
-def _line(config: Config, held: list[UsageEntry], start: dt.datetime, end: dt.datetime) -> BillLine:
+def _line(
+    book: dict[str, tuple[Decimal, str]], held: list[UsageEntry], start: dt.datetime, end: dt.datetime
+) -> BillLine:
     first = held[0]
-    rate, unit = rate_of(config, first.item)
+    if first.item not in book:
+        raise NoPrice(first.item)
+    rate, unit = book[first.item]
     seconds: int | None = None
     if unit == "GB":
         quantity = Decimal(sum(entry.quantity for entry in held)) / _GB
@@ -83,9 +90,10 @@ def _line(config: Config, held: list[UsageEntry], start: dt.datetime, end: dt.da
         spans = [_seconds(entry, start, end) for entry in held]
         seconds = sum(spans)
         unit_seconds = _HOUR if unit == "hour" else _MONTH
-        quantity = sum(
-            (entry.quantity * span for entry, span in zip(held, spans, strict=True)), start=Decimal(0)
-        ) / unit_seconds
+        quantity = (
+            sum((entry.quantity * span for entry, span in zip(held, spans, strict=True)), start=Decimal(0))
+            / unit_seconds
+        )
     return BillLine(
         account_id=first.account_id,
         region=first.region,

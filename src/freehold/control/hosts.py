@@ -41,7 +41,8 @@ def link_security(pki: Path) -> ssl.SSLContext:
 
 
 class HostLinks:
-    """All connected hosts. Database work runs in threads; one lock a link keeps what is sent in the order it was read."""
+    """All connected hosts. Database work runs in threads; a lock for each link keeps what is sent in the order it was
+    read."""
 
     def __init__(self, store: Store, config: Config) -> None:
         self._store = store
@@ -81,13 +82,13 @@ class HostLinks:
                 if not isinstance(report, Report):
                     raise LinkError("hello was said twice")
                 await asyncio.to_thread(self._report, host_id, report)
-        except (OSError, asyncio.IncompleteReadError, asyncio.TimeoutError):
+        except (TimeoutError, OSError, asyncio.IncompleteReadError):
             pass  # the link broke: the host opens another one
         except (LinkError, msgspec.MsgspecError) as error:
             log.warning("host link refused", host=host_id, reason=str(error))
         finally:
             writer.close()
-            if host_id is not None and (link := self._links.get(host_id)) and link.writer is writer:
+            if host_id is not None and (now := self._links.get(host_id)) and now.writer is writer:
                 del self._links[host_id]
                 await asyncio.to_thread(self._disconnected, host_id)
                 log.info("host disconnected", host=host_id)
@@ -156,7 +157,7 @@ async def _read(reader: asyncio.StreamReader) -> HostMessage:
     return _decoder.decode(await reader.readexactly(length))
 
 
-_decoder = msgspec.json.Decoder(HostMessage)
+_decoder: msgspec.json.Decoder[HostMessage] = msgspec.json.Decoder(HostMessage)
 
 
 def _certificate_name(writer: asyncio.StreamWriter) -> str | None:

@@ -2,14 +2,20 @@
 
 from __future__ import annotations
 
+import threading
+import time
 from collections import defaultdict
+from collections.abc import Iterable
 from ipaddress import IPv4Address, IPv4Network
 
-from freehold.fabric.view import GroupView, PortView, RuleView, SubnetView, VpcView
+import sqlalchemy as sa
+import structlog
+
+from freehold.fabric.differ import Fabric
+from freehold.fabric.rows import rows
+from freehold.fabric.view import GroupView, PortView, PublicView, RuleView, SubnetView, VpcView
 from freehold.records.names import private_dns_name
 from freehold.records.network import (
-    Address,
-    InterfaceGroup,
     InternetGateway,
     NetworkInterface,
     RouteTable,
@@ -24,7 +30,9 @@ from freehold.records.network import (
     security_group_rules,
     subnets,
 )
-from freehold.records.store import Transaction
+from freehold.records.store import Store, Transaction
+
+log = structlog.get_logger()
 
 _PROTOCOL_NUMBERS = {"tcp": 6, "udp": 17, "icmp": 1, "icmpv6": 58}
 
@@ -40,7 +48,8 @@ def vpc_view(tx: Transaction, vpc_id: str) -> VpcView | None:
     plugged = network_interfaces.c.vpc_id == vpc_id
     groups_of: dict[str, list[str]] = defaultdict(list)
     members = tx.connection.execute(
-        interface_groups.select().join(network_interfaces, network_interfaces.c.id == interface_groups.c.interface_id)
+        interface_groups.select()
+        .join(network_interfaces, network_interfaces.c.id == interface_groups.c.interface_id)
         .where(plugged)
         .order_by(interface_groups.c.interface_id, interface_groups.c.position)
     )
@@ -49,7 +58,9 @@ def vpc_view(tx: Transaction, vpc_id: str) -> VpcView | None:
     public_ip_of = {
         row.interface_id: IPv4Address(row.public_ip)
         for row in tx.connection.execute(
-            addresses.select().join(network_interfaces, network_interfaces.c.id == addresses.c.interface_id).where(plugged)
+            addresses.select()
+            .join(network_interfaces, network_interfaces.c.id == addresses.c.interface_id)
+            .where(plugged)
         )
     }
     return VpcView(
@@ -101,10 +112,7 @@ def _groups(tx: Transaction, in_use: set[str]) -> tuple[GroupView, ...]:
 
 
 def _rule(rule: SecurityGroupRule) -> RuleView:
-    if rule.protocol == "-1":
-        protocol = None
-    else:
-        protocol = _PROTOCOL_NUMBERS.get(rule.protocol) or int(rule.protocol)
+    protocol = None if rule.protocol == "-1" else _PROTOCOL_NUMBERS.get(rule.protocol) or int(rule.protocol)
     has_ports = protocol in (6, 17) and rule.from_port >= 0
     is_icmp = protocol == 1
     return RuleView(
@@ -119,7 +127,7 @@ def _rule(rule: SecurityGroupRule) -> RuleView:
 
 
 class NetworkController:
-    """Keeps OVN to the records, one VPC at a time, in a thread of its own (the OVSDB client belongs to one thread).
+    """Keeps OVN to the records, one VPC at a time, in the one thread that `Fabric` may be used by.
 
     It is told only which VPCs to look at again; at start it looks at all, so start-up and repair are the same path.
     """
@@ -141,15 +149,6 @@ class NetworkController:
             self._dirty.update(vpc_ids)
             self._changed.notify()
 
-    def look_at_all(self) -> None:
-        """Look at every VPC that has something plugged, and at every one that OVN has."""
-        with self._store.read() as tx:
-            plugged = tx.connection.scalars(
-                sa.select(network_interfaces.c.vpc_id).where(network_interfaces.c.host_id.is_not(None)).distinct()
-            )
-            self.look_at(plugged)
-        self.look_at(self._fabric.vpcs_present())
-
     def close(self) -> None:
         with self._changed:
             self._closing = True
@@ -157,18 +156,32 @@ class NetworkController:
         self._thread.join()
 
     def _run(self) -> None:
-        while True:
-            with self._changed:
-                self._changed.wait_for(lambda: self._dirty or self._closing)
-                if self._closing:
-                    return
-                vpc_id = self._dirty.pop()
+        all_seen = False
+        while not self._closing:
+            vpc_id = None
             try:
-                with self._store.read() as tx:
-                    view = vpc_view(tx, vpc_id)
-                self._fabric.apply(vpc_id, rows(view, self._public) if view else {})
+                if not all_seen:
+                    self._look_at_all()
+                    all_seen = True
+                if vpc_id := self._next():
+                    with self._store.read() as tx:
+                        view = vpc_view(tx, vpc_id)
+                    self._fabric.apply(vpc_id, rows(view, self._public) if view else {})
             except Exception:
                 # Whatever it was (OVN restarting, the database away), the VPC stays on the list until it is right.
-                log.exception("network of a VPC not applied, trying again", vpc=vpc_id)
-                self.look_at([vpc_id])
+                log.exception("network not applied, trying again", vpc=vpc_id)
+                self.look_at([vpc_id] if vpc_id else [])
                 time.sleep(self._RETRY_SECONDS)
+        self._fabric.close()
+
+    def _next(self) -> str | None:
+        with self._changed:
+            self._changed.wait_for(lambda: self._dirty or self._closing)
+            return self._dirty.pop() if self._dirty else None
+
+    def _look_at_all(self) -> None:
+        """Look at every VPC that has something plugged, and at every one that OVN has."""
+        in_use = sa.select(network_interfaces.c.vpc_id).where(network_interfaces.c.host_id.is_not(None)).distinct()
+        with self._store.read() as tx:
+            plugged = set(tx.connection.scalars(in_use))
+        self.look_at(plugged | self._fabric.vpcs_present())

@@ -21,12 +21,13 @@ from freehold.records.compute import (
     volumes,
 )
 from freehold.records.feed import publish
+from freehold.records.ids import HostId
 from freehold.records.network import (
     Address,
+    InterfaceGroup,
     NetworkInterface,
     addresses,
     interface_groups,
-    InterfaceGroup,
     network_interfaces,
 )
 from freehold.records.store import Transaction
@@ -40,7 +41,7 @@ def host_connected(tx: Transaction, config: Config, hello: Hello) -> None:
     memory = max(0, hello.memory_mib - config.compute.memory_reserved_mib)
     tx.put(
         Host(
-            id=hello.host_id,
+            id=HostId(hello.host_id),
             zone=hello.zone,
             vcpus=int(hello.vcpus * config.compute.cpu_overcommit),
             memory_mib=int(memory * config.compute.memory_overcommit),
@@ -80,9 +81,7 @@ def _apply_guest(tx: Transaction, instance: Instance, guest: GuestReport) -> Non
     match instance.state, guest.state:
         case "pending", "running":
             tx.update(instance, state="running", state_reason=None, state_transition_reason="", system_impaired=False)
-            open_usage(
-                tx, instance.account_id, instance.region, instance.id, f"instance:{instance.instance_type}"
-            )
+            open_usage(tx, instance.account_id, instance.region, instance.id, f"instance:{instance.instance_type}")
         case "pending", "failed":
             _launch_failed(tx, instance, guest)
         case "running", "running" if instance.system_impaired:

@@ -7,6 +7,7 @@ types with the newest migration and writes a draft, which its author reads and c
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Literal
 
 from alembic import command
 from alembic.config import Config as AlembicConfig
@@ -28,7 +29,7 @@ def upgrade(url: str) -> None:
     command.upgrade(alembic_config(url), "head")
 
 
-def render_type(kind: str, item: object, _context: object) -> str | bool:
+def render_type(kind: str, item: object, _context: object) -> str | Literal[False]:
     """Migrations name plain column types: they must not change when the code of our own types does."""
     if kind == "type" and isinstance(item, Instant):
         return "sa.BigInteger()"

@@ -11,7 +11,11 @@ from freehold.records.schema import metadata
 engine = sa.create_engine(context.config.attributes["url"])
 with engine.connect() as connection:
     context.configure(
-        connection=connection, target_metadata=metadata, render_item=render_type, render_as_batch=True, compare_type=True
+        connection=connection,
+        target_metadata=metadata,
+        render_item=render_type,
+        render_as_batch=True,
+        compare_type=True,
     )
     with context.begin_transaction():
         context.run_migrations()
