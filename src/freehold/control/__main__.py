@@ -85,8 +85,9 @@ async def _follow(
             while bell.recv(1):
                 pass
         while True:
+            before = position
             position, changed = await asyncio.to_thread(_read_feed, store, position)
-            if not changed:
+            if position == before:
                 break
             network.look_at(key for topic, key in changed if topic == "vpc")
             if guests := [key for topic, key in changed if topic == "guest"]:
