@@ -1,4 +1,5 @@
-"""What the fabric needs to know of one VPC: plain values taken from records, nothing tenant-written but numbers and addresses.
+"""What the fabric needs to know of one VPC: plain values taken from records, nothing tenant-written but numbers and
+addresses.
 
 Names, descriptions and tags never come this far: an OVN row is built from typed values only.
 """
@@ -62,3 +63,13 @@ class VpcView:
     subnets: tuple[SubnetView, ...]
     ports: tuple[PortView, ...]
     groups: tuple[GroupView, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class PublicView:
+    """The cloud's public network. `pool` holds the public addresses, `link_range` the addresses of the VPCs' routers on
+    it; `chassis` is the Open vSwitch system-id of the host whose br-ex carries it."""
+
+    pool: IPv4Network
+    link_range: IPv4Network
+    chassis: str
