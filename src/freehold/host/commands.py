@@ -1,0 +1,47 @@
+"""Running other programs: always by argument list, always with a time limit, never through a shell."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+from collections.abc import Sequence
+
+from freehold.host.errors import CommandError, HostError
+
+# Debian keeps ip, ethtool and Open vSwitch's tools in directories that a service's PATH may lack.
+_ENVIRONMENT = {"PATH": "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin", "LC_ALL": "C"}
+
+
+async def run(argv: Sequence[str], *, pass_fds: Sequence[int] = (), seconds_max: float = 20) -> bytes:
+    """Run a program and return what it wrote to standard output.
+
+    Raises CommandError when it fails, HostError when it is not installed or takes longer than `seconds_max`.
+    """
+    try:
+        process = await asyncio.create_subprocess_exec(
+            *argv,
+            stdin=asyncio.subprocess.DEVNULL,
+            stdout=asyncio.subprocess.PIPE,
+            stderr=asyncio.subprocess.PIPE,
+            pass_fds=pass_fds,
+            env=_ENVIRONMENT,
+        )
+    except FileNotFoundError as error:
+        raise HostError(f"{argv[0]} is not installed; run 'freehold doctor --fix'.") from error
+    try:
+        output, errors = await asyncio.wait_for(process.communicate(), seconds_max)
+    except TimeoutError as error:
+        raise HostError(f"{argv[0]} gave no answer within {seconds_max:.0f} seconds.") from error
+    finally:
+        if process.returncode is None:
+            process.kill()
+            await process.wait()
+    if process.returncode != 0:
+        raise CommandError(os.path.basename(argv[0]), process.returncode or 0, last_line(errors))
+    return output
+
+
+def last_line(output: bytes) -> str:
+    """The last line that says something, with control characters escaped."""
+    lines = [line.strip() for line in output.decode(errors="replace").splitlines() if line.strip()]
+    return lines[-1].encode("unicode_escape").decode()[:500] if lines else ""

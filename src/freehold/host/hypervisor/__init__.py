@@ -1,0 +1,1 @@
+"""QEMU: its command line, its process, its monitor, and which accelerator works."""

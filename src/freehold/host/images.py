@@ -1,0 +1,46 @@
+"""What a host reads of an image: ``<data-dir>/images/<ami-id>/image.json`` and the files it names."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import msgspec
+
+from freehold.host.errors import CannotStart
+
+
+class _Manifest(msgspec.Struct, frozen=True):
+    """The part of the manifest that starting a guest needs; file names are relative to the image's directory."""
+
+    kernel: str
+    initrd: str
+    disk: str
+    append: str
+
+
+@dataclass(frozen=True, slots=True)
+class Image:
+    kernel: Path
+    initrd: Path
+    disk: Path
+    append: str
+
+
+def load(images: Path, image_id: str) -> Image:
+    """Raises CannotStart if the image is not on this host or its description is damaged."""
+    directory = images / image_id
+    try:
+        manifest = msgspec.json.decode((directory / "image.json").read_bytes(), type=_Manifest)
+    except FileNotFoundError as error:
+        raise CannotStart(
+            f"The image {image_id} is not on this host; build or import it with 'freehold image'."
+        ) from error
+    except msgspec.MsgspecError as error:
+        raise CannotStart(f"{directory / 'image.json'} is damaged ({error}); build or import the image again.") from error
+    return Image(
+        kernel=directory / manifest.kernel,
+        initrd=directory / manifest.initrd,
+        disk=directory / manifest.disk,
+        append=manifest.append,
+    )

@@ -1,0 +1,148 @@
+"""Where a host keeps its things, and what it calls them on the machine.
+
+Ids become parts of paths and interface names, so each is checked once, when its spec arrives (`check_ids`).
+"""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from dataclasses import dataclass
+from pathlib import Path
+
+from freehold.host.wire import GuestSpec
+from freehold.paths import Paths
+
+_ID = re.compile(r"(?:i|vol|eni|ami|vpc|subnet)-[0-9a-f]{8,17}")
+_SOCKET_PATH_BYTES_MAX = 107  # sun_path of unix(7), without its closing zero
+
+
+class MalformedSpec(Exception):
+    """A spec that no control plane of Freehold writes."""
+
+
+def check_ids(spec: GuestSpec) -> None:
+    """Raise MalformedSpec unless every id in a spec is one."""
+    ids = [spec.instance_id, *spec.delete_volumes]
+    for volume in spec.volumes:
+        ids += [volume.volume_id, *((volume.image_id,) if volume.image_id else ())]
+    for interface in spec.interfaces:
+        ids += [interface.interface_id, interface.vpc_id, interface.subnet_id]
+    for each in ids:
+        if not _ID.fullmatch(each):
+            raise MalformedSpec(f"{each!r} is not an id")
+
+
+@dataclass(frozen=True, slots=True)
+class GuestPaths:
+    """The files of one guest. The directory is root's alone: QEMU gets open descriptors, not paths."""
+
+    directory: Path
+
+    @property
+    def spec(self) -> Path:
+        return self.directory / "spec.json"
+
+    @property
+    def record(self) -> Path:
+        return self.directory / "record.json"
+
+    @property
+    def monitor(self) -> Path:
+        """QMP, for the agent."""
+        return self.directory / "qmp.sock"
+
+    @property
+    def spare_monitor(self) -> Path:
+        """QMP, for a human."""
+        return self.directory / "qmp2.sock"
+
+    @property
+    def console(self) -> Path:
+        """The serial line, for `freehold console`."""
+        return self.directory / "console.sock"
+
+    @property
+    def console_log(self) -> Path:
+        return self.directory / "console.log"
+
+    @property
+    def console_before(self) -> Path:
+        """The end of the console's log before it was last cut."""
+        return self.directory / "console.before"
+
+    @property
+    def qemu_log(self) -> Path:
+        return self.directory / "qemu.log"
+
+
+@dataclass(frozen=True, slots=True)
+class Layout:
+    """A host's part of a data directory."""
+
+    paths: Paths
+
+    @property
+    def tag(self) -> str:
+        return self.paths.tag
+
+    @property
+    def guests(self) -> Path:
+        return self.paths.host / "guests"
+
+    @property
+    def volumes(self) -> Path:
+        return self.paths.host / "volumes"
+
+    @property
+    def accelerator(self) -> Path:
+        return self.paths.host / "accelerator.json"
+
+    @property
+    def ovsdb(self) -> str:
+        """Open vSwitch's database, as its tools name it."""
+        return f"unix:{self.paths.ovn / 'db.sock'}"
+
+    def guest(self, instance_id: str) -> GuestPaths:
+        return GuestPaths(self.guests / instance_id)
+
+    def volume(self, volume_id: str) -> Path:
+        return self.volumes / f"{volume_id}.qcow2"
+
+    def prepare(self) -> None:
+        """Make the directories. Raises ValueError if the data directory's name is too long for sockets below it."""
+        longest = self.guest("i-0123456789abcdef0").spare_monitor.absolute()
+        if len(str(longest).encode()) > _SOCKET_PATH_BYTES_MAX:
+            raise ValueError(f"The path {self.paths.data_dir} is too long for sockets in it; choose a shorter one.")
+        for directory in (self.paths.host, self.guests, self.volumes):
+            directory.mkdir(mode=0o700, parents=True, exist_ok=True)
+
+
+def process_name(tag: str, instance_id: str) -> str:
+    """What QEMU's process is called, so that it is found again and known as this cloud's."""
+    return f"freehold-{tag}-{instance_id}"
+
+
+def tap_name(interface_id: str) -> str:
+    """The tap of a network card (15 characters is the most an interface name may have)."""
+    return "fh" + hashlib.sha256(interface_id.encode()).hexdigest()[:11]
+
+
+def metadata_port(vpc_id: str) -> str:
+    """The metadata service's port in a VPC, as OVN calls it (the fabric makes the other end)."""
+    return f"imds-{vpc_id}"
+
+
+def metadata_link(vpc_id: str) -> str:
+    """The interface of that port on this machine."""
+    return "fm" + hashlib.sha256(vpc_id.encode()).hexdigest()[:11]
+
+
+def metadata_mac(vpc_id: str) -> str:
+    """The port's MAC address: a rule that the fabric follows too."""
+    return ":".join(["02", *(f"{byte:02x}" for byte in hashlib.sha256(metadata_port(vpc_id).encode()).digest()[:5])])
+
+
+def guest_uid(instance_id: str) -> int:
+    """The user that a guest's QEMU runs as: one of its own, far above those that people and services have."""
+    return 0x40000000 + int.from_bytes(hashlib.sha256(instance_id.encode()).digest()[:4], "big") % 0x3FFFFFFF

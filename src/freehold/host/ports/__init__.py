@@ -1,0 +1,1 @@
+"""How a guest's network card reaches Open vSwitch."""

@@ -1,0 +1,1 @@
+"""Disks of guests: qcow2 files in a local pool."""
