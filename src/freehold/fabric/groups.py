@@ -45,9 +45,11 @@ def _every_interface(vpc: VpcView, imds: IPv4Address) -> Iterator[Row]:
     sent, received = f"inport == @{name}", f"outport == @{name}"
     yield _acl(every, "from-lport", _ALWAYS, f"{sent} && ip4.dst == {imds} && tcp.dst == 80", "allow-related")
     yield _acl(every, "from-lport", _ALWAYS, f"{sent} && udp.src == 68 && udp.dst == 67", "allow-related")
-    # ARP is held to the interface's own addresses by its port security; any other protocol has no rule to allow it.
-    yield _acl(every, "from-lport", _DROP, f"{sent} && !arp", "drop")
-    yield _acl(every, "to-lport", _DROP, f"{received} && !arp", "drop")
+    for direction, side in (("from-lport", sent), ("to-lport", received)):
+        # ARP is held to the interface's own addresses by its port security. Everything else, IP or not, needs a rule.
+        # (Two ACLs: OVN refuses `!arp`, by a line in a log of ovn-controller, and then lets all through.)
+        yield _acl(every, direction, _ALWAYS, f"{side} && arp", "allow")
+        yield _acl(every, direction, _DROP, side, "drop")
 
 
 def _acl(group: Ref, direction: str, priority: int, what: str, action: str) -> Row:
