@@ -183,7 +183,7 @@ def test_a_guest_cannot_use_the_address_of_another(network: Network, listening: 
 
 
 def test_frames_that_are_not_ipv4_do_not_pass(network: Network) -> None:
-    """Guests have no IPv6, and no protocol that no rule could allow: nothing but ARP and IPv4 goes from one to another."""
+    """Guests have no IPv6, and no protocol that no rule could allow: only ARP and IPv4 go from one to another."""
     web, other = port(32, (WEB,)), port(33, (WEB,))
     network.apply(vpc(web, other, groups=GROUPS))
     web_guest, other_guest = network.boot(web), network.boot(other)
@@ -206,7 +206,7 @@ def test_frames_that_are_not_ipv4_do_not_pass(network: Network) -> None:
 
 
 def test_public_addresses(network: Network, listening: Any) -> None:
-    """From the machine by its route to a guest; from guest to guest across VPCs whose private addresses are the same."""
+    """From the machine by its route to a guest; between guests of VPCs whose private addresses are the same."""
     addresses = [network.cloud.network.pool[10 + number] for number in range(2)]
     one = port(40, (WEB,), addresses[0], vpc=1)
     far = (GroupView(group(9), GROUPS[0].rules),)  # a group is of one VPC
@@ -275,15 +275,19 @@ def test_the_network_survives_its_daemons(network: Network, listening: Any) -> N
     network.apply(vpc(mine, groups=GROUPS))
     guest = network.boot(mine)
     listening(guest, 22)
+
+    def answers(at: Any) -> Any:
+        return lambda: talk(None, at, 22, seconds=1) is not None
+
     for number, name in enumerate(("ovsdb-server", "ovs-vswitchd", "ovn-northd", "ovn-controller")):
         network.cloud.stop(name, signal.SIGKILL)
         network.cloud.start(name)
-        wait_until(lambda: talk(None, address, 22, seconds=1) is not None, f"the guest answers after {name} was killed")
+        wait_until(answers(address), f"the guest answers after {name} was killed")
         network.fabric.forget()
         mine = replace(mine, public_ip=network.cloud.network.pool[31 + number])
         network.apply(vpc(mine, groups=GROUPS))
         address = mine.public_ip
-        wait_until(lambda: talk(None, address, 22, seconds=1) is not None, "and at a new address")
+        wait_until(answers(address), "and at a new address")
 
 
 def test_the_namespace_is_made_by_halves_and_again(tmp_path: Path, network: Network) -> None:
@@ -292,6 +296,6 @@ def test_the_namespace_is_made_by_halves_and_again(tmp_path: Path, network: Netw
     before = run("ip", "addr", netns=cloud.namespace)
     namespace.create(cloud)
     assert run("ip", "addr", netns=cloud.namespace) == before
-    with pytest.raises(OperatorError, match="network.public_pool"):
+    with pytest.raises(OperatorError, match=r"network\.public_pool"):
         namespace.create(replace(cloud, tag="fh0badc0de"))
     assert not succeeds("ip", "link", "show", "fh0badc0deh")

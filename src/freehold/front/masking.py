@@ -47,11 +47,11 @@ class Masks:
             case StructureShape():
                 return self._structure(shape)
             case ListShape():
-                inner = self.of(shape.member)
-                return None if inner is None else lambda value: [inner(item) for item in value]
+                of_member = self.of(shape.member)
+                return of_member and (lambda value: [_apply(of_member, item) for item in value])
             case MapShape():
-                inner = self.of(shape.value)
-                return None if inner is None else lambda value: {key: inner(item) for key, item in value.items()}
+                of_value = self.of(shape.value)
+                return of_value and (lambda value: {key: _apply(of_value, item) for key, item in value.items()})
         return None
 
     def _structure(self, shape: StructureShape) -> Mask | None:

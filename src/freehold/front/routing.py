@@ -13,6 +13,7 @@ from freehold.front.protocols.codec import WireProtocol
 from freehold.front.protocols.json_rpc import JsonProtocol, json_error
 from freehold.front.protocols.message import HttpRequest, HttpResponse
 from freehold.front.protocols.query import QueryProtocol, xml_error
+from freehold.front.protocols.rest import RestProtocol, rest_xml_error
 from freehold.services.operation import Catalog
 
 _VERSION = re.compile(rb"(?:^|&)Version=([0-9-]{10})(?:&|$)")
@@ -21,6 +22,8 @@ _PROTOCOLS: dict[str, Callable[[ServiceModel], WireProtocol]] = {
     "ec2": lambda model: QueryProtocol(model, ec2=True),
     "query": QueryProtocol,
     "json": JsonProtocol,
+    "rest-json": lambda model: RestProtocol(model, xml=False),
+    "rest-xml": lambda model: RestProtocol(model, xml=True),
 }
 
 
@@ -62,7 +65,8 @@ class Directory:
         offered = model.metadata.get("protocols") or [model.metadata["protocol"]]
         if "smithy-protocol" in request.headers:
             raise NotBuilt(what=f"The protocol {echo(request.headers['smithy-protocol'])}")
-        if "json" in offered and ("x-amz-target" in request.headers or not {"query", "ec2"} & set(offered)):
+        # botocore's own order is JSON first; a service that offers query as well is asked in it by a form.
+        if "json" in offered and ("x-amz-target" in request.headers or "query" not in offered):
             chosen = "json"
         else:
             chosen = next(name for name in offered if name in _PROTOCOLS and name != "json")
@@ -87,4 +91,6 @@ def family_error(family: Family, status: int, code: str, message: str, request_i
     """An error in a family's form, without a service."""
     if family in ("json", "rest-json"):
         return json_error(status, code, message, request_id)
+    if family == "rest-xml":
+        return rest_xml_error(status, code, message, request_id)
     return xml_error(family, "https://iam.amazonaws.com/doc/2010-05-08/", status, code, message, request_id)

@@ -37,7 +37,9 @@ def load(images: Path, image_id: str) -> Image:
             f"The image {image_id} is not on this host; build or import it with 'freehold image'."
         ) from error
     except msgspec.MsgspecError as error:
-        raise CannotStart(f"{directory / 'image.json'} is damaged ({error}); build or import the image again.") from error
+        raise CannotStart(
+            f"{directory / 'image.json'} is damaged ({error}); build or import the image again."
+        ) from error
     return Image(
         kernel=directory / manifest.kernel,
         initrd=directory / manifest.initrd,

@@ -18,7 +18,10 @@ from freehold.records.store import Transaction
 
 
 class UsageEntry(Record, frozen=True):
-    """`quantity` is in the item's unit: 1 instance, GiB of a volume, 1 address, bytes. `closed_at` None = held still."""
+    """`quantity` is in the item's unit: 1 instance, GiB of a volume, 1 address, bytes.
+
+    `closed_at` None = held still.
+    """
 
     id: int
     account_id: AccountId

@@ -69,9 +69,7 @@ def command_line(
 ) -> list[str]:
     """The arguments that start this guest with its CPUs stopped. Raises CannotStart if it has too many devices."""
     uuid = system_uuid(spec.instance_id)
-    system = _options(
-        "type=1", manufacturer="Amazon EC2", product=spec.metadata.instance_type, serial=uuid, uuid=uuid
-    )
+    system = _options("type=1", manufacturer="Amazon EC2", product=spec.metadata.instance_type, serial=uuid, uuid=uuid)
     argv = [BINARY]
     argv += ["-name", f"guest={process_name(tag, spec.instance_id)}"]
     argv += ["-nodefaults", "-no-user-config", "-display", "none", "-msg", "timestamp=on"]

@@ -53,6 +53,73 @@ class TagLimitExceeded(AwsError):
         super().__init__(f"More than {limit} tags specified for a resource.")
 
 
+class InvalidParameter(AwsError):
+    """A parameter that does not fit another one, in EC2's older code for it."""
+
+    code = "InvalidParameter"
+
+
+# Limits and states
+
+
+class AddressLimitExceeded(AwsError):
+    code = "AddressLimitExceeded"
+
+    def __init__(self) -> None:
+        super().__init__("The maximum number of addresses has been reached.")
+
+
+class CannotDelete(AwsError):
+    code = "CannotDelete"
+
+    def __init__(self, group_id: str) -> None:
+        super().__init__(f'the specified group: "{group_id}" name: "default" cannot be deleted by a user')
+
+
+class DependencyViolation(AwsError):
+    """Something else still uses the resource."""
+
+    code = "DependencyViolation"
+
+    def __init__(self, resource_id: str) -> None:
+        super().__init__(f"resource {resource_id} has a dependent object")
+
+
+class InsufficientAddressCapacity(AwsError):
+    code = "InsufficientAddressCapacity"
+
+    def __init__(self) -> None:
+        super().__init__("All public addresses of this cloud are in use.")
+
+
+class InsufficientFreeAddressesInSubnet(AwsError):
+    code = "InsufficientFreeAddressesInSubnet"
+
+    def __init__(self, subnet_id: str) -> None:
+        super().__init__(f"There are not enough free addresses in subnet '{subnet_id}' to satisfy the request.")
+
+
+class InvalidIPAddressInUse(AwsError):
+    code = "InvalidIPAddress.InUse"
+
+    def __init__(self, address: str) -> None:
+        super().__init__(f"Address {address} is in use.")
+
+
+class ResourceAlreadyAssociated(AwsError):
+    code = "Resource.AlreadyAssociated"
+
+    def __init__(self, resource_id: str, association_id: str) -> None:
+        super().__init__(f"resource {resource_id} is already associated with associate-id {association_id}")
+
+
+class SecurityGroupsPerInterfaceLimitExceeded(AwsError):
+    code = "SecurityGroupsPerInterfaceLimitExceeded"
+
+    def __init__(self, limit: int) -> None:
+        super().__init__(f"The maximum number of security groups per interface ({limit}) has been reached.")
+
+
 # Ids
 
 

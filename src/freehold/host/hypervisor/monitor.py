@@ -1,0 +1,103 @@
+"""QEMU's monitor (QMP): what state a guest's machine is in, and the few commands that change it.
+
+Runstates that matter here (QEMU's qapi/run-state.json): ``prelaunch`` CPUs not started yet; ``running``; ``shutdown``
+the guest powered off (QEMU stays, by ``-no-shutdown``); ``paused`` by command; ``io-error`` paused because the disk of
+the host is full; ``internal-error``, ``guest-panicked``.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections.abc import Callable
+from pathlib import Path
+
+from qemu.qmp import EventListener, QMPClient, QMPError
+
+from freehold.host.errors import HostError
+
+_ANSWER_SECONDS_MAX = 30.0
+_EVENTS = ("SHUTDOWN", "RESET", "STOP", "RESUME", "BLOCK_IO_ERROR")
+
+
+class MonitorError(HostError):
+    """The monitor did not answer, or QEMU refused a command."""
+
+
+class Monitor:
+    """A connection to one QEMU. `changed` is called whenever its state may have changed, also when it is gone."""
+
+    def __init__(self, client: QMPClient, changed: Callable[[], None]) -> None:
+        self._client = client
+        self._changed = changed
+        self._watchers = (asyncio.create_task(self._watch_events()), asyncio.create_task(self._watch_connection()))
+        self.alive = True
+
+    @classmethod
+    async def connect(cls, path: Path, changed: Callable[[], None]) -> Monitor:
+        """Raises MonitorError if nobody answers there: QEMU ended, or hangs."""
+        client = QMPClient(path.parent.name)
+        try:
+            await asyncio.wait_for(client.connect(str(path)), _ANSWER_SECONDS_MAX)
+        except (QMPError, OSError, TimeoutError) as error:
+            raise MonitorError(f"QEMU's monitor does not answer: {error or 'time limit'}") from error
+        return cls(client, changed)
+
+    async def status(self) -> str:
+        answer = await self._execute("query-status")
+        return str(answer["status"]) if isinstance(answer, dict) else "unknown"
+
+    async def start_cpus(self) -> None:
+        await self._execute("cont")
+
+    async def stop_cpus(self) -> None:
+        await self._execute("stop")
+
+    async def press_power_button(self) -> None:
+        await self._execute("system_powerdown")
+
+    async def reset(self) -> None:
+        await self._execute("system_reset")
+
+    async def quit(self) -> None:
+        """Tell QEMU to end; it may end before it answers."""
+        try:
+            await self._execute("quit")
+        except MonitorError:
+            if self.alive:
+                raise
+
+    async def close(self) -> None:
+        self.alive = False
+        for watcher in self._watchers:
+            if watcher is not asyncio.current_task():
+                watcher.cancel()
+        await self._disconnect()
+
+    async def _execute(self, command: str) -> object:
+        try:
+            return await asyncio.wait_for(self._client.execute(command), _ANSWER_SECONDS_MAX)
+        except (QMPError, OSError, EOFError, TimeoutError) as error:
+            if not isinstance(error, TimeoutError) and self._client.runstate.name != "RUNNING":
+                self.alive = False
+            raise MonitorError(f"QEMU did not do {command}: {error or 'time limit'}") from error
+
+    async def _watch_events(self) -> None:
+        with self._client.listener(_EVENTS) as events:
+            await self._follow(events)
+
+    async def _follow(self, events: EventListener) -> None:
+        async for _ in events:
+            self._changed()
+
+    async def _watch_connection(self) -> None:
+        await self._client.runstate_changed()
+        self.alive = False
+        await self._disconnect()
+        self._watchers[0].cancel()
+        self._changed()
+
+    async def _disconnect(self) -> None:
+        # It raises what ended the connection: the end of QEMU is no error here.
+        with contextlib.suppress(QMPError, OSError, EOFError):
+            await self._client.disconnect()

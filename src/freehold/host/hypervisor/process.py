@@ -1,0 +1,168 @@
+"""QEMU processes: started as nobody's children, found again by their name, ended for certain.
+
+The truth is the kernel's list of processes, not a pid file: an agent that was killed between starting a QEMU and
+writing that down finds it all the same.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+import socket
+import time
+from contextlib import ExitStack
+from pathlib import Path
+
+from freehold.host.commands import last_line
+from freehold.host.errors import CannotStart, HostError
+from freehold.host.hypervisor.qemu import BINARY, Accelerator, Descriptors, Disk, command_line
+from freehold.host.images import Image
+from freehold.host.layout import GuestPaths, guest_uid, process_name
+from freehold.host.ports.taps import open_tap
+from freehold.host.wire import GuestSpec
+
+_EXIT_SECONDS_MAX = 10.0
+_LOG_BYTES_MAX = 64 * 1024
+
+
+def find(tag: str, instance_id: str) -> int | None:
+    """The process id of a guest's QEMU, if it runs."""
+    name = f"guest={process_name(tag, instance_id)}".encode()
+    for entry in os.scandir("/proc"):
+        if not entry.name.isdigit():
+            continue
+        try:
+            with open(f"{entry.path}/cmdline", "rb") as file:
+                arguments = file.read().split(b"\0")
+        except OSError:
+            continue  # it ended while we looked
+        if arguments[1:3] == [b"-name", name] or name in arguments[:8]:
+            return int(entry.name)
+    return None
+
+
+async def spawn(
+    spec: GuestSpec, tag: str, accelerator: Accelerator, image: Image, paths: GuestPaths, disks: dict[str, Path]
+) -> None:
+    """Start a guest's QEMU, its CPUs stopped. `disks` are the files of its volumes by volume id.
+
+    Returns when the process is on its way; whether it came up is seen on its monitor. Raises CannotStart if a file
+    is missing, HostError if the program can not be run.
+    """
+    uid = guest_uid(spec.instance_id)
+    with ExitStack() as opened:
+
+        def file(path: Path) -> int:
+            try:
+                number = os.open(path, os.O_PATH | os.O_CLOEXEC)
+            except FileNotFoundError as error:
+                raise CannotStart(f"{path} is missing; bring it back or terminate the instance.") from error
+            opened.callback(os.close, number)
+            return number
+
+        def listener(path: Path) -> int:
+            path.unlink(missing_ok=True)
+            made = opened.enter_context(socket.socket(socket.AF_UNIX))
+            made.bind(str(path))
+            path.chmod(0o600)
+            made.listen(4)
+            return made.fileno()
+
+        def tap(interface_id: str) -> int:
+            number = open_tap(interface_id)
+            opened.callback(os.close, number)
+            return number
+
+        paths.console_log.touch(mode=0o600)
+        os.chown(paths.console_log, uid, uid)
+        ordered = sorted(spec.volumes, key=lambda volume: not volume.boot)
+        descriptors = Descriptors(
+            kernel=file(image.kernel),
+            initrd=file(image.initrd),
+            monitor=listener(paths.monitor),
+            spare_monitor=listener(paths.spare_monitor),
+            console=listener(paths.console),
+            console_log=file(paths.console_log),
+            disks=tuple(
+                Disk(volume.volume_id, file(disks[volume.volume_id]), file(image.disk) if volume.image_id else None)
+                for volume in ordered
+            ),
+            taps=tuple(tap(interface.interface_id) for interface in spec.interfaces),
+        )
+        log = opened.enter_context(_truncated_log(paths.qemu_log).open("ab"))
+        try:
+            # `setsid --fork` leaves QEMU in a session of its own with init as its parent.
+            process = await asyncio.create_subprocess_exec(
+                "setsid",
+                "--fork",
+                *command_line(spec, tag, accelerator, image.append, descriptors),
+                stdin=asyncio.subprocess.DEVNULL,
+                stdout=log,
+                stderr=log,
+                pass_fds=descriptors.all(),
+                user=uid,
+                group=uid,
+                extra_groups=(),
+                umask=0o077,
+                cwd="/",
+                env={"PATH": "/usr/bin:/bin"},
+            )
+        except FileNotFoundError as error:
+            raise HostError("setsid is not installed; run 'freehold doctor --fix'.") from error
+        if await process.wait() != 0:
+            raise HostError(f"{BINARY} could not be started: {last_words(paths)}")
+
+
+def last_words(paths: GuestPaths) -> str:
+    """The last line that QEMU wrote about itself."""
+    return last_line(paths.qemu_log.read_bytes()) if paths.qemu_log.exists() else ""
+
+
+async def end(tag: str, instance_id: str) -> None:
+    """End a guest's QEMU by force and wait until it is gone. Raises HostError if the kernel does not let it go."""
+    deadline = time.monotonic() + _EXIT_SECONDS_MAX
+    while (pid := find(tag, instance_id)) is not None:
+        if time.monotonic() > deadline:
+            raise HostError(f"The process {pid} of {instance_id} does not end; see what it waits for in /proc/{pid}.")
+        try:
+            handle = os.pidfd_open(pid)
+        except ProcessLookupError:
+            continue
+        try:
+            # Looked up again with the handle open: the number can not have passed to another process unseen.
+            if find(tag, instance_id) == pid:
+                signal.pidfd_send_signal(handle, signal.SIGKILL)
+        except ProcessLookupError:
+            pass  # it ended by itself
+        finally:
+            os.close(handle)
+        await asyncio.sleep(0.02)
+
+
+async def ended(tag: str, instance_id: str, seconds_max: float) -> bool:
+    """Wait for a QEMU that was told to quit."""
+    deadline = time.monotonic() + seconds_max
+    while find(tag, instance_id) is not None:
+        if time.monotonic() > deadline:
+            return False
+        await asyncio.sleep(0.02)
+    return True
+
+
+def demand(pid: int) -> float:
+    """Seconds that all threads of a process have used a core or waited for one (Linux, sched-stats.rst)."""
+    total = 0
+    for statistics in Path(f"/proc/{pid}/task").glob("*/schedstat"):
+        try:
+            used, waited, _ = statistics.read_text().split()
+        except (OSError, ValueError):
+            continue  # the thread ended
+        total += int(used) + int(waited)
+    return total / 1e9
+
+
+def _truncated_log(path: Path) -> Path:
+    if path.exists() and path.stat().st_size > _LOG_BYTES_MAX:
+        path.unlink()
+    return path

@@ -1,0 +1,69 @@
+"""The pool of volumes: one qcow2 file each, an overlay on its image's disk or empty.
+
+A file appears complete by a rename; it belongs to the user that its guest's QEMU runs as.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+from dataclasses import dataclass
+from pathlib import Path
+
+from freehold.host.commands import run
+from freehold.host.errors import CannotStart, CommandError
+from freehold.host.layout import Layout, guest_uid
+from freehold.host.wire import VolumeSpec
+
+FREE_BYTES_MIN = 1 << 30  # below this no guest is started: running ones need room to write
+_TEMPORARY = ".new"
+
+
+@dataclass(frozen=True, slots=True)
+class Pool:
+    layout: Layout
+
+    def check_space(self) -> None:
+        """Raise CannotStart if the disk is too full for another guest."""
+        free = shutil.disk_usage(self.layout.volumes).free
+        if free < FREE_BYTES_MIN:
+            raise CannotStart(
+                f"No disk space left: {free >> 20} MiB are free in {self.layout.volumes}, a start needs "
+                f"{FREE_BYTES_MIN >> 20} MiB; free some or delete volumes."
+            )
+
+    def has(self, volume: VolumeSpec, instance_id: str) -> bool:
+        """Whether the volume is there and its guest may open it."""
+        try:
+            status = self.layout.volume(volume.volume_id).stat()
+        except FileNotFoundError:
+            return False
+        return status.st_uid == guest_uid(instance_id)
+
+    async def make(self, volume: VolumeSpec, instance_id: str, backing: Path | None) -> None:
+        """Have the volume, owned by its guest's user; data that it holds already is kept.
+
+        Raises CannotStart when there is no room for it.
+        """
+        path = self.layout.volume(volume.volume_id)
+        if not path.exists():
+            temporary = path.with_suffix(_TEMPORARY)
+            overlay = ("-F", "qcow2", "-b", str(backing)) if backing else ()
+            try:
+                await run(("qemu-img", "create", "-q", "-f", "qcow2", *overlay, str(temporary), f"{volume.size_gib}G"))
+            except CommandError as error:
+                if "No space left" in error.output:
+                    self.check_space()
+                raise
+            temporary.chmod(0o600)
+            temporary.rename(path)
+        uid = guest_uid(instance_id)
+        os.chown(path, uid, uid)
+
+    def delete(self, volume_id: str) -> None:
+        self.layout.volume(volume_id).unlink(missing_ok=True)
+
+    def forget_unfinished(self) -> None:
+        """Remove what an agent that was cut left half made."""
+        for leftover in self.layout.volumes.glob(f"*{_TEMPORARY}"):
+            leftover.unlink()

@@ -1,0 +1,325 @@
+"""Network interfaces: what DescribeNetworkInterfaces shows, and the primary interface that a launch makes."""
+
+from __future__ import annotations
+
+import random
+import secrets
+from collections.abc import Sequence
+from ipaddress import IPv4Address, IPv4Network
+from typing import TYPE_CHECKING, Any
+
+import sqlalchemy as sa
+
+from freehold.records.ids import InstanceId, InterfaceId, new_id
+from freehold.records.names import private_dns_name, public_dns_name
+from freehold.records.network import (
+    Address,
+    InterfaceGroup,
+    NetworkInterface,
+    SecurityGroup,
+    Subnet,
+    addresses,
+    interface_groups,
+    network_interfaces,
+    security_groups,
+    subnets,
+)
+from freehold.records.tags import Tag, tags_of
+from freehold.services.ec2.errors import (
+    InsufficientFreeAddressesInSubnet,
+    InvalidIPAddressInUse,
+    InvalidParameter,
+    InvalidParameterValue,
+    SecurityGroupsPerInterfaceLimitExceeded,
+)
+from freehold.services.ec2.filters import Condition, absent, any_row, constant, flag, moment, number, text
+from freehold.services.ec2.paging import described, not_with_ids
+from freehold.services.ec2.regions import MAX_GROUPS_PER_INTERFACE, zone_id, zone_id_filter
+from freehold.services.ec2.resources import NETWORK_INTERFACE, SECURITY_GROUP
+from freehold.services.ec2.tags import tag_list
+from freehold.services.operation import Call, Response, operation
+
+if TYPE_CHECKING:
+    from mypy_boto3_ec2.type_defs import (
+        DescribeNetworkInterfacesRequestTypeDef,
+        GroupIdentifierTypeDef,
+        NetworkInterfaceAssociationTypeDef,
+        NetworkInterfaceTypeDef,
+    )
+
+_N = network_interfaces.c
+
+
+def _dashed(address: sa.ColumnElement[Any]) -> sa.ColumnElement[str]:
+    return sa.func.replace(address, ".", "-")
+
+
+def _private_dns(call: Call, values: Sequence[str]) -> sa.ColumnElement[bool]:
+    prefix, _, domain = private_dns_name(call.region, "-").partition("-")
+    return text(sa.literal(f"{prefix}-") + _dashed(_N.private_ip) + domain.removeprefix("-"))(call, values)
+
+
+def _public_dns(call: Call, values: Sequence[str]) -> sa.ColumnElement[bool]:
+    prefix, _, domain = public_dns_name(call.region, "-").partition("-")
+    return text(sa.literal(f"{prefix}-") + _dashed(addresses.c.public_ip) + domain.removeprefix("-"))(call, values)
+
+
+def _association(that: Condition) -> Condition:
+    """A filter on the public address of the interface."""
+    return any_row(addresses, addresses.c.interface_id == _N.id, that=that)
+
+
+def _group(that: Condition) -> Condition:
+    """A filter on the security groups of the interface."""
+    return any_row(
+        interface_groups.join(security_groups, security_groups.c.id == interface_groups.c.group_id),
+        interface_groups.c.interface_id == _N.id,
+        that=that,
+    )
+
+
+def _attached(that: Condition) -> Condition:
+    return lambda call, values: sa.and_(_N.instance_id.is_not(None), that(call, values))
+
+
+_STATUS = sa.case((_N.instance_id.is_not(None), "in-use"), else_="available")
+
+_FILTERS: dict[str, Condition] = {
+    "addresses.association.owner-id": _association(text(addresses.c.account_id)),
+    "addresses.association.public-ip": _association(text(addresses.c.public_ip)),
+    "addresses.primary": constant("true"),
+    "addresses.private-ip-address": text(_N.private_ip),
+    "association.allocation-id": _association(text(addresses.c.allocation_id)),
+    "association.association-id": _association(text(addresses.c.association_id)),
+    "association.ip-owner-id": _association(text(addresses.c.account_id)),
+    "association.public-dns-name": _association(_public_dns),
+    "association.public-ip": _association(text(addresses.c.public_ip)),
+    "attachment.attach-time": moment(_N.attached_at),
+    "attachment.attachment-id": text(_N.attachment_id),
+    "attachment.delete-on-termination": _attached(flag(_N.delete_on_termination)),
+    "attachment.device-index": _attached(number(_N.device_index)),
+    "attachment.instance-id": text(_N.instance_id),
+    "attachment.instance-owner-id": _attached(text(_N.account_id)),
+    "attachment.status": _attached(constant("attached")),
+    "availability-zone": text(_N.zone),
+    "availability-zone-id": zone_id_filter(_N.zone),
+    "description": text(_N.description),
+    "group-id": any_row(
+        interface_groups, interface_groups.c.interface_id == _N.id, that=text(interface_groups.c.group_id)
+    ),
+    "group-name": _group(text(security_groups.c.name)),
+    "interface-type": constant("interface"),
+    "ipv6-addresses.ipv6-address": absent,
+    "mac-address": text(_N.mac_address),
+    "network-interface-id": text(_N.id),
+    "operator.managed": constant("false"),
+    "operator.principal": absent,
+    "owner-id": text(_N.account_id),
+    "private-dns-name": _private_dns,
+    "private-ip-address": text(_N.private_ip),
+    "requester-id": absent,
+    "requester-managed": constant("false"),
+    "source-dest-check": flag(_N.source_dest_check),
+    "status": text(_STATUS),
+    "subnet-id": text(_N.subnet_id),
+    "vpc-id": text(_N.vpc_id),
+}
+
+
+@operation()
+def describe_network_interfaces(call: Call, request: DescribeNetworkInterfacesRequestTypeDef) -> Response:
+    """IncludeManagedResources makes no difference: no service manages interfaces here."""
+    not_with_ids(request, "NetworkInterfaceIds")
+    found = described(call, NETWORK_INTERFACE, request, "NetworkInterfaceIds", _FILTERS)
+    ids = [interface.id for interface in found.rows]
+    tags, groups, public = tags_of(call.tx, ids), groups_of(call, ids), public_addresses_of(call, ids)
+    return {
+        "NetworkInterfaces": [
+            _description(interface, groups[interface.id], public.get(interface.id), tags[interface.id])
+            for interface in found.rows
+        ],
+        **found.token,
+    }
+
+
+def _description(
+    interface: NetworkInterface,
+    groups: list[GroupIdentifierTypeDef],
+    public: Address | None,
+    tags: Sequence[Tag],
+) -> NetworkInterfaceTypeDef:
+    dns_name = private_dns_name(interface.region, interface.private_ip)
+    result: NetworkInterfaceTypeDef = {
+        "NetworkInterfaceId": interface.id,
+        "OwnerId": interface.account_id,
+        "VpcId": interface.vpc_id,
+        "SubnetId": interface.subnet_id,
+        "AvailabilityZone": interface.zone,
+        "AvailabilityZoneId": zone_id(interface.region, interface.zone),
+        "Description": interface.description,
+        "Groups": groups,
+        "InterfaceType": "interface",
+        "Ipv6Addresses": [],
+        "MacAddress": interface.mac_address,
+        "PrivateDnsName": dns_name,
+        "PrivateIpAddress": interface.private_ip,
+        "PrivateIpAddresses": [
+            {"Primary": True, "PrivateDnsName": dns_name, "PrivateIpAddress": interface.private_ip},
+        ],
+        "RequesterManaged": False,
+        "SourceDestCheck": interface.source_dest_check,
+        "Status": "in-use" if interface.instance_id else "available",
+        "Operator": {"Managed": False},
+        "TagSet": tag_list(tags),
+    }
+    if public is not None:
+        result["Association"] = result["PrivateIpAddresses"][0]["Association"] = _association_of(public)
+    if interface.instance_id and interface.attachment_id and interface.attached_at:
+        result["Attachment"] = {
+            "AttachmentId": interface.attachment_id,
+            "AttachTime": interface.attached_at,
+            "DeleteOnTermination": interface.delete_on_termination,
+            "DeviceIndex": interface.device_index,
+            "NetworkCardIndex": 0,
+            "InstanceId": interface.instance_id,
+            "InstanceOwnerId": interface.account_id,
+            "Status": "attached",
+        }
+    return result
+
+
+def _association_of(address: Address) -> NetworkInterfaceAssociationTypeDef:
+    result: NetworkInterfaceAssociationTypeDef = {
+        # An automatically given address belongs to the provider until it is an Elastic IP.
+        "IpOwnerId": address.account_id if address.kind == "elastic" else "amazon",
+        "PublicDnsName": public_dns_name(address.region, address.public_ip),
+        "PublicIp": address.public_ip,
+    }
+    if address.allocation_id and address.association_id:
+        result |= {"AllocationId": address.allocation_id, "AssociationId": address.association_id}
+    return result
+
+
+def groups_of(call: Call, interface_ids: Sequence[str]) -> dict[str, list[GroupIdentifierTypeDef]]:
+    """The security groups of many interfaces, by interface, in the order that the caller gave them."""
+    found: dict[str, list[GroupIdentifierTypeDef]] = {interface_id: [] for interface_id in interface_ids}
+    query = (
+        sa.select(interface_groups.c.interface_id, security_groups.c.id, security_groups.c.name)
+        .join(security_groups, security_groups.c.id == interface_groups.c.group_id)
+        .where(interface_groups.c.interface_id.in_(interface_ids))
+        .order_by(interface_groups.c.interface_id, interface_groups.c.position)
+    )
+    for row in call.tx.connection.execute(query):
+        found[row.interface_id].append({"GroupId": row.id, "GroupName": row.name})
+    return found
+
+
+def public_addresses_of(call: Call, interface_ids: Sequence[str]) -> dict[str, Address]:
+    """The public addresses of many interfaces, by interface."""
+    return {
+        address.interface_id: address
+        for address in call.tx.select(Address, addresses.c.interface_id.in_(interface_ids))
+        if address.interface_id
+    }
+
+
+def create_primary_interface(
+    call: Call,
+    subnet: Subnet,
+    instance_id: InstanceId,
+    *,
+    group_ids: Sequence[str] = (),
+    private_ip: str | None = None,
+    description: str = "",
+    delete_on_termination: bool = True,
+) -> NetworkInterface:
+    """Insert the interface that an instance is launched with, attached to it.
+
+    No `group_ids`: the VPC's default group. No `private_ip`: a free one of the subnet. Raises InvalidGroup.NotFound
+    (or Malformed), InvalidParameter for a group of another VPC, SecurityGroupsPerInterfaceLimitExceeded,
+    InvalidParameterValue or InvalidIPAddress.InUse for a private address that can not be had, and
+    InsufficientFreeAddressesInSubnet.
+    """
+    groups = _groups_for(call, subnet, group_ids)
+    # One launch at a time picks addresses in a subnet (SQLite has one writer anyway, and no FOR UPDATE).
+    call.tx.connection.execute(sa.select(subnets.c.id).where(subnets.c.id == subnet.id).with_for_update())
+    network = IPv4Network(subnet.cidr)
+    address = _free_address(call, subnet, network) if private_ip is None else private_ip
+    if private_ip is not None:
+        _check_free(call, subnet, network, private_ip)
+    interface = NetworkInterface(
+        id=InterfaceId(new_id("eni")),
+        account_id=call.account_id,
+        region=call.region,
+        vpc_id=subnet.vpc_id,
+        subnet_id=subnet.id,
+        zone=subnet.zone,
+        description=description,
+        # Locally administered, unicast (IEEE 802c), as AWS's own.
+        mac_address="02:" + secrets.token_bytes(5).hex(":"),
+        private_ip=address,
+        source_dest_check=True,
+        instance_id=instance_id,
+        attachment_id=new_id("eni-attach"),
+        device_index=0,
+        delete_on_termination=delete_on_termination,
+        attached_at=call.now,
+        host_id=None,
+        created_at=call.now,
+    )
+    memberships = [InterfaceGroup(interface.id, group.id, position) for position, group in enumerate(groups)]
+    call.tx.insert(interface, *memberships)
+    return interface
+
+
+def _groups_for(call: Call, subnet: Subnet, group_ids: Sequence[str]) -> list[SecurityGroup]:
+    if not group_ids:
+        default = call.tx.find(
+            SecurityGroup, security_groups.c.vpc_id == subnet.vpc_id, security_groups.c.name == "default"
+        )
+        return [default] if default else []
+    groups = SECURITY_GROUP.load_all(call, group_ids)
+    if len(groups) > MAX_GROUPS_PER_INTERFACE:
+        raise SecurityGroupsPerInterfaceLimitExceeded(MAX_GROUPS_PER_INTERFACE)
+    for group in groups:
+        if group.vpc_id != subnet.vpc_id:
+            raise InvalidParameter(f"Security group {group.id} and subnet {subnet.id} belong to different networks.")
+    return groups
+
+
+def _check_free(call: Call, subnet: Subnet, network: IPv4Network, private_ip: str) -> None:
+    try:
+        address = IPv4Address(private_ip)
+    except ValueError as error:
+        raise InvalidParameterValue(f"Invalid IPv4 address: '{private_ip}'") from error
+    if address not in network:
+        raise InvalidParameterValue(f"Address {address} does not fall within the subnet's address range")
+    if not 4 <= int(address) - int(network.network_address) < network.num_addresses - 1:
+        raise InvalidParameterValue(f"Address {address} is in subnet's reserved address range")
+    if call.tx.find(NetworkInterface, _N.subnet_id == subnet.id, _N.private_ip == str(address)):
+        raise InvalidIPAddressInUse(str(address))
+
+
+_PROBES = 16
+
+
+def _free_address(call: Call, subnet: Subnet, network: IPv4Network) -> str:
+    """A free address of the subnet, at random.
+
+    A few random ones are looked up first, which finds one in one query while the subnet is not nearly full, however
+    large it is; only then are all addresses in use read.
+    """
+    base, offsets = int(network.network_address), range(4, network.num_addresses - 1)
+    probes = [str(IPv4Address(base + n)) for n in random.sample(offsets, min(_PROBES, len(offsets)))]
+    used = _used(call, _N.subnet_id == subnet.id, _N.private_ip.in_(probes))
+    free = [address for address in probes if address not in used]
+    if not free:
+        used = _used(call, _N.subnet_id == subnet.id)
+        free = [text for n in offsets if (text := str(IPv4Address(base + n))) not in used]
+    if not free:
+        raise InsufficientFreeAddressesInSubnet(subnet.id)
+    return free[0]
+
+
+def _used(call: Call, *where: sa.ColumnElement[bool]) -> set[str]:
+    return set(call.tx.connection.scalars(sa.select(_N.private_ip).where(*where)))
