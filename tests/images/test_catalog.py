@@ -57,7 +57,7 @@ def test_a_damaged_manifest_is_not_passed_over(tmp_path: Path) -> None:
         load(tmp_path)
 
 
-@given(st.text(), st.lists(st.text(alphabet=st.characters(exclude_characters="\n"))))
+@given(st.text(st.characters(codec="utf-8")), st.lists(st.text(st.characters(codec="utf-8", exclude_characters="\n"))))
 def test_an_image_id_follows_from_the_content(recipe: str, ingredients: list[str]) -> None:
     """Well formed, repeatable, and another one as soon as something else goes in."""
     identity = image_id(recipe, ingredients)
