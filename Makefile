@@ -77,7 +77,7 @@ lint: setup-dev
 	.venv/bin/lint-imports
 
 test: lint
-	.venv/bin/pytest -n 2 --dist loadgroup -m "not debian"
+	.venv/bin/pytest -n 2 --dist loadfile -m "not debian"
 
 test-debian: setup-dev
 	.venv/bin/pytest -m debian

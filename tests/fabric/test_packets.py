@@ -21,9 +21,6 @@ from freehold.network.ovsdb import OvsdbUnavailable
 from tests.fabric.views import EGRESS, group, ingress, port, vpc
 from tests.ovn import Cloud, ovn_cloud, run, succeeds, wait_until
 
-# They share one cloud, and its public pool can be reached by one cloud at a time.
-pytestmark = pytest.mark.xdist_group("ovn")
-
 WEB, APP, LONE = group(1), group(2), group(3)
 GROUPS = (
     GroupView(WEB, (EGRESS, ingress(1), ingress(6, (22, 22), "0.0.0.0/0"))),
