@@ -1,0 +1,180 @@
+"""The link to a host: who may open it, what it is told, and what its reports do, over real TLS on a Unix socket."""
+
+from __future__ import annotations
+
+import asyncio
+import ssl
+from collections.abc import Awaitable, Callable
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import pytest
+import trustme
+
+from freehold.config import Config
+from freehold.control.hosts import HostLinks, link_security
+from freehold.host.wire import Assignment, GuestReport, Hello, Report, encode
+from freehold.records.compute import Host, Instance
+from freehold.records.migrations import upgrade
+from freehold.records.store import Store
+from freehold.records.wake import SocketBell
+
+from .builders import HOST, make_host, make_instance, make_network
+
+HELLO = Hello(HOST, None, 2, 4096, "tcg")
+
+
+class HostEnd:
+    """A host's end of a link."""
+
+    def __init__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        self._reader = reader
+        self._writer = writer
+
+    async def send(self, message: Hello | Report) -> None:
+        self._writer.write(encode(message))
+        await self._writer.drain()
+
+    async def assigned(self) -> Assignment:
+        length = int.from_bytes(await self._reader.readexactly(4), "big")
+        return msgspec.json.decode(await self._reader.readexactly(length), type=Assignment)
+
+    async def closed(self) -> bool:
+        return await self._reader.read(1) == b""
+
+    async def close(self) -> None:
+        self._writer.close()
+
+
+@pytest.fixture
+def authority() -> trustme.CA:
+    return trustme.CA()
+
+
+@pytest.fixture
+def plane(tmp_path: Path, authority: trustme.CA) -> Callable[[Callable[..., Awaitable[None]]], None]:
+    """Run a coroutine function with (links, connect, store), `connect(common name)` giving a host's end."""
+    authority.cert_pem.write_to_path(tmp_path / "ca.crt")
+    control = authority.issue_cert("control")
+    control.private_key_pem.write_to_path(tmp_path / "control.key")
+    control.cert_chain_pems[0].write_to_path(tmp_path / "control.crt")
+    (tmp_path / "bells").mkdir()
+    url = f"sqlite:///{tmp_path / 'state.db'}"
+    upgrade(url)
+
+    async def connect(name: str, issuer: trustme.CA = authority) -> HostEnd:
+        security = ssl.create_default_context()
+        authority.configure_trust(security)
+        issuer.issue_cert(f"{name}.host", common_name=name).configure_cert(security)
+        streams = await asyncio.open_unix_connection(tmp_path / "hosts.sock", ssl=security, server_hostname="control")
+        return HostEnd(*streams)
+
+    async def serve(test: Callable[..., Awaitable[None]]) -> None:
+        store = Store(url, SocketBell(tmp_path / "bells"))
+        links = HostLinks(store, Config())
+        server = await links.serve(tmp_path / "hosts.sock", link_security(tmp_path))
+        try:
+            await asyncio.wait_for(test(links, connect, store), 30)
+        finally:
+            server.close()
+            store.close()
+
+    return lambda test: asyncio.run(serve(test))
+
+
+def records(store: Store) -> Instance:
+    with store.write() as tx:
+        make_network(tx)
+        make_host(tx)
+        return make_instance(tx)
+
+
+def test_a_host_is_told_everything_and_then_what_changes(plane: Any) -> None:
+    async def test(links: HostLinks, connect: Any, store: Store) -> None:
+        instance = records(store)
+        host = await connect(HOST)
+        await host.send(HELLO)
+        everything = await host.assigned()
+        assert everything.complete
+        assert [guest.instance_id for guest in everything.guests] == [instance.id]
+
+        with store.write() as tx:
+            tx.update(instance, state="stopping", generation=2)
+        await links.send_changed([instance.id, "i-unknown"])
+        change = await host.assigned()
+        assert not change.complete
+        assert [(guest.desired, guest.generation) for guest in change.guests] == [("stopped", 2)]
+        await host.close()
+
+    plane(test)
+
+
+def test_its_reports_are_recorded_and_its_absence_too(plane: Any) -> None:
+    async def test(links: HostLinks, connect: Any, store: Store) -> None:
+        instance = records(store)
+        host = await connect(HOST)
+        await host.send(HELLO)
+        await host.assigned()
+        await host.send(Report((GuestReport(instance.id, 1, "running", instance.launched_at),)))
+        await until(store, lambda tx: tx.get(Instance, instance.id).state == "running")
+        await until(store, lambda tx: tx.get(Host, HOST).connected)
+        await host.close()
+        await until(store, lambda tx: not tx.get(Host, HOST).connected)
+
+    plane(test)
+
+
+def test_a_host_that_connects_again_takes_the_place_of_its_old_link(plane: Any) -> None:
+    async def test(links: HostLinks, connect: Any, store: Store) -> None:
+        instance = records(store)
+        old, new = await connect(HOST), await connect(HOST)
+        for host in (old, new):
+            await host.send(HELLO)
+            await host.assigned()
+        await old.close()
+        await links.send_changed([instance.id])
+        assert (await new.assigned()).guests
+        await until(store, lambda tx: tx.get(Host, HOST).connected)
+        await new.close()
+
+    plane(test)
+
+
+def test_only_the_host_itself_may_speak_for_it(plane: Any) -> None:
+    async def test(_links: HostLinks, connect: Any, store: Store) -> None:
+        records(store)
+        other = await connect("host-2")
+        await other.send(HELLO)
+        assert await other.closed()
+
+    plane(test)
+
+
+def test_a_certificate_of_another_authority_is_refused(plane: Any) -> None:
+    async def test(_links: HostLinks, connect: Any, _store: Store) -> None:
+        stranger = await connect(HOST, trustme.CA())  # TLS 1.3: the refusal comes with the first answer
+        with pytest.raises((OSError, asyncio.IncompleteReadError)):
+            await stranger.assigned()
+        await stranger.close()
+
+    plane(test)
+
+
+@pytest.mark.parametrize("frame", [b"\xff\xff\xff\xff", b"\0\0\0\2{}", b'\0\0\0\x13{"type":"report"}  '])
+def test_a_link_that_does_not_begin_with_hello_is_closed(plane: Any, frame: bytes) -> None:
+    async def test(_links: HostLinks, connect: Any, _store: Store) -> None:
+        host = await connect(HOST)
+        host._writer.write(frame)
+        assert await host.closed()
+
+    plane(test)
+
+
+async def until(store: Store, condition: Callable[[Any], bool]) -> None:
+    """Wait until the records meet a condition."""
+    while True:
+        with store.read() as tx:
+            if condition(tx):
+                return
+        await asyncio.sleep(0.02)
