@@ -10,8 +10,8 @@ from typing import Any
 
 import msgspec
 import pytest
-import trustme
 
+from freehold import pki
 from freehold.config import Config
 from freehold.control.hosts import HostLinks, link_security
 from freehold.host.wire import Assignment, GuestReport, Hello, Report, encode
@@ -48,32 +48,26 @@ class HostEnd:
 
 
 @pytest.fixture
-def authority() -> trustme.CA:
-    return trustme.CA()
-
-
-@pytest.fixture
-def plane(tmp_path: Path, authority: trustme.CA) -> Callable[[Callable[..., Awaitable[None]]], None]:
-    """Run a coroutine function with (links, connect, store), `connect(common name)` giving a host's end."""
-    authority.cert_pem.write_to_path(tmp_path / "ca.crt")
-    control = authority.issue_cert("control")
-    control.private_key_pem.write_to_path(tmp_path / "control.key")
-    control.cert_chain_pems[0].write_to_path(tmp_path / "control.crt")
+def plane(tmp_path: Path) -> Callable[[Callable[..., Awaitable[None]]], None]:
+    """Run a coroutine function with (links, connect, store), `connect(common name)` giving a host's end; its
+    certificate is of the cloud's authority, or of the one in another directory."""
+    ours = tmp_path / "pki"
+    pki.ensure(ours, HOST)
     (tmp_path / "bells").mkdir()
     url = f"sqlite:///{tmp_path / 'state.db'}"
     upgrade(url)
 
-    async def connect(name: str, issuer: trustme.CA = authority) -> HostEnd:
-        security = ssl.create_default_context()
-        authority.configure_trust(security)
-        issuer.issue_cert(f"{name}.host", common_name=name).configure_cert(security)
+    async def connect(name: str, issuer: Path = ours) -> HostEnd:
+        pki.Authority.of(issuer).ensure_leaf(issuer, name, name, server=False)
+        security = ssl.create_default_context(cafile=str(ours / "ca.crt"))
+        security.load_cert_chain(issuer / f"{name}.crt", issuer / f"{name}.key")
         streams = await asyncio.open_unix_connection(tmp_path / "hosts.sock", ssl=security, server_hostname="control")
         return HostEnd(*streams)
 
     async def serve(test: Callable[..., Awaitable[None]]) -> None:
         store = Store(url, SocketBell(tmp_path / "bells"))
         links = HostLinks(store, Config())
-        server = await links.serve(tmp_path / "hosts.sock", link_security(tmp_path))
+        server = await links.serve(tmp_path / "hosts.sock", link_security(ours))
         try:
             await asyncio.wait_for(test(links, connect, store), 30)
         finally:
@@ -151,9 +145,9 @@ def test_only_the_host_itself_may_speak_for_it(plane: Any) -> None:
     plane(test)
 
 
-def test_a_certificate_of_another_authority_is_refused(plane: Any) -> None:
+def test_a_certificate_of_another_authority_is_refused(plane: Any, tmp_path: Path) -> None:
     async def test(_links: HostLinks, connect: Any, _store: Store) -> None:
-        stranger = await connect(HOST, trustme.CA())  # TLS 1.3: the refusal comes with the first answer
+        stranger = await connect(HOST, tmp_path / "theirs")  # TLS 1.3: the refusal comes with the first answer
         with pytest.raises((OSError, asyncio.IncompleteReadError)):
             await stranger.assigned()
         await stranger.close()
