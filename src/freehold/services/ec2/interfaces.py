@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import random
 import secrets
 from collections.abc import Sequence
 from ipaddress import IPv4Address, IPv4Network
@@ -33,6 +32,7 @@ from freehold.services.ec2.errors import (
     SecurityGroupsPerInterfaceLimitExceeded,
 )
 from freehold.services.ec2.filters import Condition, absent, any_row, constant, flag, moment, number, text
+from freehold.services.ec2.free_address import free_address
 from freehold.services.ec2.paging import described, not_with_ids
 from freehold.services.ec2.regions import MAX_GROUPS_PER_INTERFACE, zone_id, zone_id_filter
 from freehold.services.ec2.resources import NETWORK_INTERFACE, SECURITY_GROUP
@@ -48,6 +48,9 @@ if TYPE_CHECKING:
     )
 
 _N = network_interfaces.c
+
+_RESERVED_FIRST = 4
+"""The first addresses of a subnet, which no interface may have (nor the last one; see `subnets.RESERVED`)."""
 
 
 def _dashed(address: sa.ColumnElement[Any]) -> sa.ColumnElement[str]:
@@ -244,8 +247,11 @@ def create_primary_interface(
     # One launch at a time picks addresses in a subnet (SQLite has one writer anyway, and no FOR UPDATE).
     call.tx.connection.execute(sa.select(subnets.c.id).where(subnets.c.id == subnet.id).with_for_update())
     network = IPv4Network(subnet.cidr)
-    address = _free_address(call, subnet, network) if private_ip is None else private_ip
-    if private_ip is not None:
+    if private_ip is None:
+        private_ip = free_address(call.tx, network, _RESERVED_FIRST, _N.private_ip, _N.subnet_id == subnet.id)
+        if private_ip is None:
+            raise InsufficientFreeAddressesInSubnet(subnet.id)
+    else:
         _check_free(call, subnet, network, private_ip)
     interface = NetworkInterface(
         id=InterfaceId(new_id("eni")),
@@ -257,7 +263,7 @@ def create_primary_interface(
         description=description,
         # Locally administered, unicast (IEEE 802c), as AWS's own.
         mac_address="02:" + secrets.token_bytes(5).hex(":"),
-        private_ip=address,
+        private_ip=private_ip,
         source_dest_check=True,
         instance_id=instance_id,
         attachment_id=new_id("eni-attach"),
@@ -294,32 +300,7 @@ def _check_free(call: Call, subnet: Subnet, network: IPv4Network, private_ip: st
         raise InvalidParameterValue(f"Invalid IPv4 address: '{private_ip}'") from error
     if address not in network:
         raise InvalidParameterValue(f"Address {address} does not fall within the subnet's address range")
-    if not 4 <= int(address) - int(network.network_address) < network.num_addresses - 1:
+    if not _RESERVED_FIRST <= int(address) - int(network.network_address) < network.num_addresses - 1:
         raise InvalidParameterValue(f"Address {address} is in subnet's reserved address range")
     if call.tx.find(NetworkInterface, _N.subnet_id == subnet.id, _N.private_ip == str(address)):
         raise InvalidIPAddressInUse(str(address))
-
-
-_PROBES = 16
-
-
-def _free_address(call: Call, subnet: Subnet, network: IPv4Network) -> str:
-    """A free address of the subnet, at random.
-
-    A few random ones are looked up first, which finds one in one query while the subnet is not nearly full, however
-    large it is; only then are all addresses in use read.
-    """
-    base, offsets = int(network.network_address), range(4, network.num_addresses - 1)
-    probes = [str(IPv4Address(base + n)) for n in random.sample(offsets, min(_PROBES, len(offsets)))]
-    used = _used(call, _N.subnet_id == subnet.id, _N.private_ip.in_(probes))
-    free = [address for address in probes if address not in used]
-    if not free:
-        used = _used(call, _N.subnet_id == subnet.id)
-        free = [text for n in offsets if (text := str(IPv4Address(base + n))) not in used]
-    if not free:
-        raise InsufficientFreeAddressesInSubnet(subnet.id)
-    return free[0]
-
-
-def _used(call: Call, *where: sa.ColumnElement[bool]) -> set[str]:
-    return set(call.tx.connection.scalars(sa.select(_N.private_ip).where(*where)))
