@@ -261,6 +261,20 @@ class MissingMember(InputError):
     }
 
 
+class MissingElement(MissingMember):
+    """The same of a member in an XML body."""
+
+    answers: ClassVar[Answers] = {
+        **MissingMember.answers,
+        "rest-xml": (
+            400,
+            "MalformedXML",
+            "The XML you provided was not well-formed or did not validate against our published schema: "
+            "{path} is missing",
+        ),
+    }
+
+
 class UnknownMember(InputError):
     """Named in the request, not in the service model. AWS's JSON services pass over such members; here nothing that a
     caller asks for is dropped in silence."""

@@ -6,10 +6,13 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, Protocol
 
-from botocore.model import OperationModel
+from botocore.model import OperationModel, StructureShape
 
 from freehold.front.errors import Family
 from freehold.front.protocols.message import HttpRequest, HttpResponse
+
+# Stands for the shape that an operation without input (or output) lacks: it has no members and refuses all.
+NO_MEMBERS = StructureShape("NoMembers", {"type": "structure", "members": {}})
 
 
 @dataclass(frozen=True, slots=True)

@@ -111,8 +111,10 @@ class FormParser:
         wire_names = {}
         for name, member in shape.members.items():
             wire = wire_names[name] = self._wire_name(name, member)
-            keeps_empty = (name in required and member.type_name == "string") or (
-                not self._ec2 and member.type_name == "list"
+            # Text may be empty (`Description=` clears it); an empty number or structure is none. An empty list is
+            # written `Name=` in query, and not at all in ec2.
+            keeps_empty = member.type_name in ("string", "character", "blob") or (
+                member.type_name == "list" and not self._ec2
             )
             members[wire] = (name, self._parser(member), keeps_empty, "idempotencyToken" in member.metadata)
         required_in_order = [name for name in shape.members if name in required]

@@ -12,7 +12,7 @@ import msgspec
 from botocore.model import OperationModel, ServiceModel, StructureShape
 
 from freehold.front.errors import Family, MissingAction, UnknownOperation, echo
-from freehold.front.protocols.codec import Codec
+from freehold.front.protocols.codec import NO_MEMBERS, Codec
 from freehold.front.protocols.json_values import JsonParser, JsonWriter, decode
 from freehold.front.protocols.message import HttpRequest, HttpResponse
 
@@ -42,7 +42,7 @@ class JsonProtocol:
         return name, None
 
     def codec(self, operation: OperationModel) -> Codec:
-        parse_body = self._parser.structure(operation.input_shape or StructureShape("NoInput", {"members": {}}))
+        parse_body = self._parser.structure(operation.input_shape or NO_MEMBERS)
         shape = operation.output_shape
         convert = self._writer.structure(shape) if isinstance(shape, StructureShape) else None
         content_type = self._content_type

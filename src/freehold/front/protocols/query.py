@@ -8,7 +8,7 @@ from typing import Any
 from botocore.model import OperationModel, ServiceModel, StructureShape
 
 from freehold.front.errors import Family, MissingAction, UnknownOperation, WrongVersion, echo
-from freehold.front.protocols.codec import Codec
+from freehold.front.protocols.codec import NO_MEMBERS, Codec
 from freehold.front.protocols.form import FormParser, Node, tree
 from freehold.front.protocols.message import HttpRequest, HttpResponse, form
 from freehold.front.protocols.xml_write import XmlWriter, escape
@@ -47,7 +47,7 @@ class QueryProtocol:
 
     def _parse(self, operation: OperationModel) -> Any:
         # An operation without input refuses every parameter, by the same rule.
-        parse = self._parser.structure(operation.input_shape or StructureShape("NoInput", {"members": {}}))
+        parse = self._parser.structure(operation.input_shape or NO_MEMBERS)
         return lambda _request, root: parse(root)
 
     def _respond(self, operation: OperationModel) -> Any:

@@ -15,7 +15,7 @@ from botocore.model import ListShape, MapShape, OperationModel, ServiceModel, Sh
 from botocore.utils import is_json_value_header
 
 from freehold.front.errors import Family, InputError, Malformed, MissingMember, UnknownMember, WrongType, echo
-from freehold.front.protocols.codec import Codec
+from freehold.front.protocols.codec import NO_MEMBERS, Codec
 from freehold.front.protocols.constraints import check_of
 from freehold.front.protocols.json_rpc import json_error
 from freehold.front.protocols.json_values import JsonParser, JsonWriter, decode
@@ -80,7 +80,7 @@ class RestProtocol:
     # Input
 
     def _parse(self, operation: OperationModel) -> Any:
-        shape = operation.input_shape or StructureShape("NoInput", {"members": {}})
+        shape = operation.input_shape or NO_MEMBERS
         bindings: list[Bind] = []
         named_in_query = {pair.partition("=")[0] for pair in operation.http["requestUri"].partition("?")[2].split("&")}
         for name, member in shape.members.items():
@@ -187,7 +187,7 @@ class RestProtocol:
     # Output
 
     def _respond(self, operation: OperationModel) -> Any:
-        shape = operation.output_shape or StructureShape("NoOutput", {"members": {}})
+        shape = operation.output_shape or NO_MEMBERS
         headers: dict[str, tuple[str, Callable[[Any], str]]] = {}
         header_maps: dict[str, str] = {}
         status_member = None

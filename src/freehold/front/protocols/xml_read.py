@@ -11,7 +11,7 @@ from typing import Any
 from botocore.model import ListShape, MapShape, Shape, StructureShape
 from lxml import etree
 
-from freehold.front.errors import InputError, Malformed, MissingMember, UnknownMember, WrongType, echo
+from freehold.front.errors import InputError, Malformed, MissingElement, UnknownMember, WrongType, echo
 from freehold.front.protocols.constraints import check_of
 from freehold.front.protocols.values import text_parser
 
@@ -77,6 +77,7 @@ class XmlParser:
             else:
                 members[wire] = (name, self.parser(member), bool(member.serialization.get("flattened")))
         required = [name for name in shape.required_members if names is None or name in names]
+        wire_names = {name: wire for wire, (name, *_) in {**members, **attributes}.items()}
 
         def parse_structure(element: Element) -> dict[str, Any]:
             result: dict[str, Any] = {}
@@ -110,7 +111,7 @@ class XmlParser:
                     raise
             for name in required:
                 if name not in result:
-                    raise MissingMember().under(name)
+                    raise MissingElement().under(wire_names[name])
             return result
 
         return parse_structure
