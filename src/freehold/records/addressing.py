@@ -1,4 +1,4 @@
-"""Giving back public addresses that an instance holds only while it runs."""
+"""Giving back public addresses."""
 
 from __future__ import annotations
 
@@ -9,6 +9,12 @@ from freehold.records.store import Transaction
 from freehold.records.usage import close_usage
 
 
+def release(tx: Transaction, address: Address) -> None:
+    """Give the address back to the pool; from now on nobody pays for it."""
+    close_usage(tx, address.public_ip)
+    tx.delete(address)
+
+
 def release_auto_addresses(tx: Transaction, instance_id: InstanceId) -> None:
     """Release the automatically given addresses of an instance that stops or terminates; Elastic IPs stay.
 
@@ -16,6 +22,5 @@ def release_auto_addresses(tx: Transaction, instance_id: InstanceId) -> None:
     """
     for interface in tx.select(NetworkInterface, network_interfaces.c.instance_id == instance_id):
         for address in tx.select(Address, addresses.c.interface_id == interface.id, addresses.c.kind == "auto"):
-            close_usage(tx, address.public_ip)
-            tx.delete(address)
+            release(tx, address)
             publish(tx, "vpc", interface.vpc_id)

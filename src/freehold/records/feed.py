@@ -28,12 +28,21 @@ changes = table("changes", Change, key=("position",), autoincrement=True)
 _ORDER_LOCK = 0x66656564  # any fixed number: PostgreSQL's advisory lock that orders publishers
 
 
+def take_turn(tx: Transaction) -> None:
+    """Wait for every transaction that has published to end; later ones wait for `tx`.
+
+    For those who will publish and depend on what they read first. On SQLite all writers take turns anyway.
+    """
+    if tx.connection.dialect.name == "postgresql":
+        tx.connection.execute(sa.select(sa.func.pg_advisory_xact_lock(_ORDER_LOCK)))
+
+
 def publish(tx: Transaction, topic: str, key: str) -> None:
     """Append an entry: followers are woken when `tx` commits."""
-    if not tx.woken and tx.connection.dialect.name == "postgresql":
+    if not tx.woken:
         # Positions are handed out at insert, not at commit: without this a reader could pass over an entry that
         # was numbered earlier and commits later.
-        tx.connection.execute(sa.select(sa.func.pg_advisory_xact_lock(_ORDER_LOCK)))
+        take_turn(tx)
     tx.connection.execute(sa.insert(changes).values(topic=topic, key=key, at=tx.now))
     tx.woken.add(topic)
 

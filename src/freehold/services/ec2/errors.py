@@ -85,6 +85,13 @@ class DependencyViolation(AwsError):
         super().__init__(f"resource {resource_id} has a dependent object")
 
 
+class GatewayNotAttached(AwsError):
+    code = "Gateway.NotAttached"
+
+    def __init__(self, vpc_id: str) -> None:
+        super().__init__(f"Network {vpc_id} is not attached to any internet gateway")
+
+
 class InsufficientAddressCapacity(AwsError):
     code = "InsufficientAddressCapacity"
 
@@ -97,6 +104,15 @@ class InsufficientFreeAddressesInSubnet(AwsError):
 
     def __init__(self, subnet_id: str) -> None:
         super().__init__(f"There are not enough free addresses in subnet '{subnet_id}' to satisfy the request.")
+
+
+class InvalidInstanceID(AwsError):
+    """The instance exists and is in no state for this."""
+
+    code = "InvalidInstanceID"
+
+    def __init__(self, instance_id: str, state: str) -> None:
+        super().__init__(f"The {state} instance '{instance_id}' is not in a valid state for this operation.")
 
 
 class InvalidIPAddressInUse(AwsError):
