@@ -36,6 +36,11 @@ def cloud_network(data_dir: Path, config: Config) -> CloudNetwork:
     )
 
 
+def host_id(paths: Paths) -> str:
+    """What the one host of a cloud on one machine is called."""
+    return f"host-{paths.tag}"
+
+
 def parts(paths: Paths, network: CloudNetwork, port: int) -> tuple[Part, ...]:
     data_dir = str(paths.data_dir)
     env = {"PATH": "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin", "PYTHONUNBUFFERED": "1"}
@@ -64,6 +69,12 @@ def _listens(path: Path) -> bool:
     return True
 
 
+def supervisor(paths: Paths, network: CloudNetwork, port: int) -> Supervisor:
+    about = {"port": port, "namespace": network.namespace}
+    kept = parts(paths, network, port)
+    return Supervisor(kept, paths.run, paths.log, about, lambda: bool(guests(paths.tag)))
+
+
 def main() -> int:
     parser = argparse.ArgumentParser(prog="python -m freehold.parts", description="The supervisor of a cloud.")
     parser.add_argument("--data-dir", type=Path, required=True)
@@ -77,9 +88,7 @@ def main() -> int:
             if registered(paths.run / "ovsdb-server.pid") is None:
                 daemons.prepare(daemons.Paths.under(paths.data_dir))
             say("the supervisor starts")
-            about = {"port": options.port, "namespace": network.namespace}
-            kept = parts(paths, network, options.port)
-            Supervisor(kept, paths.run, paths.log, about, lambda: bool(guests(paths.tag))).run()
+            supervisor(paths, network, options.port).run()
             say("the supervisor has ended")
     except AlreadyRunning as error:
         print(error, file=sys.stderr)

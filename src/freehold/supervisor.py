@@ -213,6 +213,11 @@ class Supervisor:
         self._written: dict[str, Any] = {}
         self._stopping = False
 
+    @property
+    def size(self) -> int:
+        """How many parts it keeps."""
+        return len(self._keepers)
+
     def run(self) -> None:
         """Keep the parts alive until SIGTERM or SIGINT; then stop them, the last one first."""
         woken = _signals_to_pipe(self._stop)
@@ -222,8 +227,16 @@ class Supervisor:
         while not self._stopping:
             pause = self._turn()
             self._wait(woken, pause)
+        self._end(stay=self._guests_run())
+
+    def end_left(self) -> None:
+        """End all that an earlier supervisor left running, if no guest needs it."""
+        for keeper in self._keepers:
+            keeper.adopt()
+        self._end(stay=self._guests_run())
+
+    def _end(self, stay: bool) -> None:
         self._write_status("stopping")
-        stay = self._guests_run()
         for keeper in reversed(self._keepers):
             if stay and keeper.part.outlives:
                 keeper.let_go()

@@ -9,20 +9,125 @@ from typing import Annotated, Optional
 
 import typer
 
-app = typer.Typer(no_args_is_help=True, add_completion=False, help="A cloud of your own that speaks the AWS APIs.")
+app = typer.Typer(
+    no_args_is_help=True,
+    add_completion=False,
+    rich_markup_mode=None,
+    pretty_exceptions_enable=False,
+    help="A cloud of your own that speaks the AWS APIs. Begin with: freehold up",
+)
 account_app = typer.Typer(no_args_is_help=True, help="Accounts of this cloud.")
 app.add_typer(account_app, name="account")
 
 DataDir = Annotated[
     Path, typer.Option("--data-dir", envvar="FREEHOLD_DATA_DIR", help="Where the cloud keeps everything.")
 ]
+Json = Annotated[bool, typer.Option("--json", help="For scripts.")]
+Yes = Annotated[bool, typer.Option("--yes", help="Do not ask.")]
 DEFAULT_DATA_DIR = Path("/var/lib/freehold")
+DEFAULT_PORT = 4600
+_PASSED_ON = {
+    "ignore_unknown_options": True,
+    "allow_interspersed_args": False,
+    "help_option_names": ["--freehold-help"],
+}
 
 
 def fail(message: str) -> typer.Exit:
     """Say what is wrong, and leave with 1: ``raise fail("…")``."""
     print(message, file=sys.stderr)
     return typer.Exit(1)
+
+
+@app.command()
+def up(
+    port: Annotated[int, typer.Option(min=1, max=65535, help="The endpoint's port on loopback.")] = DEFAULT_PORT,
+    foreground: Annotated[bool, typer.Option("--foreground", help="Stay, for a systemd unit.")] = False,
+    data_dir: DataDir = DEFAULT_DATA_DIR,
+) -> None:
+    """Start the cloud, making it first where there is none; returns when it is ready.
+
+    Example: freehold up --data-dir /srv/lab --port 4700
+    """
+    from freehold.cli.up import up as start
+
+    start(data_dir, port, foreground)
+
+
+@app.command()
+def down(
+    guests: Annotated[bool, typer.Option("--guests", help="Stop the servers too.")] = False,
+    data_dir: DataDir = DEFAULT_DATA_DIR,
+) -> None:
+    """Stop Freehold. Servers run on, and so does their network, unless they are stopped too.
+
+    Example: freehold down --guests
+    """
+    from freehold.cli.down import down as stop
+
+    stop(data_dir, guests)
+
+
+@app.command()
+def destroy(yes: Yes = False, data_dir: DataDir = DEFAULT_DATA_DIR) -> None:
+    """Remove the cloud: its servers, its data directory, all that it made on this machine.
+
+    Example: freehold destroy --yes
+    """
+    from freehold.cli.down import destroy as remove
+
+    remove(data_dir, yes)
+
+
+@app.command()
+def status(json: Json = False, data_dir: DataDir = DEFAULT_DATA_DIR) -> None:
+    """Show the parts, the servers, the capacity and the accounts.
+
+    Example: freehold status --json
+    """
+    from freehold.cli.status import show
+
+    show(data_dir, as_json=json)
+
+
+@app.command()
+def doctor(
+    fix: Annotated[bool, typer.Option("--fix", help="Mend what can be mended: install packages, load tun.")] = False,
+    json: Json = False,
+    data_dir: DataDir = DEFAULT_DATA_DIR,
+) -> None:
+    """Say what this machine lacks to be a cloud.
+
+    Example: freehold doctor --fix
+    """
+    from freehold.cli.doctor import doctor as examine
+
+    examine(data_dir, fix, json)
+
+
+@app.command()
+def env(data_dir: DataDir = DEFAULT_DATA_DIR) -> None:
+    """Print shell commands that point aws, boto3, Terraform … here.
+
+    Example: eval "$(freehold env)"
+    """
+    from freehold.cli.clients import env as show
+
+    show(data_dir)
+
+
+@app.command(context_settings=_PASSED_ON)
+def aws(
+    arguments: Annotated[Optional[list[str]], typer.Argument(help="For the AWS CLI.")] = None,  # noqa: UP045
+    data_dir: DataDir = DEFAULT_DATA_DIR,
+) -> None:
+    """The AWS CLI, already pointed here, with the default account's keys.
+
+    Example: freehold aws ec2 describe-images
+    """
+    from freehold.cli.clients import aws as become
+
+    become(data_dir, arguments or [])
 
 
 @account_app.command("create")
@@ -41,7 +146,7 @@ def account_create(
 @account_app.command("delete")
 def account_delete(
     account_id: Annotated[str, typer.Argument(metavar="ID", help="The 12 digits of the account.")],
-    yes: Annotated[bool, typer.Option("--yes", help="Do not ask.")] = False,
+    yes: Yes = False,
     data_dir: DataDir = DEFAULT_DATA_DIR,
 ) -> None:
     """Delete an account with everything in it. Its bill and its audit trail are kept.
@@ -58,7 +163,7 @@ def account_delete(
 @app.command()
 def bill(
     account: Annotated[Optional[str], typer.Option(help="Only this account.")] = None,  # noqa: UP045 typer reads it
-    json: Annotated[bool, typer.Option("--json", help="For scripts.")] = False,
+    json: Json = False,
     data_dir: DataDir = DEFAULT_DATA_DIR,
 ) -> None:
     """Print what was used since the beginning of the month, and what it costs.
@@ -72,4 +177,11 @@ def bill(
 
 def main() -> None:
     os.umask(0o077)  # whatever is made in the data directory is its owner's alone
-    app()
+    try:
+        app()
+    except Exception as error:
+        # Our own exceptions are sentences for the operator; any other is a defect, and shows where it is.
+        if not type(error).__module__.startswith("freehold."):
+            raise
+        print(error, file=sys.stderr)
+        sys.exit(1)

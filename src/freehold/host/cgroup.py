@@ -74,6 +74,11 @@ class Cgroups:
             if str(pid) not in (group / "cgroup.procs").read_text().split():
                 (group / "cgroup.procs").write_text(str(pid))
 
+    def guests(self) -> set[str]:
+        """The instances that have a group."""
+        parents = (point / self._parent for point, _ in self.hierarchies)
+        return {group.name for parent in parents if parent.is_dir() for group in parent.iterdir() if group.is_dir()}
+
     def remove(self, instance_id: str) -> None:
         """Have no such group. Raises HostError while a process is in it."""
         for point, _ in self.hierarchies:

@@ -9,12 +9,13 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Literal
 
+import sqlalchemy as sa
 from alembic import command
 from alembic.config import Config as AlembicConfig
 
 # Every module that declares tables, so that `metadata` is whole.
 from freehold.records import accounts, audit, compute, feed, network, tags, usage  # noqa: F401
-from freehold.records.schema import Instant, Json
+from freehold.records.schema import Instant, Json, metadata
 
 
 def alembic_config(url: str) -> AlembicConfig:
@@ -27,6 +28,15 @@ def alembic_config(url: str) -> AlembicConfig:
 def upgrade(url: str) -> None:
     """Create or upgrade the database at `url`; does nothing when it is up to date."""
     command.upgrade(alembic_config(url), "head")
+
+
+def drop(url: str) -> None:
+    """Remove every table of ours from the database at `url`, which is left as it was before the first `upgrade`."""
+    engine = sa.create_engine(url)
+    with engine.begin() as connection:
+        metadata.drop_all(connection)
+        connection.execute(sa.text("DROP TABLE IF EXISTS alembic_version"))
+    engine.dispose()
 
 
 def render_type(kind: str, item: object, _context: object) -> str | Literal[False]:

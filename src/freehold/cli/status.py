@@ -1,0 +1,118 @@
+"""``freehold status``: parts, servers, capacity, accounts."""
+
+from __future__ import annotations
+
+import json
+import time
+from pathlib import Path
+from typing import Any
+
+import sqlalchemy as sa
+from rich.console import Console
+from rich.table import Table
+
+from freehold import config as configuration
+from freehold.cli.endpoint import cloud_paths
+from freehold.paths import Paths
+from freehold.processes import guests
+from freehold.records.accounts import Account
+from freehold.records.compute import Host, instances
+from freehold.records.store import Store, Transaction
+from freehold.records.wake import SocketBell
+from freehold.supervisor import read_status
+
+
+def show(data_dir: Path, *, as_json: bool) -> None:
+    paths = cloud_paths(data_dir)
+    found = look(paths)
+    if as_json:
+        print(json.dumps(found, indent=2))
+    else:
+        _print(found)
+
+
+def look(paths: Paths) -> dict[str, Any]:
+    """What `status --json` prints. Memory in MiB, times in seconds since 1970."""
+    config = configuration.load(paths.data_dir)
+    status = read_status(paths.run)
+    parts = status["parts"] if status else []
+    if status:
+        parts = [{"name": "supervisor", "state": "running", "pid": status["supervisor"]["pid"]}, *parts]
+    found: dict[str, Any] = {
+        "state": status["state"] if status else "stopped",
+        "data_dir": str(paths.data_dir),
+        "endpoint": f"http://127.0.0.1:{status['port']}" if status else None,
+        "parts": [part | {"memory_mib": _memory_mib(part["pid"])} for part in parts],
+        "guests": sorted(guests(paths.tag)),
+        "hosts": [],
+        "instances": {},
+        "accounts": [],
+    }
+    if config.state.url or (paths.data_dir / "state.db").exists():
+        store = Store(config.state.url or paths.state_url, SocketBell(paths.bells), durable=config.state.durable)
+        with store.read() as tx:
+            found |= _records(tx)
+        store.close()
+    return found
+
+
+def _records(tx: Transaction) -> dict[str, Any]:
+    counted = sa.select(instances.c.state, sa.func.count()).group_by(instances.c.state)
+    return {
+        "hosts": [
+            {
+                "id": host.id,
+                "connected": host.connected,
+                "accelerator": host.accelerator,
+                "vcpus": host.vcpus,
+                "vcpus_used": host.vcpus_used,
+                "memory_mib": host.memory_mib,
+                "memory_used_mib": host.memory_used_mib,
+            }
+            for host in tx.select(Host)
+        ],
+        "instances": {str(state): number for state, number in tx.connection.execute(counted)},
+        "accounts": [
+            {"id": account.id, "name": account.name, "closing": account.closing_at is not None}
+            for account in tx.select(Account)
+        ],
+    }
+
+
+def _memory_mib(pid: int | None) -> float | None:
+    """What a process adds to the machine's used memory (its proportional set size); None if it has ended."""
+    try:
+        for line in Path(f"/proc/{pid}/smaps_rollup").read_text().splitlines():
+            if line.startswith("Pss:"):
+                return round(int(line.split()[1]) / 1024, 1)
+    except (FileNotFoundError, ProcessLookupError):
+        pass
+    return None
+
+
+def _print(found: dict[str, Any]) -> None:
+    console = Console(highlight=False)
+    where = f" at {found['endpoint']}" if found["endpoint"] else ""
+    console.print(f"Freehold is {found['state']}{where}, data in {found['data_dir']}", soft_wrap=True)
+    if found["parts"]:
+        table = Table("Part", "State", "Process", "Memory (MiB)", "Restarts", "Since", "Last end")
+        for part in found["parts"]:
+            since = f"{time.time() - part['since']:.0f} s" if "since" in part else ""
+            cells = (part["pid"], part["memory_mib"], part.get("restarts"), since, part.get("last_end"))
+            table.add_row(part["name"], part["state"], *("" if cell is None else str(cell) for cell in cells))
+        console.print(table)
+        total = sum(part["memory_mib"] or 0 for part in found["parts"])
+        console.print(f"Memory of all parts: {total:.0f} MiB")
+    for host in found["hosts"]:
+        console.print(
+            f"Host {host['id']}: {'connected' if host['connected'] else 'not connected'}, {host['accelerator']}, "
+            f"vCPUs {host['vcpus_used']} of {host['vcpus']}, "
+            f"memory {host['memory_used_mib']} of {host['memory_mib']} MiB"
+        )
+    states = ", ".join(f"{number} {state}" for state, number in sorted(found["instances"].items())) or "none"
+    console.print(f"Servers: {states} (QEMU processes: {len(found['guests'])})")
+    for account in found["accounts"]:
+        # The name is a customer's text: it is not markup.
+        console.print(
+            f"Account {account['id']}  {account['name']!r}" + ("  closing" * account["closing"]), markup=False
+        )

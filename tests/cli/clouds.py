@@ -1,0 +1,87 @@
+"""Clouds for tests, driven by the command as a person drives it."""
+
+from __future__ import annotations
+
+import json
+import os
+import socket
+import subprocess
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from freehold.paths import Paths
+from tests.ovn import wait_until
+
+COMMAND = [sys.executable, "-c", "from freehold.cli import main; main()"]
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+@dataclass(frozen=True)
+class CommandCloud:
+    """A data directory and the port of its cloud."""
+
+    data_dir: Path
+    port: int
+
+    @classmethod
+    def at(cls, data_dir: Path, pool: str) -> CommandCloud:
+        data_dir.mkdir()
+        (data_dir / "freehold.toml").write_text(f'[network]\npublic_pool = "{pool}"\n')
+        return cls(data_dir, free_port())
+
+    @property
+    def paths(self) -> Paths:
+        return Paths(self.data_dir)
+
+    def run(self, *arguments: str, **options: Any) -> subprocess.CompletedProcess[str]:
+        """The command with this cloud's data directory."""
+        environment = {**os.environ, "FREEHOLD_DATA_DIR": str(self.data_dir)}
+        return subprocess.run(
+            [*COMMAND, *arguments], env=environment, capture_output=True, text=True, timeout=300, **options
+        )
+
+    def ok(self, *arguments: str) -> str:
+        """Its output; the test fails if it does."""
+        done = self.run(*arguments)
+        assert done.returncode == 0, f"{arguments}: {done.stdout}{done.stderr}{self.logs()}"
+        return done.stdout
+
+    def refused(self, *arguments: str) -> str:
+        """The one sentence with which it refuses."""
+        done = self.run(*arguments)
+        assert done.returncode == 1, f"{arguments}: {done.stdout}{done.stderr}"
+        assert done.stderr.count("\n") == 1, done.stderr
+        return done.stderr.strip()
+
+    def up(self) -> None:
+        self.ok("up", "--port", str(self.port))
+
+    def status(self) -> dict[str, Any]:
+        status: dict[str, Any] = json.loads(self.ok("status", "--json"))
+        return status
+
+    def pids(self) -> dict[str, int]:
+        return {part["name"]: part["pid"] for part in self.status()["parts"]}
+
+    def wait_running(self) -> None:
+        wait_until(lambda: self.status()["state"] == "running", "all parts run", 60)
+
+    def identity(self) -> str:
+        """The account that the AWS CLI finds itself in."""
+        return str(json.loads(self.ok("aws", "sts", "get-caller-identity"))["Account"])
+
+    def logs(self) -> str:
+        """The ends of all logs, for a test that failed."""
+        files = sorted((self.data_dir / "log").glob("*.log"))
+        return "".join(f"\n--- {file.name}\n{file.read_text()[-1500:]}" for file in files)
+
+    def destroy(self) -> None:
+        if self.data_dir.exists():
+            self.ok("destroy", "--yes")

@@ -1,0 +1,178 @@
+"""A cloud made, used, hurt and removed by the command."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import shlex
+import shutil
+import signal
+import socket
+import subprocess
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+
+import boto3
+import pytest
+
+from freehold.processes import identity
+from tests.ovn import wait_until
+
+from .clouds import CommandCloud
+
+PARTS = ["ovsdb-server", "ovs-vswitchd", "ovn-northd", "ovn-controller", "control", "front"]
+
+
+@pytest.fixture(scope="module")
+def place() -> Iterator[Path]:
+    """A directory with a short path, for there are sockets in a data directory."""
+    place = Path(tempfile.mkdtemp(prefix="fh-"))
+    yield place
+    shutil.rmtree(place)
+
+
+@pytest.fixture(scope="module")
+def cloud(place: Path) -> Iterator[CommandCloud]:
+    cloud = CommandCloud.at(place / "one", "203.0.113.128/27")
+    try:
+        cloud.up()
+        yield cloud
+    finally:
+        cloud.destroy()
+
+
+def test_the_aws_command_finds_the_default_account(cloud: CommandCloud) -> None:
+    keys = json.loads((cloud.paths.keys / "default-account.json").read_text())
+    assert cloud.identity() == keys["AccountId"]
+    assert (cloud.paths.keys / "default-account.json").stat().st_mode & 0o777 == 0o600
+    assert cloud.data_dir.stat().st_mode & 0o777 == 0o700
+
+
+def test_env_points_boto3_here(cloud: CommandCloud) -> None:
+    lines = [shlex.split(line) for line in cloud.ok("env").splitlines()]
+    variables = dict(words[1].split("=", 1) for words in lines if words[0] == "export")
+    assert variables["AWS_ENDPOINT_URL"] == f"http://127.0.0.1:{cloud.port}"
+    client = boto3.client(
+        "ec2",
+        endpoint_url=variables["AWS_ENDPOINT_URL"],
+        region_name=variables["AWS_DEFAULT_REGION"],
+        aws_access_key_id=variables["AWS_ACCESS_KEY_ID"],
+        aws_secret_access_key=variables["AWS_SECRET_ACCESS_KEY"],
+    )
+    (image,) = client.describe_images(Filters=[{"Name": "name", "Values": ["freehold-micro-*"]}])["Images"]
+    client.close()
+    assert image["ImageOwnerAlias"] == "amazon"
+    assert (cloud.paths.images / image["ImageId"] / "image.json").exists()
+
+
+def test_a_second_up_is_refused_by_one_sentence(cloud: CommandCloud) -> None:
+    assert cloud.refused("up", "--port", "1") == (
+        f"This cloud already runs at http://127.0.0.1:{cloud.port}: `freehold status` shows it, "
+        "`freehold down` stops it."
+    )
+
+
+def test_status_shows_every_part(cloud: CommandCloud) -> None:
+    status = cloud.status()
+    assert status["state"] == "running"
+    assert [part["name"] for part in status["parts"]] == ["supervisor", *PARTS]
+    assert all(part["memory_mib"] > 1 for part in status["parts"])
+    shown = cloud.ok("status")
+    assert all(name in shown for name in ("ovsdb-server", "control", "front", f"127.0.0.1:{cloud.port}"))
+
+
+@pytest.mark.parametrize("name", PARTS)
+def test_a_part_that_is_killed_comes_back(cloud: CommandCloud, name: str) -> None:
+    before = cloud.pids()
+    os.kill(before[name], signal.SIGKILL)
+    wait_until(lambda: cloud.pids()[name] not in (before[name], None), f"{name} is started again")
+    cloud.wait_running()
+    after = cloud.pids()
+    assert {part for part in after if after[part] != before[part]} == {name}
+    cloud.identity()
+
+
+def test_up_takes_over_from_a_supervisor_that_was_killed(cloud: CommandCloud) -> None:
+    before = cloud.pids()
+    os.kill(before["supervisor"], signal.SIGKILL)
+    wait_until(lambda: identity(before["supervisor"]) is None, "the supervisor is dead")
+    assert cloud.status()["state"] == "stopped"
+    cloud.up()
+    after = cloud.pids()
+    assert {part for part in after if after[part] != before[part]} == {"supervisor"}
+
+
+def test_down_and_up_keep_accounts_and_lost_keys_are_written_again(cloud: CommandCloud) -> None:
+    account, keys = cloud.identity(), (cloud.paths.keys / "default-account.json").read_text()
+    assert cloud.ok("down") == "Freehold is stopped.\n"
+    assert cloud.status()["state"] == "stopped"
+    assert "does not run: `freehold up` starts it." in cloud.refused("aws", "sts", "get-caller-identity")
+    (cloud.paths.keys / "default-account.json").unlink()
+    cloud.up()
+    assert cloud.identity() == account
+    assert (cloud.paths.keys / "default-account.json").read_text() == keys
+
+
+def test_down_ends_what_a_dead_supervisor_left(cloud: CommandCloud) -> None:
+    pids = cloud.pids()
+    os.kill(pids["supervisor"], signal.SIGKILL)
+    wait_until(lambda: identity(pids["supervisor"]) is None, "the supervisor is dead")
+    cloud.ok("down")
+    assert not any(identity(pid) for pid in pids.values())
+    cloud.up()
+
+
+def test_two_clouds_run_side_by_side_and_destroy_leaves_nothing_of_one(cloud: CommandCloud, place: Path) -> None:
+    other = CommandCloud.at(place / "two", "203.0.113.160/27")
+    try:
+        other.up()
+        assert other.identity() != cloud.identity()
+        pids = other.pids()
+        other.ok("destroy", "--yes")
+        assert not any(identity(pid) for pid in pids.values())
+        assert not other.data_dir.exists()
+        assert not Path("/run/netns", other.paths.namespace).exists()
+        links = subprocess.run(["ip", "-o", "link"], capture_output=True, text=True, check=True).stdout
+        assert f"fh{other.paths.tag}h" not in links
+        assert f"fh{cloud.paths.tag}h" in links
+        cloud.identity()
+    finally:
+        other.destroy()
+
+
+def test_a_port_that_is_taken_is_said_and_nothing_runs(place: Path) -> None:
+    cloud = CommandCloud.at(place / "three", "203.0.113.160/27")
+    with socket.create_server(("127.0.0.1", cloud.port)):
+        assert cloud.refused("up", "--port", str(cloud.port)) == (
+            f"Port {cloud.port} is taken by another program: give another one with --port."
+        )
+    cloud.destroy()
+
+
+def test_a_pool_that_the_machine_reaches_already_is_refused(cloud: CommandCloud, place: Path) -> None:
+    other = CommandCloud.at(place / "four", "203.0.113.128/28")
+    done = other.run("up", "--port", str(other.port))
+    assert done.returncode == 1
+    assert re.search(r"public pool 203\.0\.113\.128/28 overlaps .* name another network", done.stderr)
+    other.destroy()
+
+
+def test_a_directory_of_something_else_is_left_alone(tmp_path: Path) -> None:
+    (tmp_path / "precious").write_text("mine")
+    cloud = CommandCloud(tmp_path, 1)
+    assert cloud.refused("up") == f"{tmp_path} is not empty and no cloud's: name another --data-dir."
+    assert "There is no cloud in" in cloud.refused("destroy", "--yes")
+    assert [path.name for path in tmp_path.iterdir()] == ["precious"]
+
+
+def test_a_path_too_long_for_sockets_is_said_and_nothing_is_made(place: Path) -> None:
+    directory = place / ("long" * 20)
+    assert "too long for sockets in it; choose a shorter one." in CommandCloud(directory, 1).refused("up")
+    assert not directory.exists()
+
+
+def test_a_wrong_key_in_the_configuration_is_named(tmp_path: Path) -> None:
+    (tmp_path / "freehold.toml").write_text("prot = 1\n")
+    assert "`prot`" in CommandCloud(tmp_path, 1).refused("up", "--port", "1")
