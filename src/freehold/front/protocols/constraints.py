@@ -32,8 +32,12 @@ def check_of(shape: Shape) -> Check | None:
     return check_all
 
 
+_OPEN = frozenset({"InstanceType"})
+"""Shapes whose values the configuration may add to: the operations that take them check them."""
+
+
 def _enum(shape: Shape) -> Check | None:
-    if not isinstance(shape, StringShape) or not shape.enum:
+    if not isinstance(shape, StringShape) or not shape.enum or shape.name in _OPEN:
         return None
     allowed = frozenset(shape.enum)
     names = ", ".join(shape.enum)

@@ -50,6 +50,16 @@ class InsufficientInstanceCapacity(AwsError):
         )
 
 
+class InstanceLimitExceeded(AwsError):
+    code = "InstanceLimitExceeded"
+
+    def __init__(self, asked: int, limit: int) -> None:
+        super().__init__(
+            f"You have requested more instances ({asked}) than your current instance limit of {limit} allows for one "
+            "request."
+        )
+
+
 class InvalidAttributeValue(AwsError):
     """A value that an attribute can not have; the message says which it can."""
 
@@ -108,3 +118,10 @@ class OperationNotPermitted(AwsError):
             f"The instance '{instance_id}' may not be {what}. Modify its '{attribute}' instance attribute and try "
             "again."
         )
+
+
+class VPCIdNotSpecified(AwsError):
+    code = "VPCIdNotSpecified"
+
+    def __init__(self) -> None:
+        super().__init__("No default subnet for this request: name the subnet to launch in.")

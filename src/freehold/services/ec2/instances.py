@@ -12,6 +12,7 @@ from freehold.records.compute import Instance, volumes
 from freehold.records.names import private_dns_name, public_dns_name
 from freehold.records.network import addresses, interface_groups, network_interfaces, security_groups
 from freehold.records.tags import tags_of
+from freehold.services.ec2 import metadata_options
 from freehold.services.ec2.instance_filters import FILTERS
 from freehold.services.ec2.instance_states import shown
 from freehold.services.ec2.paging import described, not_with_ids
@@ -100,7 +101,6 @@ def descriptions(call: Call, rows: Sequence[Instance]) -> Iterable[dict[str, Any
 
 def _description(instance: Instance, parts: _Parts, placement: dict[str, Any]) -> dict[str, Any]:
     interfaces = parts.interfaces.get(instance.id, [])
-    options = instance.metadata_options
     description: dict[str, Any] = {
         **_SAME,
         "InstanceId": instance.id,
@@ -118,14 +118,7 @@ def _description(instance: Instance, parts: _Parts, placement: dict[str, Any]) -
         "RootDeviceName": instance.root_device_name,
         "BlockDeviceMappings": parts.mappings.get(instance.id, []),
         "CpuOptions": {"CoreCount": instance.vcpus, "ThreadsPerCore": 1},
-        "MetadataOptions": {
-            "State": "applied",
-            "HttpTokens": options.http_tokens,
-            "HttpPutResponseHopLimit": options.http_put_response_hop_limit,
-            "HttpEndpoint": options.http_endpoint,
-            "HttpProtocolIpv6": options.http_protocol_ipv6,
-            "InstanceMetadataTags": options.instance_metadata_tags,
-        },
+        "MetadataOptions": metadata_options.shown(instance.metadata_options),
         "NetworkInterfaces": interfaces,
         "SecurityGroups": [],
         "PrivateDnsName": "",

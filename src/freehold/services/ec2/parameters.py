@@ -17,11 +17,17 @@ def refuse_others(
     """Refuse every parameter that is not in `honoured`, unless it asks for nothing.
 
     That is when it is empty, or has its value in `defaults`: what clients always send although AWS would do the same
-    without. `within` is the structure that the parameters are members of: ``"Placement"``. Raises UnsupportedOperation
-    naming the parameter.
+    without. Members of structures, and of structures in lists, are named by their paths: ``"Placement.Tenancy"``; a
+    path in `honoured` covers all that is under it. Raises UnsupportedOperation naming the parameter.
     """
+    defaults = defaults or {}
     for name, value in request.items():
-        if name in honoured or name == "DryRun" or value in ("", [], {}, None):
+        path = f"{within}.{name}" if within else name
+        if path in honoured or path == "DryRun" or value in ("", [], {}, None):
             continue
-        if defaults is None or name not in defaults or value != defaults[name]:
-            raise UnsupportedOperation(f"The parameter {within + '.' if within else ''}{name}")
+        if path in defaults and value == defaults[path]:
+            continue
+        if not any(known.startswith(f"{path}.") for known in (*honoured, *defaults)):
+            raise UnsupportedOperation(f"The parameter {path}")
+        for structure in value if isinstance(value, list) else [value]:
+            refuse_others(structure, honoured, defaults, path)

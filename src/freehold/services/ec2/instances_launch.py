@@ -1,0 +1,297 @@
+"""RunInstances."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from freehold.config import InstanceType
+from freehold.instance_types import offered
+from freehold.records.capacity import reserve
+from freehold.records.compute import (
+    Image,
+    Instance,
+    InstanceUserData,
+    MetadataOptions,
+    StateReason,
+    instances,
+)
+from freehold.records.feed import publish
+from freehold.records.ids import HostId, InstanceId, new_id
+from freehold.records.network import Subnet
+from freehold.records.tags import put_tags
+from freehold.services.ec2 import launch_interface, metadata_options, root_volumes, user_data
+from freehold.services.ec2.addresses import allocate_auto
+from freehold.services.ec2.compute_errors import (
+    IdempotentInstanceTerminated,
+    InstanceLimitExceeded,
+    InsufficientInstanceCapacity,
+)
+from freehold.services.ec2.errors import InvalidParameterCombination, InvalidParameterValue, MissingParameter
+from freehold.services.ec2.idempotency import claim
+from freehold.services.ec2.instances import reservations
+from freehold.services.ec2.interfaces import create_primary_interface
+from freehold.services.ec2.key_pairs import load_named
+from freehold.services.ec2.launch_interface import PrimaryInterface
+from freehold.services.ec2.parameters import refuse_others
+from freehold.services.ec2.resources import IMAGE, INSTANCE, NETWORK_INTERFACE, SECURITY_GROUP, SUBNET, VOLUME
+from freehold.services.ec2.root_volumes import RootVolume
+from freehold.services.ec2.tags import check_metadata_keys, specified
+from freehold.services.operation import Call, Response, operation
+
+if TYPE_CHECKING:
+    from mypy_boto3_ec2.type_defs import RunInstancesRequestTypeDef
+
+_COUNT_MAX = 1000
+_TAGGED = (INSTANCE.resource_type, VOLUME.resource_type, NETWORK_INTERFACE.resource_type)
+
+_HONOURED = {
+    "BlockDeviceMappings.DeviceName",
+    "BlockDeviceMappings.Ebs.DeleteOnTermination",
+    "BlockDeviceMappings.Ebs.Iops",
+    "BlockDeviceMappings.Ebs.Throughput",
+    "BlockDeviceMappings.Ebs.VolumeSize",
+    "BlockDeviceMappings.Ebs.VolumeType",
+    "ClientToken",
+    "DisableApiStop",
+    "DisableApiTermination",
+    "EbsOptimized",
+    "ImageId",
+    "InstanceInitiatedShutdownBehavior",
+    "InstanceType",
+    "KeyName",
+    "MaxCount",
+    "MetadataOptions.HttpEndpoint",
+    "MetadataOptions.HttpPutResponseHopLimit",
+    "MetadataOptions.HttpTokens",
+    "MetadataOptions.InstanceMetadataTags",
+    "MinCount",
+    "Monitoring.Enabled",
+    "NetworkInterfaces.AssociatePublicIpAddress",
+    "NetworkInterfaces.Description",
+    "NetworkInterfaces.DeviceIndex",
+    "NetworkInterfaces.Groups",
+    "NetworkInterfaces.PrivateIpAddress",
+    "NetworkInterfaces.SubnetId",
+    "Placement.AvailabilityZone",
+    "Placement.AvailabilityZoneId",
+    "PrivateIpAddress",
+    "SecurityGroupIds",
+    "SecurityGroups",
+    "SubnetId",
+    "TagSpecifications",
+    "UserData",
+}
+_DEFAULTS = {
+    "BlockDeviceMappings.Ebs.Encrypted": False,
+    "CapacityReservationSpecification.CapacityReservationPreference": "open",
+    "CpuOptions.AmdSevSnp": "disabled",
+    "CpuOptions.ThreadsPerCore": 1,
+    "EnablePrimaryIpv6": False,
+    "EnclaveOptions.Enabled": False,
+    "HibernationOptions.Configured": False,
+    "Ipv6AddressCount": 0,
+    "MaintenanceOptions.AutoRecovery": "default",
+    "MetadataOptions.HttpProtocolIpv6": "disabled",
+    # An interface can not be without its instance here, so it can not be kept beyond it either.
+    "NetworkInterfaces.DeleteOnTermination": True,
+    "NetworkInterfaces.InterfaceType": "interface",
+    "NetworkInterfaces.Ipv6AddressCount": 0,
+    "NetworkInterfaces.NetworkCardIndex": 0,
+    "NetworkInterfaces.SecondaryPrivateIpAddressCount": 0,
+    "Placement.Tenancy": "default",
+    "PrivateDnsNameOptions.EnableResourceNameDnsAAAARecord": False,
+    "PrivateDnsNameOptions.EnableResourceNameDnsARecord": False,
+    "PrivateDnsNameOptions.HostnameType": "ip-name",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class _Launch:
+    """What every instance of the launch is to be like."""
+
+    image: Image
+    type_name: str
+    instance_type: InstanceType
+    key_name: str | None
+    root: RootVolume
+    interface: PrimaryInterface
+    metadata: MetadataOptions
+    user_data: bytes | None
+    tags: Mapping[str, Mapping[str, str]]
+
+
+def _resources(call: Call, request: RunInstancesRequestTypeDef) -> list[str]:
+    """https://docs.aws.amazon.com/service-authorization/latest/reference/list_amazonec2.html (RunInstances)"""
+    specifications = request.get("NetworkInterfaces") or ()
+    subnet_ids = [request.get("SubnetId"), *(given.get("SubnetId") for given in specifications)]
+    group_ids = [
+        *(request.get("SecurityGroupIds") or ()),
+        *(group for given in specifications for group in given.get("Groups") or ()),
+    ]
+    return [
+        IMAGE.arn(call, request.get("ImageId") or "*"),
+        *(kind.arn(call, "*") for kind in (INSTANCE, VOLUME, NETWORK_INTERFACE)),
+        *([call.arn(f"key-pair/{request['KeyName']}")] if request.get("KeyName") else []),
+        *(SUBNET.arn(call, subnet_id) for subnet_id in subnet_ids if subnet_id),
+        *(SECURITY_GROUP.arn(call, group_id) for group_id in group_ids),
+    ]
+
+
+@operation(resources=_resources)
+def run_instances(call: Call, request: RunInstancesRequestTypeDef) -> Response:
+    """As many as fit of MinCount to MaxCount instances, in one subnet; none at all if MinCount do not fit."""
+    refuse_others(request, _HONOURED, _DEFAULTS)
+    _check_counts(request)
+    launch = _launch(call, request)
+    reservation_id = new_id("r")
+    made_before = claim(call, request, reservation_id)
+    if made_before is not None:
+        return _answer(call, _instances_of(call, made_before, request.get("ClientToken", "")))
+    subnet, hosts = _reserve(call, launch, request["MinCount"], request["MaxCount"])
+    groups = launch_interface.group_ids(call, launch.interface, subnet.vpc_id)
+    made = [
+        _make(call, request, launch, subnet, groups, reservation_id, index, host_id)
+        for index, host_id in enumerate(hosts)
+    ]
+    publish(call.tx, "vpc", subnet.vpc_id)
+    return _answer(call, made)
+
+
+def _check_counts(request: RunInstancesRequestTypeDef) -> None:
+    low, high = request["MinCount"], request["MaxCount"]
+    for name, count in (("minCount", low), ("maxCount", high)):
+        if count < 1:
+            raise InvalidParameterValue(f"Value ({count}) for parameter {name} is invalid. It must be at least 1.")
+    if low > high:
+        raise InvalidParameterValue(f"Value ({low}) for parameter minCount is greater than maxCount ({high}).")
+    if high > _COUNT_MAX:
+        raise InstanceLimitExceeded(high, _COUNT_MAX)
+
+
+def _launch(call: Call, request: RunInstancesRequestTypeDef) -> _Launch:
+    """The launch that the request asks for, everything checked that does not depend on where it will be."""
+    for name in ("ImageId", "InstanceType"):
+        if not request.get(name):
+            raise MissingParameter(name)
+    tags = specified(request.get("TagSpecifications"), *_TAGGED)
+    metadata = metadata_options.changed(MetadataOptions(), request.get("MetadataOptions", {}))
+    if metadata.instance_metadata_tags == "enabled":
+        check_metadata_keys(tags[INSTANCE.resource_type])
+    data = user_data.decoded(request.get("UserData", ""))
+    interface = launch_interface.asked_for(call, request)
+    type_name = str(request.get("InstanceType", ""))
+    instance_type = offered(call.config).get(type_name)
+    if instance_type is None:
+        raise InvalidParameterValue(f"Invalid value '{type_name}' for InstanceType.")
+    image = IMAGE.load(call, request.get("ImageId", ""))
+    if instance_type.memory_mib < image.minimum_memory_mib:
+        raise InvalidParameterCombination(
+            f"The image '{image.id}' needs an instance type with at least {image.minimum_memory_mib} MiB of memory; "
+            f"{type_name} has {instance_type.memory_mib} MiB."
+        )
+    root = root_volumes.asked_for(image, request.get("BlockDeviceMappings") or ())
+    key_name = request.get("KeyName") or None
+    if key_name is not None:
+        load_named(call, key_name)
+    return _Launch(image, type_name, instance_type, key_name, root, interface, metadata, data, tags)
+
+
+def _instances_of(call: Call, reservation_id: str, token: str) -> list[Instance]:
+    """The instances that the client token made. Raises IdempotentInstanceTerminated when none of them is left."""
+    found = call.tx.select(Instance, instances.c.reservation_id == reservation_id, order_by=(instances.c.launch_index,))
+    if all(instance.state == "terminated" for instance in found):
+        raise IdempotentInstanceTerminated(token)
+    return found
+
+
+def _reserve(call: Call, launch: _Launch, low: int, high: int) -> tuple[Subnet, list[HostId]]:
+    """Room for `low` to `high` instances in the first of the possible subnets whose zone has it: a host for each.
+
+    Raises InsufficientInstanceCapacity, which names the last zone tried.
+    """
+    vcpus, memory_mib = launch.instance_type.vcpus, launch.instance_type.memory_mib
+    candidates = launch_interface.possible_subnets(call, launch.interface)
+    for subnet in candidates:
+        hosts: list[HostId] = []
+        attempt = call.tx.connection.begin_nested()
+        while len(hosts) < high and (host_id := reserve(call.tx, subnet.zone, vcpus, memory_mib)) is not None:
+            hosts.append(host_id)
+        if len(hosts) >= low:
+            attempt.commit()
+            return subnet, hosts
+        attempt.rollback()
+    raise InsufficientInstanceCapacity(launch.type_name, candidates[-1].zone)
+
+
+def _make(
+    call: Call,
+    request: RunInstancesRequestTypeDef,
+    launch: _Launch,
+    subnet: Subnet,
+    groups: list[str],
+    reservation_id: str,
+    index: int,
+    host_id: HostId,
+) -> Instance:
+    """Write one instance with its interface, root volume, tags and usage."""
+    instance_id = InstanceId(new_id("i"))
+    wanted = launch.interface
+    interface = create_primary_interface(
+        call, subnet, instance_id, group_ids=groups, private_ip=wanted.private_ip, description=wanted.description
+    )
+    public = subnet.map_public_ip_on_launch if wanted.public is None else wanted.public
+    interface = call.tx.update(interface, host_id=host_id, auto_public_ip=public)
+    root_volumes.create(
+        call, launch.root, launch.image, instance_id, subnet.zone, host_id, launch.tags[VOLUME.resource_type]
+    )
+    instance = Instance(
+        id=instance_id,
+        account_id=call.account_id,
+        region=call.region,
+        zone=subnet.zone,
+        vpc_id=subnet.vpc_id,
+        subnet_id=subnet.id,
+        private_ip=interface.private_ip,
+        reservation_id=reservation_id,
+        launch_index=index,
+        image_id=launch.image.id,
+        instance_type=launch.type_name,
+        vcpus=launch.instance_type.vcpus,
+        memory_mib=launch.instance_type.memory_mib,
+        key_name=launch.key_name,
+        client_token=request.get("ClientToken") or None,
+        state="pending",
+        state_reason=StateReason("pending", "pending"),
+        state_transition_reason="",
+        shutdown_behavior=request.get("InstanceInitiatedShutdownBehavior") or "stop",
+        disable_api_termination=request.get("DisableApiTermination", False),
+        disable_api_stop=request.get("DisableApiStop", False),
+        ebs_optimized=request.get("EbsOptimized", False),
+        monitoring=request.get("Monitoring", {}).get("Enabled", False),
+        root_device_name=launch.image.root_device_name,
+        metadata_options=launch.metadata,
+        host_id=host_id,
+        generation=1,
+        reboots=0,
+        system_impaired=False,
+        launched_at=call.now,
+        terminated_at=None,
+        holds_capacity=True,
+    )
+    call.tx.insert(instance)
+    if launch.user_data is not None:
+        call.tx.insert(InstanceUserData(instance_id, launch.user_data))
+    for resource_id, kind in ((instance_id, INSTANCE), (interface.id, NETWORK_INTERFACE)):
+        pairs = launch.tags[kind.resource_type]
+        put_tags(call.tx, call.account_id, call.region, kind.resource_type, resource_id, pairs)
+    if public:
+        allocate_auto(call, interface)
+    publish(call.tx, "guest", instance_id)
+    return instance
+
+
+def _answer(call: Call, made: list[Instance]) -> Response:
+    (reservation,) = reservations(call, made)
+    return reservation

@@ -1,0 +1,107 @@
+"""The root volume that an instance is launched with."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from freehold.records.compute import Image, Volume
+from freehold.records.ids import HostId, InstanceId, VolumeId, new_id
+from freehold.records.tags import put_tags
+from freehold.records.usage import open_usage
+from freehold.services.ec2.compute_errors import InvalidBlockDeviceMapping
+from freehold.services.ec2.errors import InvalidParameterValue
+from freehold.services.ec2.resources import VOLUME
+from freehold.services.errors import UnsupportedOperation
+from freehold.services.operation import Call
+
+if TYPE_CHECKING:
+    from mypy_boto3_ec2.type_defs import BlockDeviceMappingTypeDef
+
+SIZE_GIB_MAX = 16384
+_GP3_IOPS = 3000
+_GP3_THROUGHPUT_MIBPS = 125
+
+
+@dataclass(frozen=True, slots=True)
+class RootVolume:
+    """What a root volume is to be like."""
+
+    size_gib: int
+    volume_type: str
+    delete_on_termination: bool
+
+    @property
+    def iops(self) -> int:
+        """What AWS shows for the type and size
+        (https://docs.aws.amazon.com/ebs/latest/userguide/general-purpose.html)."""
+        return _GP3_IOPS if self.volume_type == "gp3" else min(max(100, 3 * self.size_gib), 16000)
+
+    @property
+    def throughput_mibps(self) -> int:
+        """0 = the type has none of its own to show."""
+        return _GP3_THROUGHPUT_MIBPS if self.volume_type == "gp3" else 0
+
+
+def asked_for(image: Image, mappings: Sequence[BlockDeviceMappingTypeDef]) -> RootVolume:
+    """The root volume that the block device mappings of a launch ask for; the image's own where they are silent.
+
+    Raises UnsupportedOperation for any other device, InvalidBlockDeviceMapping for a size that can not be.
+    """
+    if any(mapping.get("DeviceName") != image.root_device_name for mapping in mappings):
+        raise UnsupportedOperation(f"A block device other than the root device {image.root_device_name} of the image")
+    if len(mappings) > 1:
+        raise InvalidBlockDeviceMapping(f"The device '{image.root_device_name}' is used in more than one mapping.")
+    ebs = mappings[0].get("Ebs", {}) if mappings else {}
+    size_gib = ebs.get("VolumeSize", image.size_gib)
+    if size_gib < image.size_gib:
+        raise InvalidBlockDeviceMapping(
+            f"Volume of size {size_gib}GB is smaller than image '{image.id}', expect size >= {image.size_gib}GB"
+        )
+    if size_gib > SIZE_GIB_MAX:
+        raise InvalidBlockDeviceMapping(f"Volume of size {size_gib}GB is larger than {SIZE_GIB_MAX}GB")
+    volume_type = ebs.get("VolumeType") or "gp3"
+    if volume_type not in ("gp2", "gp3"):
+        raise UnsupportedOperation(f"The volume type {volume_type}")
+    root = RootVolume(size_gib, volume_type, ebs.get("DeleteOnTermination", True))
+    if volume_type == "gp2" and ("Iops" in ebs or "Throughput" in ebs):
+        raise InvalidParameterValue("The parameters Iops and Throughput are not supported for gp2 volumes.")
+    if ebs.get("Iops", root.iops) != root.iops:
+        raise UnsupportedOperation(f"A value other than {root.iops} for BlockDeviceMappings.Ebs.Iops")
+    if ebs.get("Throughput", root.throughput_mibps) != root.throughput_mibps:
+        raise UnsupportedOperation(f"A value other than {root.throughput_mibps} for BlockDeviceMappings.Ebs.Throughput")
+    return root
+
+
+def create(
+    call: Call,
+    root: RootVolume,
+    image: Image,
+    instance_id: InstanceId,
+    zone: str,
+    host_id: HostId,
+    tags: Mapping[str, str],
+) -> None:
+    """Insert the root volume of an instance and begin to meter it."""
+    volume = Volume(
+        id=VolumeId(new_id("vol")),
+        account_id=call.account_id,
+        region=call.region,
+        zone=zone,
+        size_gib=root.size_gib,
+        volume_type=root.volume_type,
+        iops=root.iops,
+        throughput_mibps=root.throughput_mibps,
+        image_id=image.id,
+        state="in-use",
+        instance_id=instance_id,
+        device=image.root_device_name,
+        delete_on_termination=root.delete_on_termination,
+        attached_at=call.now,
+        host_id=host_id,
+        created_at=call.now,
+    )
+    call.tx.insert(volume)
+    put_tags(call.tx, call.account_id, call.region, VOLUME.resource_type, volume.id, tags)
+    open_usage(call.tx, call.account_id, call.region, volume.id, f"volume:{root.volume_type}", root.size_gib)
