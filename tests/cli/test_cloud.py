@@ -173,6 +173,7 @@ def test_a_path_too_long_for_sockets_is_said_and_nothing_is_made(place: Path) ->
     assert not directory.exists()
 
 
-def test_a_wrong_key_in_the_configuration_is_named(tmp_path: Path) -> None:
-    (tmp_path / "freehold.toml").write_text("prot = 1\n")
-    assert "`prot`" in CommandCloud(tmp_path, 1).refused("up", "--port", "1")
+def test_a_wrong_key_in_the_configuration_is_named(place: Path) -> None:
+    cloud = CommandCloud.at(place / "five", "203.0.113.160/27")
+    (cloud.data_dir / "freehold.toml").write_text("prot = 1\n")
+    assert "`prot`" in cloud.refused("up", "--port", "1")

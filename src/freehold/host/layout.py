@@ -111,8 +111,9 @@ class Layout:
 
     def prepare(self) -> None:
         """Make the directories. Raises ValueError if the data directory's name is too long for sockets below it."""
-        longest = self.guest("i-0123456789abcdef0").spare_monitor.absolute()
-        if len(str(longest).encode()) > _SOCKET_PATH_BYTES_MAX:
+        guest = self.guest("i-0123456789abcdef0")
+        sockets = (guest.monitor, guest.spare_monitor, guest.console)
+        if max(len(bytes(path.absolute())) for path in sockets) > _SOCKET_PATH_BYTES_MAX:
             raise ValueError(f"The path {self.paths.data_dir} is too long for sockets in it; choose a shorter one.")
         for directory in (self.paths.host, self.guests, self.volumes):
             directory.mkdir(mode=0o700, parents=True, exist_ok=True)
