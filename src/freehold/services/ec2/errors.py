@@ -122,6 +122,27 @@ class InvalidIPAddressInUse(AwsError):
         super().__init__(f"Address {address} is in use.")
 
 
+class InvalidGroupDuplicate(AwsError):
+    code = "InvalidGroup.Duplicate"
+
+    def __init__(self, name: str, vpc_id: str) -> None:
+        super().__init__(f"The security group '{name}' already exists for VPC '{vpc_id}'")
+
+
+class InvalidPermissionDuplicate(AwsError):
+    code = "InvalidPermission.Duplicate"
+
+    def __init__(self, permission: str) -> None:
+        super().__init__(f'the specified rule "{permission}" already exists')
+
+
+class InvalidPermissionNotFound(AwsError):
+    code = "InvalidPermission.NotFound"
+
+    def __init__(self) -> None:
+        super().__init__("The specified rule does not exist in this security group.")
+
+
 class ResourceAlreadyAssociated(AwsError):
     code = "Resource.AlreadyAssociated"
 
@@ -129,11 +150,32 @@ class ResourceAlreadyAssociated(AwsError):
         super().__init__(f"resource {resource_id} is already associated with associate-id {association_id}")
 
 
+class RulesPerSecurityGroupLimitExceeded(AwsError):
+    code = "RulesPerSecurityGroupLimitExceeded"
+
+    def __init__(self, limit: int) -> None:
+        super().__init__(f"The maximum number of rules per security group ({limit}) has been reached.")
+
+
+class SecurityGroupLimitExceeded(AwsError):
+    code = "SecurityGroupLimitExceeded"
+
+    def __init__(self, limit: int) -> None:
+        super().__init__(f"The maximum number of security groups ({limit}) has been reached.")
+
+
 class SecurityGroupsPerInterfaceLimitExceeded(AwsError):
     code = "SecurityGroupsPerInterfaceLimitExceeded"
 
     def __init__(self, limit: int) -> None:
         super().__init__(f"The maximum number of security groups per interface ({limit}) has been reached.")
+
+
+class VPCIdNotSpecified(AwsError):
+    code = "VPCIdNotSpecified"
+
+    def __init__(self) -> None:
+        super().__init__("No default VPC for this user")
 
 
 # Ids

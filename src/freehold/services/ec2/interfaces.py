@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import sqlalchemy as sa
 
+from freehold.records.feed import take_turn
 from freehold.records.ids import InstanceId, InterfaceId, new_id
 from freehold.records.names import private_dns_name, public_dns_name
 from freehold.records.network import (
@@ -21,7 +22,6 @@ from freehold.records.network import (
     interface_groups,
     network_interfaces,
     security_groups,
-    subnets,
 )
 from freehold.records.tags import Tag, tags_of
 from freehold.services.ec2.errors import (
@@ -243,9 +243,9 @@ def create_primary_interface(
     InvalidParameterValue or InvalidIPAddress.InUse for a private address that can not be had, and
     InsufficientFreeAddressesInSubnet.
     """
+    # One launch at a time picks addresses, and none joins a group that is being deleted.
+    take_turn(call.tx)
     groups = _groups_for(call, subnet, group_ids)
-    # One launch at a time picks addresses in a subnet (SQLite has one writer anyway, and no FOR UPDATE).
-    call.tx.connection.execute(sa.select(subnets.c.id).where(subnets.c.id == subnet.id).with_for_update())
     network = IPv4Network(subnet.cidr)
     if private_ip is None:
         private_ip = free_address(call.tx, network, _RESERVED_FIRST, _N.private_ip, _N.subnet_id == subnet.id)
