@@ -15,6 +15,7 @@ NEEDED = {
     "ovn-host": "virtual networks: ovn-controller",
     "iproute2": "namespaces, links, routes (ip)",
     "ethtool": "sets offloads of virtual links",
+    "nftables": "keeps guests in their network; translates addresses at the uplink (nft)",
     "openssh-client": "freehold ssh, make demo",
     "e2fsprogs": "makes file systems of images (mke2fs)",
     "cpio": "packs the boot archive of images",

@@ -26,7 +26,7 @@ class GuestRecord(msgspec.Struct, frozen=True):
     """How far a guest has come, for spec `generation`. Times in UTC.
 
     `reboots` is the number acted on; `resetting` = its reset has begun; `shutdown_asked_at` = when a stop or reboot
-    began to ask the guest to shut down, from which its grace counts; `has_run` = its CPUs have run since it was made.
+    began to ask the guest to shut down, from which its grace counts.
     """
 
     generation: int
@@ -37,7 +37,6 @@ class GuestRecord(msgspec.Struct, frozen=True):
     reboots: int = 0
     resetting: bool = False
     shutdown_asked_at: dt.datetime | None = None
-    has_run: bool = False
 
 
 def new_record(spec: GuestSpec) -> GuestRecord:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import fcntl
+import json
 import os
 import socket
 import struct
@@ -59,6 +60,13 @@ async def make(tag: str, interface_id: str) -> None:
     finally:
         os.close(descriptor)
     await run(("ip", "link", "set", "dev", tap_name(interface_id), "alias", f"freehold-{tag} {interface_id}", "up"))
+
+
+async def made(tag: str) -> frozenset[str]:
+    """The network cards that this cloud has taps for."""
+    links = json.loads(await run(("ip", "-json", "link", "show")))
+    marked = [link.get("ifalias", "").partition(" ") for link in links]
+    return frozenset(interface_id for owner, _, interface_id in marked if owner == f"freehold-{tag}")
 
 
 async def remove(interface_id: str) -> None:

@@ -1,0 +1,159 @@
+"""All guests of a host: each follows its spec in a task of its own; what changes is gathered into reports."""
+
+from __future__ import annotations
+
+import asyncio
+import shutil
+
+import structlog
+from msgspec.structs import replace
+
+from freehold import processes
+from freehold.host.console import Console
+from freehold.host.errors import HostError
+from freehold.host.guest import Guest
+from freehold.host.hypervisor import process
+from freehold.host.layout import MalformedSpec, check_ids, tap_name
+from freehold.host.machine import Machine
+from freehold.host.ports import taps
+from freehold.host.records import load_record, load_spec
+from freehold.host.starts import Starts
+from freehold.host.wire import Assignment, GuestReport, GuestSpec, Report
+
+log = structlog.get_logger()
+
+_CONSOLE_SECONDS = 0.5
+_CONSOLES_MAX = 50  # in one report, so that it stays far below the largest frame
+
+
+class Agent:
+    """`changed` is set when there is something to report."""
+
+    def __init__(self, machine: Machine, cores: int) -> None:
+        self.changed = asyncio.Event()
+        self._machine = machine
+        self._starts = Starts(cores)
+        self._guests: dict[str, Guest] = {}
+        self._consoles: dict[str, Console] = {}
+        self._tasks: dict[str, asyncio.Task[None]] = {}
+        self._unreported: set[str] = set()
+        self._news: set[str] = set()
+        self._cleaning: asyncio.Task[None] | None = None
+        self._looking: asyncio.Task[None] | None = None
+
+    def start(self) -> None:
+        """Go on with the guests that were here before; the control plane need not answer for that."""
+        self._machine.pool.forget_unfinished()
+        for directory in sorted(self._machine.layout.guests.iterdir()):
+            spec = load_spec(self._machine.layout.guest(directory.name))
+            if spec is not None:
+                self._follow(spec)
+        self._looking = asyncio.create_task(self._look_at_consoles())
+
+    async def close(self) -> None:
+        """Stop working. Guests run on."""
+        tasks = [*self._tasks.values(), *(task for task in (self._cleaning, self._looking) if task)]
+        for task in tasks:
+            task.cancel()
+        for result in await asyncio.gather(*tasks, return_exceptions=True):
+            if isinstance(result, Exception):
+                raise result
+
+    def assign(self, assignment: Assignment) -> None:
+        """Take what should be from the control plane."""
+        for spec in assignment.guests:
+            try:
+                check_ids(spec)
+            except MalformedSpec as error:
+                log.error("spec refused", error=str(error))
+                continue
+            self._follow(spec)
+        if assignment.complete:
+            wanted = {spec.instance_id for spec in assignment.guests}
+            for instance_id in self._guests.keys() - wanted:
+                orphan = self._guests[instance_id]
+                log.warning("guest is not known to the control plane: it is removed", instance=instance_id)
+                orphan.assign(replace(orphan.spec, desired="absent"))
+            if self._cleaning is None or self._cleaning.done():
+                self._cleaning = asyncio.create_task(self._clean())
+
+    def report(self, *, everything: bool) -> Report:
+        """What changed since the last report, or all that is. `reported` must follow once it has been sent."""
+        ids = sorted(self._guests if everything else self._unreported | self._news)
+        consoles = set(sorted(self._news)[:_CONSOLES_MAX])
+        reports = [self._report(each, console=each in consoles) for each in ids if each in self._guests]
+        self._unreported.clear()
+        self._news -= consoles
+        if not self._news:
+            self.changed.clear()
+        return Report(tuple(reports))
+
+    def reported(self, report: Report) -> None:
+        """The control plane has this report: forget the guests that it says are gone."""
+        for said in report.guests:
+            guest = self._guests.get(said.instance_id)
+            if guest is not None and guest.gone and said.state == "absent":
+                del self._guests[said.instance_id], self._consoles[said.instance_id]
+                self._tasks.pop(said.instance_id).cancel()
+
+    def forget_reported(self) -> None:
+        """The link is a new one: whoever is there now may have heard nothing yet."""
+        for console in self._consoles.values():
+            console.forget_reported()
+
+    def _follow(self, spec: GuestSpec) -> None:
+        known = self._guests.get(spec.instance_id)
+        if known is not None:
+            known.assign(spec)
+            return
+        instance_id = spec.instance_id
+        paths = self._machine.layout.guest(instance_id)
+        remembered = load_spec(paths)
+        record = load_record(paths)
+        guest = Guest(self._machine, self._starts, remembered or spec, record, lambda: self._changed(instance_id))
+        guest.assign(spec)
+        self._guests[instance_id] = guest
+        self._consoles[instance_id] = Console(paths)
+        self._tasks[instance_id] = asyncio.create_task(guest.run(), name=instance_id)
+        self._changed(instance_id)
+
+    def _changed(self, instance_id: str) -> None:
+        self._unreported.add(instance_id)
+        self.changed.set()
+
+    def _report(self, instance_id: str, *, console: bool) -> GuestReport:
+        report = self._guests[instance_id].report()
+        return replace(report, console=self._consoles[instance_id].take()) if console else report
+
+    async def _look_at_consoles(self) -> None:
+        while True:
+            await asyncio.sleep(_CONSOLE_SECONDS)
+            for instance_id, console in self._consoles.items():
+                try:
+                    if console.has_news():
+                        self._news.add(instance_id)
+                        self.changed.set()
+                except OSError as error:
+                    log.warning("console log", instance=instance_id, error=error.strerror)
+
+    async def _clean(self) -> None:
+        """Remove what belongs to this cloud and to no guest: left by an agent whose files were lost."""
+        machine = self._machine
+        try:
+            for instance_id in processes.guests(machine.layout.tag).keys() - self._guests.keys():
+                log.warning("process of no known guest is ended", instance=instance_id)
+                await process.end(machine.layout.tag, instance_id)
+                machine.cgroups.remove(instance_id)
+            for directory in machine.layout.guests.iterdir():
+                if directory.name not in self._guests:
+                    shutil.rmtree(directory)
+            made = {tap_name(each): each for each in await taps.made(machine.layout.tag)}
+            plugged = {name for name in await machine.vswitch.plugged() if name in made or name.startswith("fh")}
+            known = {tap_name(i.interface_id) for guest in self._guests.values() for i in guest.spec.interfaces}
+            for name in (made.keys() | plugged) - known:
+                log.warning("tap of no known guest is removed", tap=name)
+                await machine.vswitch.unplug(name)
+                if name in made:
+                    await taps.remove(made[name])
+        except (HostError, OSError) as error:
+            log.warning("what is left over could not be removed, it is tried again later", error=str(error))

@@ -1,0 +1,314 @@
+"""One guest: a loop that looks at what is and at what should be, and takes the next step from the one to the other.
+
+It is woken by a new spec, by QEMU's events and by time, is never told what changed, and may be cut anywhere: what it
+needs to know across a cut is in the guest's record.
+
+    starting ──► running ──► stopping ──► stopped        absent, from anywhere
+        │           └── the guest powers off ──┘
+        └──► failed (tried again)
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import datetime as dt
+import time
+from collections.abc import Callable
+from typing import assert_never
+
+import structlog
+from msgspec.structs import replace
+
+from freehold.host.errors import CannotStart, HostError
+from freehold.host.hypervisor import process
+from freehold.host.hypervisor.monitor import Monitor
+from freehold.host.machine import Machine
+from freehold.host.records import GuestRecord, State, new_record
+from freehold.host.starts import Starts
+from freehold.host.wire import GuestReport, GuestSpec
+
+log = structlog.get_logger()
+
+_NOW = 0.0
+_PRESS_SECONDS = 5.0  # a guest that still boots does not hear the power button
+_RETRY_SECONDS = 30.0
+_TRIES = 5  # in a row, before a guest is reported as failed
+_NOT_SHUTTING_DOWN: dict[str, object] = {"resetting": False, "shutdown_asked_at": None}
+_CALM_SECONDS = 60.0  # without a failure, after which earlier ones are forgiven
+
+# Runstates in which a guest's CPUs do not run and will not by themselves, and what to tell an operator.
+_BROKEN = {
+    "io-error": "The guest is paused because its disk can not be written; free disk space on the host.",
+    "internal-error": "The guest's virtual machine stopped with an internal error; reboot the instance.",
+    "guest-panicked": "The guest's kernel panicked; reboot the instance.",
+}
+
+
+class Guest:
+    """`changed` is called when there is something to report."""
+
+    def __init__(
+        self,
+        machine: Machine,
+        starts: Starts,
+        spec: GuestSpec,
+        record: GuestRecord | None,
+        changed: Callable[[], None],
+    ) -> None:
+        self._machine = machine
+        self._starts = starts
+        self._changed = changed
+        self._woken = asyncio.Event()
+        self._monitor: Monitor | None = None
+        self._remembered = record is not None
+        self._plugged = False
+        self._failures = 0
+        self._failed_at = 0.0
+        self.spec = spec
+        self.record = record or new_record(spec)
+
+    @property
+    def gone(self) -> bool:
+        """Nothing of it is left, and nothing is to be made."""
+        return self.record.state == "absent" and self.spec.desired == "absent"
+
+    def report(self) -> GuestReport:
+        record = self.record
+        return GuestReport(
+            self.spec.instance_id,
+            record.generation,
+            record.state,
+            record.changed_at,
+            guest_shutdown=record.guest_shutdown,
+            message=record.message,
+        )
+
+    def wake(self) -> None:
+        self._woken.set()
+
+    def assign(self, spec: GuestSpec) -> None:
+        """Follow another spec from now on. A spec older than the present one is a message that was overtaken."""
+        if spec.generation >= self.spec.generation and spec != self.spec:
+            self.spec = spec
+            self._remembered = False
+            self._failures = 0
+            self.wake()
+
+    async def run(self) -> None:
+        """Work for ever; ended by cancelling, which leaves the guest as it is."""
+        try:
+            while True:
+                self._woken.clear()
+                pause = await self._try_step()
+                if pause != _NOW:
+                    with contextlib.suppress(TimeoutError):
+                        await asyncio.wait_for(self._woken.wait(), pause)
+        finally:
+            self._starts.give_back(self.spec.instance_id)
+            if self._monitor is not None:
+                await self._monitor.close()
+
+    async def _try_step(self) -> float | None:
+        """One step; returns the seconds until the next one, None = not before it is woken."""
+        try:
+            return await self._step()
+        except CannotStart as error:
+            return await self._give_up(str(error))
+        except (HostError, OSError) as error:
+            return await self._failed(str(error))
+        except Exception:
+            log.exception("guest failed", instance=self.spec.instance_id)
+            return await self._failed("The host agent has a defect; its log says more.")
+
+    async def _failed(self, message: str) -> float:
+        now = time.monotonic()
+        self._failures = self._failures + 1 if now - self._failed_at < _CALM_SECONDS else 1
+        self._failed_at = now
+        log.warning("step failed", instance=self.spec.instance_id, error=message, failures=self._failures)
+        if self._failures < _TRIES or self.spec.desired != "running":
+            return min(0.1 * 2.0**self._failures, _RETRY_SECONDS)
+        return await self._give_up(message)
+
+    async def _give_up(self, message: str) -> float:
+        """Report it as failed, and let others start before it is tried again."""
+        self._starts.give_back(self.spec.instance_id)
+        with contextlib.suppress(OSError):  # a full disk may be what failed
+            await self._turn("failed", message=message)
+        return _RETRY_SECONDS
+
+    async def _step(self) -> float | None:
+        if self.gone:
+            if self.record.generation != self.spec.generation:
+                self.record = replace(self.record, generation=self.spec.generation)
+                self._changed()
+            return None
+        if not self._remembered:
+            await self._adopt()
+        await self._attach()
+        match self.spec.desired:
+            case "running":
+                return await self._towards_running()
+            case "stopped":
+                return await self._towards_stopped()
+            case "absent":
+                return await self._towards_absent()
+        assert_never(self.spec.desired)
+
+    async def _adopt(self) -> None:
+        """Write down a new spec, and what it makes of the record."""
+        spec, record = self.spec, self.record
+        await self._machine.remember(spec)
+        record = replace(record, generation=spec.generation)
+        if spec.desired != "running":
+            record = replace(record, guest_shutdown=False)
+        elif record.state in ("failed", "absent"):
+            record = replace(record, state="starting", message=None, changed_at=dt.datetime.now(dt.UTC))
+        await self._machine.record(spec.instance_id, record)
+        self.record = record
+        self._remembered = spec is self.spec
+        self._changed()
+
+    async def _attach(self) -> None:
+        """Hold QEMU's monitor if a QEMU runs."""
+        if self._monitor is not None and self._monitor.alive:
+            return
+        if self._monitor is not None:
+            await self._monitor.close()
+            self._monitor = None
+        if self._machine.find(self.spec.instance_id) is None:
+            self._plugged = False
+            return
+        paths = self._machine.layout.guest(self.spec.instance_id)
+        try:
+            self._monitor = await Monitor.connect(paths.monitor, self.wake)
+        except HostError as error:
+            if self._machine.find(self.spec.instance_id) is None:
+                raise HostError(f"QEMU ended: {process.last_words(paths) or 'without a word'}") from error
+            if self.spec.desired == "running":
+                raise
+
+    async def _towards_running(self) -> float | None:
+        spec, monitor = self.spec, self._monitor
+        if monitor is None:
+            return await self._start()
+        if not self._plugged:
+            await self._machine.plug(spec)
+            self._plugged = True
+        status = await monitor.status()
+        if spec.reboots > self.record.reboots:
+            return await self._reboot(monitor, status)
+        match status:
+            case "prelaunch" | "paused":
+                pid = self._machine.find(spec.instance_id)
+                if pid is None:
+                    return _NOW
+                await self._machine.limit(spec, pid)
+                await self._machine.effects.perform("start cpus", monitor.start_cpus)
+                self._starts.watch(spec.instance_id, pid)
+            case "running":
+                await self._turn("running")
+                return None
+            case "shutdown":
+                await self._turn("stopped", guest_shutdown=True)
+                await self._take_down()
+                return None
+            case "io-error":
+                await self._turn("failed", message=_BROKEN[status])
+                self._machine.pool.check_space()
+                await self._machine.effects.perform("start cpus", monitor.start_cpus)
+                return _RETRY_SECONDS
+            case _:
+                message = _BROKEN.get(
+                    status, "The guest's virtual machine is in an unknown state; reboot the instance."
+                )
+                await self._turn("failed", message=message)
+                return _RETRY_SECONDS
+        return _NOW
+
+    async def _start(self) -> float | None:
+        if self.record.guest_shutdown:
+            await self._machine.dismantle(self.spec)
+            return None  # it stays off until it is told to start
+        if self.record.state == "running":
+            await self._turn("starting")
+            words = process.last_words(self._machine.layout.guest(self.spec.instance_id))
+            raise HostError(f"QEMU ended and is started again: {words or 'it left no word'}")
+        if not self._starts.take(self.spec.instance_id, self.wake):
+            return None
+        started: State = "failed" if self.record.state == "failed" else "starting"
+        await self._turn(started, message=self.record.message, reboots=self.spec.reboots, **_NOT_SHUTTING_DOWN)
+        await self._machine.build(self.spec)
+        return _NOW
+
+    async def _reboot(self, monitor: Monitor, status: str) -> float | None:
+        """Ask the guest to shut down, then reset it, also if it does not."""
+        if not self.record.resetting:
+            pause = await self._ask_to_shut_down(monitor, status)
+            if pause is not None:
+                return pause
+            await self._record(replace(self.record, resetting=True))
+        if status != "prelaunch":
+            await self._machine.effects.perform("reset", monitor.reset)
+        await self._record(replace(self.record, reboots=self.spec.reboots, **_NOT_SHUTTING_DOWN))
+        return _NOW
+
+    async def _towards_stopped(self) -> float | None:
+        if self._monitor is not None and self.record.state != "stopped":
+            await self._turn("stopping")
+            pause = await self._ask_to_shut_down(self._monitor, await self._monitor.status())
+            if pause is not None:
+                return pause
+        await self._take_down()
+        await self._turn("stopped", **_NOT_SHUTTING_DOWN)
+        return None
+
+    async def _towards_absent(self) -> float | None:
+        """Gone at once, unless a disk is kept: then it is left in order."""
+        kept = {volume.volume_id for volume in self.spec.volumes} - set(self.spec.delete_volumes)
+        if kept and self._monitor is not None:
+            pause = await self._ask_to_shut_down(self._monitor, await self._monitor.status())
+            if pause is not None:
+                return pause
+        await self._take_down()
+        await self._machine.erase(self.spec)
+        self.record = replace(self.record, state="absent", message=None, changed_at=dt.datetime.now(dt.UTC))
+        self._changed()
+        return None
+
+    async def _ask_to_shut_down(self, monitor: Monitor, status: str) -> float | None:
+        """Press the power button. Seconds to wait for the guest; None = it is off, or its grace is over."""
+        if status != "running":
+            return None
+        now = dt.datetime.now(dt.UTC)
+        asked_at = self.record.shutdown_asked_at
+        if asked_at is None:
+            await self._record(replace(self.record, shutdown_asked_at=now))
+            asked_at = now
+        left = self.spec.shutdown_grace_seconds - (now - asked_at).total_seconds()
+        if left <= 0:
+            return None
+        await self._machine.effects.perform("press power button", monitor.press_power_button)
+        return min(left, _PRESS_SECONDS)
+
+    async def _take_down(self) -> None:
+        """Have no process, port, tap and control group; disks stay."""
+        self._starts.give_back(self.spec.instance_id)
+        monitor, self._monitor = self._monitor, None
+        await self._machine.end(self.spec.instance_id, monitor)
+        if monitor is not None:
+            await monitor.close()
+        await self._machine.dismantle(self.spec)
+
+    async def _turn(self, state: State, **changes: object) -> None:
+        """Be in a state from now on, unless it is so already."""
+        if state != self.record.state:
+            changes["changed_at"] = dt.datetime.now(dt.UTC)
+        await self._record(replace(self.record, **{"state": state, "message": None, **changes}))
+
+    async def _record(self, record: GuestRecord) -> None:
+        """Write the record down, then report it, if it is another one."""
+        if record != self.record:
+            await self._machine.record(self.spec.instance_id, record)
+            self.record = record
+            self._changed()

@@ -1,0 +1,105 @@
+"""The host's end of the link to the control plane: opened, kept, and opened again when it breaks."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import ssl
+from pathlib import Path
+
+import msgspec
+import structlog
+
+from freehold.host.agent import Agent
+from freehold.host.wire import FRAME_BYTES_MAX, REPORT_SECONDS, Assignment, Hello, encode
+
+log = structlog.get_logger()
+
+_CONTROL = "control"  # the DNS name in the control plane's certificate
+_RETRY_SECONDS = (0.1, 0.5, 2.0, 5.0)
+
+_decoder: msgspec.json.Decoder[Assignment] = msgspec.json.Decoder(Assignment)
+
+
+class LinkError(Exception):
+    """The peer does not speak as a control plane should."""
+
+
+def link_security(pki: Path) -> ssl.SSLContext:
+    """TLS 1.3 with this host's certificate; the peer must show one of the cloud's authority."""
+    context = ssl.create_default_context(cafile=str(pki / "ca.crt"))
+    context.minimum_version = ssl.TLSVersion.TLSv1_3
+    context.load_cert_chain(pki / "host.crt", pki / "host.key")
+    return context
+
+
+async def keep_link(path: Path, pki: Path, hello: Hello, agent: Agent) -> None:
+    """Speak with the control plane behind a Unix socket, for ever."""
+    tries = 0
+    while True:
+        linked = False
+        try:
+            # Read anew each time: certificates are renewed.
+            reader, writer = await asyncio.open_unix_connection(path, ssl=link_security(pki), server_hostname=_CONTROL)
+            try:
+                await _send(writer, encode(hello))
+                agent.assign(await _read(reader))
+                linked, tries = True, 0
+                log.info("linked to the control plane")
+                await _speak(reader, writer, agent)
+            finally:
+                writer.close()
+                with contextlib.suppress(OSError):
+                    await writer.wait_closed()
+        except (OSError, asyncio.IncompleteReadError, LinkError, msgspec.MsgspecError) as error:
+            if linked or tries == 0:
+                log.warning("no link to the control plane; guests run on", error=str(error) or type(error).__name__)
+        await asyncio.sleep(_RETRY_SECONDS[min(tries, len(_RETRY_SECONDS) - 1)])
+        tries += 1
+
+
+async def _speak(reader: asyncio.StreamReader, writer: asyncio.StreamWriter, agent: Agent) -> None:
+    """Report and listen until one of the two fails."""
+    agent.forget_reported()
+    tasks = (asyncio.create_task(_listen(reader, agent)), asyncio.create_task(_report(writer, agent)))
+    try:
+        await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+    finally:
+        for task in tasks:
+            task.cancel()
+        results = await asyncio.gather(*tasks, return_exceptions=True)
+    for result in results:
+        if isinstance(result, Exception):
+            raise result
+
+
+async def _listen(reader: asyncio.StreamReader, agent: Agent) -> None:
+    while True:
+        agent.assign(await _read(reader))
+
+
+async def _report(writer: asyncio.StreamWriter, agent: Agent) -> None:
+    """Everything at first and every `REPORT_SECONDS`, what changed in between."""
+    loop = asyncio.get_running_loop()
+    full_at = loop.time()
+    while True:
+        everything = loop.time() >= full_at
+        if everything:
+            full_at = loop.time() + REPORT_SECONDS
+        report = agent.report(everything=everything)
+        await _send(writer, encode(report))
+        agent.reported(report)
+        with contextlib.suppress(TimeoutError):
+            await asyncio.wait_for(agent.changed.wait(), max(0.0, full_at - loop.time()))
+
+
+async def _send(writer: asyncio.StreamWriter, frame: bytes) -> None:
+    writer.write(frame)
+    await writer.drain()
+
+
+async def _read(reader: asyncio.StreamReader) -> Assignment:
+    length = int.from_bytes(await reader.readexactly(4), "big")
+    if length > FRAME_BYTES_MAX:
+        raise LinkError(f"a frame of {length} bytes is too large")
+    return _decoder.decode(await reader.readexactly(length))

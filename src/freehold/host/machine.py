@@ -1,0 +1,118 @@
+"""What a guest is made of on this machine: its disks, taps, ports, QEMU and control group, made and removed.
+
+Every function may be repeated and cut anywhere: each effect looks at what is there, and its name goes through
+`Effects.perform`.
+"""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import partial
+
+from freehold.host import images
+from freehold.host.cgroup import Cgroups, Limits
+from freehold.host.effects import Effects
+from freehold.host.hypervisor import process
+from freehold.host.hypervisor.monitor import Monitor, MonitorError
+from freehold.host.hypervisor.qemu import Accelerator
+from freehold.host.layout import Layout, tap_name
+from freehold.host.ports import taps
+from freehold.host.ports.vswitch import Vswitch
+from freehold.host.records import GuestRecord, save
+from freehold.host.volumes.pool import Pool
+from freehold.host.wire import GuestSpec
+
+_QUIT_SECONDS_MAX = 10.0
+
+
+@dataclass(frozen=True, slots=True)
+class Machine:
+    """The means of this machine, the same for all guests."""
+
+    layout: Layout
+    accelerator: Accelerator
+    vswitch: Vswitch
+    cgroups: Cgroups
+    effects: Effects
+
+    @property
+    def pool(self) -> Pool:
+        return Pool(self.layout)
+
+    def find(self, instance_id: str) -> int | None:
+        """The process id of a guest's QEMU, if it runs."""
+        return process.find(self.layout.tag, instance_id)
+
+    async def remember(self, spec: GuestSpec) -> None:
+        await self._do("save spec", partial(save, self.layout.guest(spec.instance_id).spec, spec))
+
+    async def record(self, instance_id: str, record: GuestRecord) -> None:
+        await self._do("save record", partial(save, self.layout.guest(instance_id).record, record))
+
+    async def build(self, spec: GuestSpec) -> None:
+        """Have all that a guest needs, and its QEMU with its CPUs stopped. Raises CannotStart, HostError."""
+        boot_image = images.load(self.layout.paths.images, spec.metadata.image_id)
+        self.pool.check_space()
+        for volume in spec.volumes:
+            disk = images.load(self.layout.paths.images, volume.image_id).disk if volume.image_id else None
+            await self.effects.perform("make volume", partial(self.pool.make, volume, spec.instance_id, disk))
+        await self.plug(spec)
+        disks = {volume.volume_id: self.layout.volume(volume.volume_id) for volume in spec.volumes}
+        paths = self.layout.guest(spec.instance_id)
+
+        async def start() -> None:
+            if self.find(spec.instance_id) is None:
+                await process.spawn(spec, self.layout.tag, self.accelerator, boot_image, paths, disks)
+
+        await self.effects.perform("start process", start)
+
+    async def plug(self, spec: GuestSpec) -> None:
+        """Have the taps of a guest, plugged into Open vSwitch."""
+        for interface in spec.interfaces:
+            each = interface.interface_id
+            if not taps.exists(tap_name(each)) or self.find(spec.instance_id) is None:
+                await self.effects.perform("make tap", partial(taps.make, self.layout.tag, each))
+            await self.effects.perform("plug port", partial(self.vswitch.plug, tap_name(each), each, spec.instance_id))
+
+    async def limit(self, spec: GuestSpec, pid: int) -> None:
+        await self._do("limit", partial(self.cgroups.ensure, spec.instance_id, Limits.of(spec), pid))
+
+    async def end(self, instance_id: str, monitor: Monitor | None) -> None:
+        """Have no QEMU: it is told to quit, which writes out its disks, and is killed if it does not."""
+        tag = self.layout.tag
+        if monitor is not None and monitor.alive:
+            try:
+                await self.effects.perform("quit", monitor.quit)
+            except MonitorError:
+                pass  # it hangs: killed below
+            else:
+                await process.ended(tag, instance_id, _QUIT_SECONDS_MAX)
+        await self.effects.perform("kill", partial(process.end, tag, instance_id))
+
+    async def dismantle(self, spec: GuestSpec) -> None:
+        """Have no port, tap and control group of a guest whose QEMU has ended."""
+        for interface in spec.interfaces:
+            each = interface.interface_id
+            await self.effects.perform("unplug port", partial(self.vswitch.unplug, tap_name(each)))
+            await self.effects.perform("remove tap", partial(taps.remove, each))
+        await self._do("remove limits", partial(self.cgroups.remove, spec.instance_id))
+
+    async def erase(self, spec: GuestSpec) -> None:
+        """Have none of the guest's files, and none of the volumes that go with it."""
+        for volume_id in spec.delete_volumes:
+            await self._do("delete volume", partial(self.pool.delete, volume_id))
+        directory = self.layout.guest(spec.instance_id).directory
+        await self._do("remove files", partial(shutil.rmtree, directory, onerror=_unless_missing))
+
+    async def _do(self, name: str, action: Callable[[], None]) -> None:
+        async def act() -> None:
+            action()
+
+        await self.effects.perform(name, act)
+
+
+def _unless_missing(_function: object, _path: str, failure: tuple[type[BaseException], BaseException, object]) -> None:
+    if not isinstance(failure[1], FileNotFoundError):
+        raise failure[1]

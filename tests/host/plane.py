@@ -1,0 +1,269 @@
+"""A control plane for tests of the host agent: the other end of its link, over real TLS, and specs to give it."""
+
+from __future__ import annotations
+
+import datetime as dt
+import os
+import signal
+import socket
+import ssl
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import msgspec
+from msgspec.structs import replace
+
+from freehold import pki
+from freehold.control.hosts import link_security
+from freehold.host.wire import (
+    Assignment,
+    GuestReport,
+    GuestSpec,
+    Hello,
+    HostMessage,
+    InterfaceSpec,
+    MetadataSpec,
+    Report,
+    VolumeSpec,
+    encode,
+)
+from freehold.network import namespace
+from freehold.paths import Paths
+
+HOST = "host-1"
+
+
+class Plane:
+    """Listens for one host at a time. `guests` has the last report of each guest, `consoles` what they wrote."""
+
+    def __init__(self, data_dir: Path) -> None:
+        self.paths = Paths(data_dir)
+        self.hello: Hello | None = None
+        self.guests: dict[str, GuestReport] = {}
+        self.states: list[tuple[str, str]] = []
+        self.consoles: dict[str, bytes] = {}
+        self.traffic: dict[str, Any] = {}
+        self.specs: dict[str, GuestSpec] = {}
+        self._news = threading.Condition()
+        self._peer: ssl.SSLSocket | None = None
+        pki.ensure(self.paths.pki, HOST)
+        self.paths.host_link.parent.mkdir(parents=True, exist_ok=True)
+        self._listener = socket.socket(socket.AF_UNIX)
+        self._listener.bind(str(self.paths.host_link))
+        self._listener.listen()
+        self._thread = threading.Thread(target=self._serve)
+        self._thread.start()
+
+    def assign(self, *specs: GuestSpec) -> None:
+        """Say what should be of some guests."""
+        for spec in specs:
+            self.specs[spec.instance_id] = spec
+        with self._news:
+            if self._peer is not None:
+                self._peer.sendall(encode(Assignment(specs, complete=False)))
+
+    def want(self, instance_id: str, desired: Any, **changes: Any) -> GuestSpec:
+        """Want something else of a guest: the next generation of its spec."""
+        spec = self.specs[instance_id]
+        self.assign(replace(spec, desired=desired, generation=spec.generation + 1, **changes))
+        return self.specs[instance_id]
+
+    def forget(self, instance_id: str) -> None:
+        del self.specs[instance_id]
+        self.guests.pop(instance_id, None)
+
+    def wait_for(self, condition: Callable[[], bool], what: str, seconds: float = 60) -> None:
+        deadline = time.monotonic() + seconds
+        with self._news:
+            while not condition():
+                assert self._news.wait(deadline - time.monotonic()), f"waited for: {what}; have {self.guests}"
+
+    def wait_for_state(self, instance_id: str, state: str, seconds: float = 60) -> GuestReport:
+        """The report that says that a guest has reached a state for the newest generation of its spec."""
+
+        def reached() -> bool:
+            report = self.guests.get(instance_id)
+            wanted = self.specs[instance_id].generation
+            return report is not None and (report.state, report.generation) == (state, wanted)
+
+        self.wait_for(reached, f"{instance_id} is {state}", seconds)
+        return self.guests[instance_id]
+
+    def wait_for_console(self, instance_id: str, text: bytes, times: int = 1, seconds: float = 60) -> str:
+        self.wait_for(lambda: self.consoles.get(instance_id, b"").count(text) >= times, f"{text!r}", seconds)
+        return self.consoles[instance_id].decode(errors="replace").replace("\r", "")
+
+    def disconnect(self) -> None:
+        with self._news:
+            if self._peer is not None:
+                self._peer.shutdown(socket.SHUT_RDWR)
+
+    def close(self) -> None:
+        self._listener.shutdown(socket.SHUT_RDWR)
+        self.disconnect()
+        self._thread.join()
+        self._listener.close()
+
+    def _serve(self) -> None:
+        security = link_security(self.paths.pki)
+        while True:
+            try:
+                raw, _ = self._listener.accept()
+            except OSError:
+                return
+            try:
+                with security.wrap_socket(raw, server_side=True) as peer:
+                    self._talk(peer)
+            except OSError:
+                pass  # the agent was killed
+            finally:
+                raw.close()
+                with self._news:
+                    self._peer = None
+
+    def _talk(self, peer: ssl.SSLSocket) -> None:
+        stream = peer.makefile("rb")
+        with stream:
+            while head := stream.read(4):
+                message = msgspec.json.decode(stream.read(int.from_bytes(head, "big")), type=HostMessage)
+                with self._news:
+                    if isinstance(message, Hello):
+                        self.hello = message
+                        self._peer = peer
+                        peer.sendall(encode(Assignment(tuple(self.specs.values()), complete=True)))
+                    else:
+                        self._take(message)
+                    self._news.notify_all()
+
+    def _take(self, report: Report) -> None:
+        for guest in report.guests:
+            before = self.guests.get(guest.instance_id)
+            if before is None or before.state != guest.state:
+                self.states.append((guest.instance_id, guest.state))
+            self.guests[guest.instance_id] = guest
+            if guest.console is not None:
+                self.consoles[guest.instance_id] = guest.console
+        for reading in report.traffic:
+            self.traffic[reading.public_ip] = reading
+
+
+class AgentProcess:
+    """The real agent, as the supervisor runs it: in the cloud's namespace."""
+
+    def __init__(self, data_dir: Path) -> None:
+        self._data_dir = data_dir
+        self.log = data_dir / "agent.log"
+        self.start()
+
+    def start(self) -> None:
+        with self.log.open("ab") as log:
+            self.process = subprocess.Popen(
+                (sys.executable, "-m", "freehold.host", "--data-dir", self._data_dir, "--host-id", HOST),
+                preexec_fn=partial(namespace.enter, Paths(self._data_dir).namespace),  # noqa: PLW1509 it only calls setns
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=log,
+            )
+
+    def end(self, how: signal.Signals = signal.SIGTERM) -> int:
+        self.process.send_signal(how)
+        return self.process.wait(20)
+
+
+@contextmanager
+def running_agent(data_dir: Path) -> Iterator[AgentProcess]:
+    agent = AgentProcess(data_dir)
+    try:
+        yield agent
+    except BaseException:
+        print(agent.log.read_text()[-4000:])
+        raise
+    finally:
+        if agent.process.poll() is None:
+            agent.end()
+    assert agent.process.returncode in (0, -signal.SIGKILL), agent.log.read_text()[-4000:]
+
+
+def guest_spec(number: int, image_id: str, **changes: Any) -> GuestSpec:
+    """Guest `number` (1…250): 10.0.1.<number> in VPC 1, as tests/fabric/views.py names things."""
+    metadata = MetadataSpec(
+        account_id="111122223333",
+        region="us-east-1",
+        zone="us-east-1a",
+        image_id=image_id,
+        instance_type="t3.nano",
+        reservation_id="r-0123456789abcdef0",
+        launch_index=0,
+        hostname=f"ip-10-0-1-{number}.ec2.internal",
+        public_keys=(),
+        user_data=None,
+        tags=None,
+        launched_at=dt.datetime(2026, 11, 25, tzinfo=dt.UTC),
+        http_tokens="required",
+        http_put_response_hop_limit=1,
+        http_endpoint="enabled",
+    )
+    volume = f"vol-{number:017x}"
+    return replace(
+        GuestSpec(
+            instance_id=f"i-{number:017x}",
+            generation=1,
+            desired="running",
+            vcpus=1,
+            memory_mib=128,
+            reboots=0,
+            shutdown_grace_seconds=60,
+            volumes=(VolumeSpec(volume, 1, image_id, "/dev/xvda", boot=True),),
+            delete_volumes=(volume,),
+            interfaces=(
+                InterfaceSpec(
+                    interface_id=f"eni-{65536 + number:017x}",
+                    vpc_id=f"vpc-{1:017x}",
+                    subnet_id=f"subnet-{257:017x}",
+                    mac_address=f"0a:00:01:01:00:{number:02x}",
+                    private_ip=f"10.0.1.{number}",
+                    subnet_cidr="10.0.1.0/24",
+                    vpc_cidr="10.0.0.0/16",
+                    public_ip=None,
+                    device_index=0,
+                    security_groups=((f"sg-{1:017x}", "web"),),
+                ),
+            ),
+            metadata=metadata,
+        ),
+        **changes,
+    )
+
+
+def leftovers(data_dir: Path, switch: Path) -> list[str]:
+    """What there is of guests on this machine: processes, taps, ports, control groups, files."""
+    paths = Paths(data_dir)
+    found = [f"file {path}" for part in ("guests", "volumes") for path in sorted((paths.host / part).iterdir())]
+    for entry in Path("/proc").iterdir():
+        if entry.name.isdigit():
+            try:
+                if f"guest=freehold-{paths.tag}-".encode() in (entry / "cmdline").read_bytes():
+                    found.append(f"process {entry.name}")
+            except (FileNotFoundError, ProcessLookupError):
+                continue
+
+    def interfaces() -> list[str]:
+        return [f"tap {name}" for _, name in socket.if_nameindex() if name.startswith(("fh", "fm")) and len(name) > 11]
+
+    found += namespace.inside(paths.namespace, interfaces)
+    listed = subprocess.run(
+        ("ovs-vsctl", "--timeout=10", f"--db=unix:{switch}", "list-ports", "br-int"), check=True, capture_output=True
+    )
+    found += [f"port {name}" for name in listed.stdout.decode().split() if name.startswith(("fh", "fm"))]
+    for mount in ("/sys/fs/cgroup/cpu", "/sys/fs/cgroup/memory", "/sys/fs/cgroup"):
+        group = os.path.join(mount, f"freehold-{paths.tag}")
+        if os.path.isdir(group):
+            found += [f"group {entry.path}" for entry in os.scandir(group) if entry.is_dir()]
+    return found
