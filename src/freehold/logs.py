@@ -9,14 +9,26 @@ import structlog
 
 
 def log_as_json() -> None:
-    """One JSON object a line on stderr: control characters in a caller's text are escaped, tracebacks are a field."""
-    logging.basicConfig(level=logging.WARNING, stream=sys.stderr)
+    """One JSON object a line on stderr, of our own and of the libraries' messages (from warnings on): control
+    characters in a caller's text are escaped, tracebacks are a field."""
+    before: list[structlog.types.Processor] = [
+        structlog.processors.add_log_level,
+        structlog.processors.TimeStamper(fmt="iso", utc=True),
+    ]
+    after: list[structlog.types.Processor] = [
+        structlog.processors.format_exc_info,
+        structlog.processors.JSONRenderer(),
+    ]
     structlog.configure(
-        processors=[
-            structlog.processors.add_log_level,
-            structlog.processors.TimeStamper(fmt="iso", utc=True),
-            structlog.processors.format_exc_info,
-            structlog.processors.JSONRenderer(),
-        ],
+        processors=[*before, *after],
         logger_factory=structlog.PrintLoggerFactory(sys.stderr),
+        cache_logger_on_first_use=True,
     )
+    handler = logging.StreamHandler(sys.stderr)
+    handler.setFormatter(
+        structlog.stdlib.ProcessorFormatter(
+            foreign_pre_chain=before,
+            processors=[structlog.stdlib.ProcessorFormatter.remove_processors_meta, *after],
+        )
+    )
+    logging.basicConfig(level=logging.WARNING, handlers=[handler], force=True)

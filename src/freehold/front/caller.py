@@ -11,9 +11,9 @@ import sqlalchemy as sa
 
 from freehold.config import Config
 from freehold.front import signature
-from freehold.front.errors import ExpiredToken, PayloadHashMismatch, UnknownKey, WrongScope, WrongToken
 from freehold.front.protocols.message import HttpRequest
 from freehold.front.signature import Claim
+from freehold.front.signature_errors import ExpiredToken, UnknownKey, WrongScope, WrongToken
 from freehold.records.accounts import access_keys, users
 from freehold.records.ids import AccountId
 from freehold.records.secrets import ACCESS_KEY, Sealer
@@ -78,7 +78,7 @@ class Callers:
             raise UnknownKey()
         _check_token(claimed, row.session_token, row.expires_at, tx.now)
         key = self._signing_key(claimed, row.sealed_secret)
-        signature.verify(request, claimed, key, _signed_hash(claimed, payload_hash))
+        signature.verify(request, claimed, key, signature.signed_hash(claimed, payload_hash))
         account_id = AccountId(row.account_id)
         if row.user_id is None:
             principal = Principal(
@@ -106,18 +106,6 @@ def _check_token(claimed: Claim, token: str | None, expires_at: dt.datetime | No
         raise WrongToken()
     if expires_at is not None and expires_at <= now:
         raise ExpiredToken()
-
-
-def _signed_hash(claimed: Claim, payload_hash: str | None) -> str:
-    """What stands for the body in the signature."""
-    named = claimed.payload_hash
-    if named is None:
-        if claimed.presigned and claimed.service == "s3":
-            return signature.UNSIGNED_PAYLOAD
-        return payload_hash or signature.EMPTY_SHA256
-    if payload_hash is not None and len(named) == 64 and named != payload_hash:
-        raise PayloadHashMismatch()
-    return named
 
 
 def sha256(body: bytes) -> str:

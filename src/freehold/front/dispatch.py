@@ -21,7 +21,7 @@ from botocore.model import StructureShape
 from freehold.config import Config
 from freehold.front import caller, signature
 from freehold.front.caller import Caller, Callers
-from freehold.front.errors import AccessDenied, Family, FamilyError, MissingSignature, NotBuilt
+from freehold.front.errors import AccessDenied, Family, FamilyError, NotBuilt
 from freehold.front.masking import Masks
 from freehold.front.protocols.codec import Codec, WireProtocol
 from freehold.front.protocols.message import HttpRequest, HttpResponse
@@ -114,8 +114,6 @@ class Dispatcher:
 
     def _travel(self, arrival: Arrival, journey: _Journey) -> HttpResponse:
         request = arrival.request
-        if not signature.is_signed(request):
-            raise MissingSignature()
         claimed = signature.claim(request)
         if self._directory.serves(claimed.service):
             journey.service, journey.protocol = self._directory.find(request, claimed.service)
@@ -125,6 +123,8 @@ class Dispatcher:
             if journey.protocol is None:
                 self._directory.find(request, claimed.service)  # raises: the service is not built
                 raise AssertionError(claimed.service)
+            if claimed.service != "s3":
+                request.path = signature.normalised_path(request.path)  # as it was signed
             journey.name, routed = journey.protocol.route(request)
             journey.handler = handler = self._handler(journey.service, journey.name, journey.protocol)
             journey.params = handler.codec.parse(request, routed)

@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 import argparse
-import logging
 import sys
 from pathlib import Path
 
-import structlog
 import uvicorn
 
 from freehold import config as configuration
 from freehold.front.app import FrontDoor, create_app
+from freehold.logs import log_as_json
 from freehold.records.secrets import Sealer, SealError
 from freehold.records.store import Store
 from freehold.records.wake import SocketBell
@@ -69,17 +68,3 @@ def main(arguments: list[str] | None = None) -> int:
     finally:
         store.close()
     return 0
-
-
-def log_as_json() -> None:
-    """One JSON object a line on stderr: control characters in a caller's text are escaped, tracebacks are a field."""
-    logging.basicConfig(level=logging.WARNING, stream=sys.stderr)
-    structlog.configure(
-        processors=[
-            structlog.processors.add_log_level,
-            structlog.processors.TimeStamper(fmt="iso", utc=True),
-            structlog.processors.format_exc_info,
-            structlog.processors.JSONRenderer(),
-        ],
-        logger_factory=structlog.PrintLoggerFactory(sys.stderr),
-    )

@@ -19,22 +19,32 @@ from dataclasses import dataclass
 from typing import Final
 from urllib.parse import quote, unquote_to_bytes
 
-from freehold.front.errors import (
+from freehold.front.errors import FamilyError, echo
+from freehold.front.protocols.message import HttpRequest
+from freehold.front.signature_errors import (
     ClockSkew,
-    FamilyError,
     IncompleteQuerySignature,
     IncompleteSignature,
+    InvalidPayloadHash,
+    MissingPayloadHash,
     MissingSignature,
+    PayloadHashMismatch,
     PresignedExpired,
+    PresignedTooEarly,
     SignatureDoesNotMatch,
+    TwoSignatures,
     UnsignedHeaders,
-    echo,
+    UnsupportedSignature,
 )
-from freehold.front.protocols.message import HttpRequest
 
 ALGORITHM: Final = "AWS4-HMAC-SHA256"
 EMPTY_SHA256: Final = hashlib.sha256(b"").hexdigest()
 UNSIGNED_PAYLOAD: Final = "UNSIGNED-PAYLOAD"
+# What S3 lets stand for the hash of a body that comes in chunks (see `chunked`).
+SIGNED_CHUNKS: Final = "STREAMING-AWS4-HMAC-SHA256-PAYLOAD"
+SIGNED_CHUNKS_TRAILER: Final = "STREAMING-AWS4-HMAC-SHA256-PAYLOAD-TRAILER"
+UNSIGNED_CHUNKS_TRAILER: Final = "STREAMING-UNSIGNED-PAYLOAD-TRAILER"
+IN_CHUNKS: Final = frozenset({SIGNED_CHUNKS, SIGNED_CHUNKS_TRAILER, UNSIGNED_CHUNKS_TRAILER})
 
 _PRESIGNED_SECONDS_MAX = 7 * 24 * 3600
 _SKEW = dt.timedelta(minutes=5)
@@ -54,8 +64,8 @@ _UNRESERVED: Final = "-_.~"
 
 @dataclass(frozen=True, slots=True)
 class Claim:
-    """What a request says of its signature. `payload_hash` is the ``x-amz-content-sha256`` it was signed with, if it
-    names one; `expires` the seconds that a presigned request is valid."""
+    """What a request says of its signature. `payload_hash` is the ``x-amz-content-sha256`` that it names, if it does;
+    `expires` the seconds that a presigned request is valid."""
 
     access_key_id: str
     date: str
@@ -75,20 +85,23 @@ class Claim:
         return f"{self.date}/{self.region}/{self.service}/aws4_request"
 
 
-def is_signed(request: HttpRequest) -> bool:
-    return "authorization" in request.headers or any(name == "X-Amz-Algorithm" for name, _ in request.query)
-
-
 def claim(request: HttpRequest) -> Claim:
-    """The signature as the request presents it. Raises MissingSignature, IncompleteSignature."""
+    """The signature as the request presents it. Raises MissingSignature, TwoSignatures, IncompleteSignature …"""
     header = request.headers.get("authorization")
-    return _query_claim(request) if header is None else _header_claim(request, header)
+    presigned = any(name == "X-Amz-Algorithm" for name, _ in request.query)
+    if header is None:
+        if not presigned:
+            raise MissingSignature()
+        return _query_claim(request)
+    if presigned:
+        raise TwoSignatures()
+    return _header_claim(request, header)
 
 
 def _header_claim(request: HttpRequest, header: str) -> Claim:
     algorithm, _, rest = header.partition(" ")
     if algorithm != ALGORITHM:
-        raise IncompleteSignature(problem=f"Unsupported signing algorithm '{echo(algorithm)}'; use {ALGORITHM}.")
+        raise UnsupportedSignature(algorithm=echo(algorithm))
     fields = {}
     for part in rest.split(","):
         name, _, value = part.strip().partition("=")
@@ -120,15 +133,16 @@ def _query_claim(request: HttpRequest) -> Claim:
             if name in fields:
                 raise IncompleteQuerySignature(problem=f"The parameter {echo(name)} is given more than once.")
             fields[name] = value
-    if "X-Amz-Algorithm" not in fields:
-        raise MissingSignature()
     if fields["X-Amz-Algorithm"] != ALGORITHM:
         raise IncompleteQuerySignature(problem=f"X-Amz-Algorithm only supports {ALGORITHM}.")
     for name in ("X-Amz-Credential", "X-Amz-Signature", "X-Amz-SignedHeaders", "X-Amz-Date"):
         if not fields.get(name):
             raise IncompleteQuerySignature(problem=f"Query-string authentication requires the {name} parameter.")
     expires = fields.get("X-Amz-Expires")
-    if expires is not None and not (
+    if expires is None:
+        if fields["X-Amz-Credential"].endswith("/s3/aws4_request"):
+            raise IncompleteQuerySignature(problem="Query-string authentication requires the X-Amz-Expires parameter.")
+    elif not (
         expires.isascii() and expires.isdigit() and len(expires) < 8 and 0 < int(expires) <= _PRESIGNED_SECONDS_MAX
     ):
         raise IncompleteQuerySignature(problem=f"X-Amz-Expires must be from 1 to {_PRESIGNED_SECONDS_MAX} seconds.")
@@ -142,6 +156,7 @@ def _query_claim(request: HttpRequest) -> Claim:
         token=fields.get("X-Amz-Security-Token"),
         expires=None if expires is None else int(expires),
         presigned=True,
+        payload_hash=fields.get("X-Amz-Content-Sha256"),
     )
 
 
@@ -156,6 +171,7 @@ def _claim(
     token: str | None,
     expires: int | None,
     presigned: bool = False,
+    payload_hash: str | None = None,
 ) -> Claim:
     scope = _SCOPE.fullmatch(credential)
     if scope is None:
@@ -191,7 +207,7 @@ def _claim(
         amz_date=amz_date,
         signed_at=signed_at,
         token=token,
-        payload_hash=request.headers.get("x-amz-content-sha256"),
+        payload_hash=request.headers.get("x-amz-content-sha256", payload_hash),
         presigned=presigned,
         expires=expires,
     )
@@ -211,7 +227,7 @@ def check_time(claimed: Claim, now: dt.datetime) -> None:
     minutes = f"{skew.seconds // 60} min."
     shown = now.strftime("%Y%m%dT%H%M%SZ")
     if claimed.signed_at > now + skew:
-        raise ClockSkew(
+        raise (PresignedTooEarly if claimed.presigned else ClockSkew)(
             problem=f"Signature not yet current: {claimed.amz_date} is still later than "
             f"{(now + skew).strftime('%Y%m%dT%H%M%SZ')} ({shown} + {minutes})"
         )
@@ -225,6 +241,29 @@ def check_time(claimed: Claim, now: dt.datetime) -> None:
             problem=f"Signature expired: {claimed.amz_date} is now earlier than "
             f"{(now - skew).strftime('%Y%m%dT%H%M%SZ')} ({shown} - {minutes})"
         )
+
+
+def signed_hash(claimed: Claim, received: str | None) -> str:
+    """What stands for the body in the signature. `received` is the hash of the body, None if it is yet to come.
+
+    S3 lets a client sign another value than the hash, all others sign the hash itself. Raises PayloadHashMismatch,
+    MissingPayloadHash, InvalidPayloadHash.
+    """
+    named = claimed.payload_hash
+    if claimed.service == "s3":
+        if named is None:
+            if claimed.presigned:
+                return UNSIGNED_PAYLOAD
+            raise MissingPayloadHash()
+        if named == UNSIGNED_PAYLOAD or named in IN_CHUNKS:
+            return named
+        if not _SIGNATURE.fullmatch(named):
+            raise InvalidPayloadHash(value=echo(named))
+    if named is None:
+        return received or EMPTY_SHA256
+    if received is not None and named != received:
+        raise PayloadHashMismatch()
+    return named
 
 
 def signing_key(secret: bytes, claimed: Claim) -> bytes:
@@ -242,10 +281,8 @@ def verify(request: HttpRequest, claimed: Claim, key: bytes, payload_hash: str) 
         # every x-amz-* header that is present, must be signed.
         if name.startswith("x-amz-") and name not in claimed.signed_headers and name != "x-amz-user-agent":
             raise UnsignedHeaders(header=echo(name))
-    canonical = "\n".join(
+    rest = "\n".join(
         (
-            request.method,
-            canonical_path(request.path, claimed.service),
             canonical_query(request.query, presigned=claimed.presigned),
             *(f"{name}:{_canonical_value(request.headers, name)}" for name in claimed.signed_headers),
             "",
@@ -253,11 +290,12 @@ def verify(request: HttpRequest, claimed: Claim, key: bytes, payload_hash: str) 
             payload_hash,
         )
     )
-    text = "\n".join(
-        (ALGORITHM, claimed.amz_date, claimed.scope, hashlib.sha256(canonical.encode("latin-1")).hexdigest())
-    )
-    if not hmac.compare_digest(hmac.digest(key, text.encode("ascii"), "sha256").hex(), claimed.signature):
-        raise SignatureDoesNotMatch()
+    for path in canonical_paths(request.path, claimed.service):
+        canonical = f"{request.method}\n{path}\n{rest}".encode("latin-1")
+        text = f"{ALGORITHM}\n{claimed.amz_date}\n{claimed.scope}\n{hashlib.sha256(canonical).hexdigest()}"
+        if hmac.compare_digest(hmac.digest(key, text.encode("ascii"), "sha256").hex(), claimed.signature):
+            return
+    raise SignatureDoesNotMatch()
 
 
 def _canonical_value(headers: Mapping[str, str], name: str) -> str:
@@ -268,21 +306,29 @@ def _canonical_value(headers: Mapping[str, str], name: str) -> str:
     return _BLANKS.sub(" ", value.strip(" \t"))
 
 
-def canonical_path(path: str, service: str) -> str:
-    """S3 signs the path encoded once and as it is; all others normalise it and encode it once more."""
-    if path in ("", "/"):
-        return "/"
-    if service in ("s3", "s3-object-lambda", "s3express"):
-        # Encoded anew part by part, since clients differ in what they leave unencoded; %2F stays within its part.
-        return "/".join(quote(unquote_to_bytes(part), safe=_UNRESERVED) for part in path.split("/"))
+def normalised_path(path: str) -> str:
+    """The path without empty and dot segments (RFC 3986 §5.2.4): what all services but S3 sign and route."""
     parts: list[str] = []
     for part in path.split("/"):
         if part == "..":
             parts = parts[:-1]
         elif part not in ("", "."):
             parts.append(part)
-    normalised = "/" + "/".join(parts) + ("/" if path.endswith("/") and parts else "")
-    return quote(normalised, safe="/" + _UNRESERVED)
+    return "/" + "/".join(parts) + ("/" if path.endswith("/") and parts else "")
+
+
+def canonical_paths(path: str, service: str) -> tuple[str, ...]:
+    """The forms of the path that may have been signed.
+
+    S3 signs it encoded once: as it was sent, or part by part as AWS would encode it (clients differ in what they leave
+    unencoded; %2F stays within its part). All others normalise it and encode it once more.
+    """
+    if path in ("", "/"):
+        return ("/",)
+    if service == "s3":
+        encoded = "/".join(quote(unquote_to_bytes(part), safe=_UNRESERVED) for part in path.split("/"))
+        return (path,) if encoded == path else (path, encoded)
+    return (quote(normalised_path(path), safe="/" + _UNRESERVED),)
 
 
 def canonical_query(query: list[tuple[str, str]], *, presigned: bool) -> str:
