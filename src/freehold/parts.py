@@ -57,6 +57,13 @@ def parts(paths: Paths, network: CloudNetwork, port: int) -> tuple[Part, ...]:
         *network_daemons,
         Part("control", python("freehold.control"), env, partial(_listens, paths.host_link)),
         Part("front", python("freehold.front", "--port", str(port)), env, partial(answers, port)),
+        Part(
+            "host",
+            python("freehold.host", "--host-id", host_id(paths)),
+            env,
+            partial(_linked, paths),
+            namespace=network.namespace,
+        ),
     )
 
 
@@ -67,6 +74,15 @@ def _listens(path: Path) -> bool:
         except OSError:
             return False
     return True
+
+
+def _linked(paths: Paths) -> bool:
+    """Whether the host agent that runs now has reached the control plane."""
+    agent = registered(paths.run / "host.pid")
+    try:
+        return agent is not None and paths.host_linked.read_text() == str(agent[0].pid)
+    except FileNotFoundError:
+        return False
 
 
 def supervisor(paths: Paths, network: CloudNetwork, port: int) -> Supervisor:

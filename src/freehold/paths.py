@@ -40,6 +40,11 @@ class Paths:
         return self.run / "hosts.sock"
 
     @property
+    def host_linked(self) -> Path:
+        """Has the process id of the host agent that reached the control plane last."""
+        return self.run / "host.linked"
+
+    @property
     def ovn(self) -> Path:
         return self.run / "ovn"
 

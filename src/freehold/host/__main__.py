@@ -15,7 +15,7 @@ import structlog
 from freehold.host.agent import Agent
 from freehold.host.cgroup import Cgroups
 from freehold.host.effects import Effects
-from freehold.host.hypervisor.qemu import Accelerator
+from freehold.host.hypervisor.accelerator import accelerator
 from freehold.host.layout import Layout
 from freehold.host.link import keep_link
 from freehold.host.machine import Machine
@@ -32,16 +32,16 @@ async def run(layout: Layout, host_id: str, zone: str | None) -> None:
     if (limitation := cgroups.limitation()) is not None:
         log.warning(limitation)
         cgroups = Cgroups(layout.tag, ())
-    accelerator: Accelerator = "tcg"
+    found = await accelerator(layout)
     cores = os.cpu_count() or 1
-    agent = Agent(Machine(layout, accelerator, Vswitch(layout.ovsdb), cgroups, Effects()), cores)
-    hello = Hello(host_id, zone, cores, memory_mib(), accelerator)
+    agent = Agent(Machine(layout, found, Vswitch(layout.ovsdb), cgroups, Effects()), cores)
+    hello = Hello(host_id, zone, cores, memory_mib(), found)
     agent.start()
-    link = asyncio.create_task(keep_link(layout.paths.host_link, layout.paths.pki, hello, agent))
+    link = asyncio.create_task(keep_link(layout.paths, hello, agent))
     stopping = asyncio.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         asyncio.get_running_loop().add_signal_handler(number, stopping.set)
-    log.info("host agent started", host=host_id, accelerator=accelerator)
+    log.info("host agent started", host=host_id, accelerator=found)
     await asyncio.wait((asyncio.create_task(stopping.wait()), link), return_when=asyncio.FIRST_COMPLETED)
     if link.done():
         link.result()  # it never ends by itself but by an error: say which

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import os
 import ssl
 from pathlib import Path
 
@@ -12,6 +13,7 @@ import structlog
 
 from freehold.host.agent import Agent
 from freehold.host.wire import FRAME_BYTES_MAX, REPORT_SECONDS, Assignment, Hello, encode
+from freehold.paths import Paths
 
 log = structlog.get_logger()
 
@@ -33,18 +35,21 @@ def link_security(pki: Path) -> ssl.SSLContext:
     return context
 
 
-async def keep_link(path: Path, pki: Path, hello: Hello, agent: Agent) -> None:
+async def keep_link(paths: Paths, hello: Hello, agent: Agent) -> None:
     """Speak with the control plane behind a Unix socket, for ever."""
     tries = 0
     while True:
         linked = False
         try:
             # Read anew each time: certificates are renewed.
-            reader, writer = await asyncio.open_unix_connection(path, ssl=link_security(pki), server_hostname=_CONTROL)
+            reader, writer = await asyncio.open_unix_connection(
+                paths.host_link, ssl=link_security(paths.pki), server_hostname=_CONTROL
+            )
             try:
                 await _send(writer, encode(hello))
                 agent.assign(await _read(reader))
                 linked, tries = True, 0
+                paths.host_linked.write_text(str(os.getpid()))
                 log.info("linked to the control plane")
                 await _speak(reader, writer, agent)
             finally:

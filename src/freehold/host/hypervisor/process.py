@@ -16,6 +16,7 @@ from pathlib import Path
 
 from freehold.host.commands import last_line
 from freehold.host.errors import CannotStart, HostError
+from freehold.host.hypervisor.accelerator import groups
 from freehold.host.hypervisor.qemu import BINARY, Accelerator, Descriptors, Disk, command_line
 from freehold.host.images import Image
 from freehold.host.layout import GuestPaths, guest_uid, process_name
@@ -103,7 +104,7 @@ async def spawn(
                 pass_fds=descriptors.all(),
                 user=uid,
                 group=uid,
-                extra_groups=(),
+                extra_groups=groups(accelerator),
                 umask=0o077,
                 cwd="/",
                 env={"PATH": "/usr/bin:/bin"},
