@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import pty
 import re
 import shlex
 import shutil
@@ -17,12 +18,13 @@ from pathlib import Path
 import boto3
 import pytest
 
+from freehold.host.layout import Layout
 from freehold.processes import identity
 from tests.ovn import wait_until
 
-from .clouds import CommandCloud
+from .clouds import COMMAND, CommandCloud
 
-PARTS = ["ovsdb-server", "ovs-vswitchd", "ovn-northd", "ovn-controller", "control", "front"]
+PARTS = ["ovsdb-server", "ovs-vswitchd", "ovn-northd", "ovn-controller", "control", "front", "host"]
 
 
 @pytest.fixture(scope="module")
@@ -81,6 +83,45 @@ def test_status_shows_every_part(cloud: CommandCloud) -> None:
     assert all(part["memory_mib"] > 1 for part in status["parts"])
     shown = cloud.ok("status")
     assert all(name in shown for name in ("ovsdb-server", "control", "front", f"127.0.0.1:{cloud.port}"))
+
+
+def test_images_are_listed(cloud: CommandCloud) -> None:
+    (image,) = json.loads(cloud.ok("image", "list", "--json"))
+    assert cloud.ok("image", "build", "freehold-micro") == f"{image['image_id']}\n"
+    assert image["name"].startswith("freehold-micro-")
+    assert image["image_id"] in cloud.ok("image", "list")
+    assert "There is no recipe for 'windows'" in cloud.refused("image", "build", "windows")
+
+
+def test_ssh_and_console_say_which_server_there_is_not(cloud: CommandCloud) -> None:
+    assert "There is no server 'web'" in cloud.refused("ssh", "web")
+    assert "There is no server 'i-0123456789abcdef0'" in cloud.refused("ssh", "i-0123456789abcdef0", "--", "id")
+    assert "does not run on this machine" in cloud.refused("console", "i-0123456789abcdef0")
+    assert "is not the id of an instance" in cloud.refused("console", "../i-0123456789abcdef0")
+
+
+def test_console_joins_the_terminal_and_the_serial_line(cloud: CommandCloud) -> None:
+    socket_path = Layout(cloud.paths).guest("i-0123456789abcdef0").console
+    socket_path.parent.mkdir()
+    ours, theirs = pty.openpty()
+    with socket.socket(socket.AF_UNIX) as listener:
+        listener.bind(str(socket_path))
+        listener.listen()
+        environment = {**os.environ, "FREEHOLD_DATA_DIR": str(cloud.data_dir)}
+        command = [*COMMAND, "console", "i-0123456789abcdef0"]
+        joined = subprocess.Popen(command, stdin=theirs, stdout=theirs, stderr=subprocess.PIPE, env=environment)
+        line, _ = listener.accept()
+        with line:
+            line.sendall(b"login: ")
+            assert os.read(ours, 100) == b"login: "
+            os.write(ours, b"\x03root\r")  # Ctrl-C goes to the guest
+            assert line.recv(100) == b"\x03root\r"
+            os.write(ours, b"\x1d")
+            _, said = joined.communicate(timeout=30)
+    os.close(ours)
+    os.close(theirs)
+    shutil.rmtree(socket_path.parent)
+    assert (joined.returncode, said) == (0, b"Ctrl-] leaves.\n")
 
 
 @pytest.mark.parametrize("name", PARTS)

@@ -17,7 +17,9 @@ app = typer.Typer(
     help="A cloud of your own that speaks the AWS APIs. Begin with: freehold up",
 )
 account_app = typer.Typer(no_args_is_help=True, help="Accounts of this cloud.")
+image_app = typer.Typer(no_args_is_help=True, help="Machine images of this cloud.")
 app.add_typer(account_app, name="account")
+app.add_typer(image_app, name="image")
 
 DataDir = Annotated[
     Path, typer.Option("--data-dir", envvar="FREEHOLD_DATA_DIR", help="Where the cloud keeps everything.")
@@ -128,6 +130,61 @@ def aws(
     from freehold.cli.clients import aws as become
 
     become(data_dir, arguments or [])
+
+
+@app.command()
+def ssh(
+    instance: Annotated[str, typer.Argument(help="The server's id, or its Name tag.")],
+    command: Annotated[Optional[list[str]], typer.Argument(metavar="[-- COMMAND]")] = None,  # noqa: UP045
+    key: Annotated[Optional[Path], typer.Option("-i", help="The private key of its key pair.")] = None,  # noqa: UP045
+    user: Annotated[Optional[str], typer.Option("-l", help="Log in as this user, not the image's.")] = None,  # noqa: UP045
+    data_dir: DataDir = DEFAULT_DATA_DIR,
+) -> None:
+    """Log in to a server, which must show the host keys that it printed on its console.
+
+    Example: freehold ssh i-0123456789abcdef0 -i lab.pem -- uname -a
+    """
+    from freehold.cli.instances import ssh as become
+
+    become(data_dir, instance, key, user, command or [])
+
+
+@app.command()
+def console(
+    instance: Annotated[str, typer.Argument(metavar="ID", help="The server's id.")],
+    data_dir: DataDir = DEFAULT_DATA_DIR,
+) -> None:
+    """Join a server's serial console; Ctrl-] leaves.
+
+    Example: freehold console i-0123456789abcdef0
+    """
+    from freehold.cli.instances import console as join
+
+    join(data_dir, instance)
+
+
+@image_app.command("build")
+def image_build(
+    family: Annotated[str, typer.Argument(help="freehold-micro or debian-12")], data_dir: DataDir = DEFAULT_DATA_DIR
+) -> None:
+    """Build a built-in image, unless it is there already, and print its id.
+
+    Example: freehold image build debian-12
+    """
+    from freehold.cli.image import make
+
+    make(data_dir, family)
+
+
+@image_app.command("list")
+def image_list(json: Json = False, data_dir: DataDir = DEFAULT_DATA_DIR) -> None:
+    """List the images.
+
+    Example: freehold image list --json
+    """
+    from freehold.cli.image import show
+
+    show(data_dir, as_json=json)
 
 
 @account_app.command("create")

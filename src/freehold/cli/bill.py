@@ -7,11 +7,11 @@ from decimal import Decimal
 from pathlib import Path
 
 import msgspec
-from rich.console import Console
 from rich.table import Table
 
 from freehold.cli import fail
 from freehold.cli.state import open_state
+from freehold.cli.tables import print_table, table
 from freehold.control.billing import BillLine, NoPrice, bill
 from freehold.records.accounts import Account
 from freehold.records.ids import AccountId
@@ -31,7 +31,7 @@ def show(data_dir: Path, account_id: str | None, *, as_json: bool) -> None:
     if as_json:
         print(msgspec.json.encode({"from": month, "to": end, "lines": lines, "total": _total(lines)}).decode())
     else:
-        Console().print(_table(lines, month, end, config.prices.currency))
+        print_table(_table(lines, month, end, config.prices.currency))
 
 
 def _total(lines: list[BillLine]) -> Decimal:
@@ -39,16 +39,15 @@ def _total(lines: list[BillLine]) -> Decimal:
 
 
 def _table(lines: list[BillLine], start: dt.datetime, end: dt.datetime, currency: str) -> Table:
-    table = Table(title=f"Usage from {start:%Y-%m-%d %H:%M} to {end:%Y-%m-%d %H:%M} UTC", show_footer=True)
-    for name in ("Account", "Resource", "Item"):
-        table.add_column(name)
-    table.add_column("Time", justify="right")
-    table.add_column("Usage", justify="right")
-    table.add_column("Rate", justify="right", footer="Total")
-    table.add_column(f"Cost ({currency})", justify="right", footer=f"{_total(lines):.6f}")
+    title = f"Usage from {start:%Y-%m-%d %H:%M} to {end:%Y-%m-%d %H:%M} UTC"
+    shown = table("Account", "Resource", "Item", title=title, show_footer=True)
+    shown.add_column("Time", justify="right")
+    shown.add_column("Usage", justify="right")
+    shown.add_column("Rate", justify="right", footer="Total")
+    shown.add_column(f"Cost ({currency})", justify="right", footer=f"{_total(lines):.6f}")
     for line in lines:
         time = "" if line.seconds is None else str(dt.timedelta(seconds=line.seconds))
         usage = f"{line.quantity:.6f} {line.unit}"
         held = f"{time} …" if line.running else time
-        table.add_row(line.account_id, line.resource_id, line.item, held, usage, str(line.rate), f"{line.cost:.6f}")
-    return table
+        shown.add_row(line.account_id, line.resource_id, line.item, held, usage, str(line.rate), f"{line.cost:.6f}")
+    return shown

@@ -6,6 +6,7 @@ import json
 import os
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from freehold import config as configuration
 from freehold.cli import fail
@@ -62,6 +63,25 @@ def running_endpoint(data_dir: Path) -> Endpoint:
         account_id=keys["AccountId"],
         access_key_id=keys["AccessKeyId"],
         secret_access_key=keys["SecretAccessKey"],
+    )
+
+
+# The variables and files that would have botocore call another endpoint, or with other settings.
+_UNSET: dict[str, Any] = dict.fromkeys(("profile", "config_file", "credentials_file"), (None, None, None, None))
+
+
+def client(endpoint: Endpoint, service: str) -> Any:
+    """A botocore client of a service, with the default account's keys; to be closed."""
+    from botocore.config import Config
+    from botocore.session import Session
+
+    return Session(_UNSET).create_client(
+        service,
+        endpoint_url=endpoint.url,
+        region_name=endpoint.region,
+        aws_access_key_id=endpoint.access_key_id,
+        aws_secret_access_key=endpoint.secret_access_key,
+        config=Config(proxies={}),
     )
 
 

@@ -8,11 +8,10 @@ from pathlib import Path
 from typing import Any
 
 import sqlalchemy as sa
-from rich.console import Console
-from rich.table import Table
 
 from freehold import config as configuration
 from freehold.cli.endpoint import cloud_paths
+from freehold.cli.tables import print_table, table
 from freehold.paths import Paths
 from freehold.processes import guests
 from freehold.records.accounts import Account
@@ -91,28 +90,24 @@ def _memory_mib(pid: int | None) -> float | None:
 
 
 def _print(found: dict[str, Any]) -> None:
-    console = Console(highlight=False)
     where = f" at {found['endpoint']}" if found["endpoint"] else ""
-    console.print(f"Freehold is {found['state']}{where}, data in {found['data_dir']}", soft_wrap=True)
+    print(f"Freehold is {found['state']}{where}, data in {found['data_dir']}")
     if found["parts"]:
-        table = Table("Part", "State", "Process", "Memory (MiB)", "Restarts", "Since", "Last end")
+        parts = table("Part", "State", "Process", "Memory (MiB)", "Restarts", "Since", "Last end")
         for part in found["parts"]:
             since = f"{time.time() - part['since']:.0f} s" if "since" in part else ""
             cells = (part["pid"], part["memory_mib"], part.get("restarts"), since, part.get("last_end"))
-            table.add_row(part["name"], part["state"], *("" if cell is None else str(cell) for cell in cells))
-        console.print(table)
-        total = sum(part["memory_mib"] or 0 for part in found["parts"])
-        console.print(f"Memory of all parts: {total:.0f} MiB")
+            parts.add_row(part["name"], part["state"], *("" if cell is None else str(cell) for cell in cells))
+        print_table(parts)
+        print(f"Memory of all parts: {sum(part['memory_mib'] or 0 for part in found['parts']):.0f} MiB")
     for host in found["hosts"]:
-        console.print(
+        print(
             f"Host {host['id']}: {'connected' if host['connected'] else 'not connected'}, {host['accelerator']}, "
             f"vCPUs {host['vcpus_used']} of {host['vcpus']}, "
             f"memory {host['memory_used_mib']} of {host['memory_mib']} MiB"
         )
     states = ", ".join(f"{number} {state}" for state, number in sorted(found["instances"].items())) or "none"
-    console.print(f"Servers: {states} (QEMU processes: {len(found['guests'])})")
+    print(f"Servers: {states} (QEMU processes: {len(found['guests'])})")
     for account in found["accounts"]:
-        # The name is a customer's text: it is not markup.
-        console.print(
-            f"Account {account['id']}  {account['name']!r}" + ("  closing" * account["closing"]), markup=False
-        )
+        # repr: the name is a customer's text, and must not steer the terminal.
+        print(f"Account {account['id']}  {account['name']!r}" + ("  closing" if account["closing"] else ""))
