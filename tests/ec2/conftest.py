@@ -8,6 +8,7 @@ from freehold.records.accounts import Account
 from freehold.records.store import Store
 from freehold.services.ec2.default_vpc import open_region
 from tests.ec2.calls import Caller
+from tests.ec2.launching import add_host, add_images
 
 
 def opened(store: Store, account: str, region: str = "us-east-1") -> Caller:
@@ -23,6 +24,14 @@ def opened(store: Store, account: str, region: str = "us-east-1") -> Caller:
 @pytest.fixture
 def caller(store: Store) -> Caller:
     return opened(store, "111122223333")
+
+
+@pytest.fixture
+def ready(caller: Caller) -> Caller:
+    """A caller who can launch: there are images, and a host with room."""
+    add_host(caller.store)
+    add_images(caller.store)
+    return caller
 
 
 @pytest.fixture

@@ -75,6 +75,32 @@ def host_reports(
         apply_report(tx, instance.host_id, Report((guest,)))
 
 
+def run_one(caller: Caller, **request: Any) -> str:
+    """The id of an instance that was launched and runs."""
+    instance_id: str = launch_one(caller, **request)["InstanceId"]
+    host_reports(caller.store, instance_id, "running")
+    return instance_id
+
+
+def stop(caller: Caller, instance_id: str) -> None:
+    """StopInstances of a running instance, and its host reports that it has stopped."""
+    caller.stop_instances(InstanceIds=[instance_id])
+    host_reports(caller.store, instance_id, "stopped")
+
+
+def terminate(caller: Caller, instance_id: str) -> None:
+    """TerminateInstances, and its host reports that nothing is left."""
+    caller.terminate_instances(InstanceIds=[instance_id])
+    host_reports(caller.store, instance_id, "absent")
+
+
+def record(store: Store, instance_id: str) -> Instance:
+    with store.read() as tx:
+        found = tx.get(Instance, instance_id)
+    assert found is not None
+    return found
+
+
 def census(store: Store) -> dict[str, list[Any]]:
     """Every row of every table, but for what a refused call may leave: to show that it left nothing."""
     with store.read() as tx:

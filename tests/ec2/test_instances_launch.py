@@ -16,13 +16,6 @@ from tests.ec2.calls import Caller, refused
 from tests.ec2.launching import BIG_IMAGE, IMAGE, add_host, add_images, census, launch, launch_one, shown
 
 
-@pytest.fixture
-def ready(caller: Caller) -> Caller:
-    add_host(caller.store)
-    add_images(caller.store)
-    return caller
-
-
 def default_subnet(caller: Caller, zone: str = "us-east-1a") -> Any:
     (subnet,) = caller.describe_subnets(Filters=[{"Name": "availability-zone", "Values": [zone]}])["Subnets"]
     return subnet

@@ -59,6 +59,7 @@ def create_access_key(tx: Transaction, sealer: Sealer, account_id: AccountId, us
 
 def close_account(tx: Transaction, account: Account) -> None:
     """Begin to delete the account and everything in it (see the module docstring). Closing twice changes nothing."""
+    feed.take_turn(tx)
     tx.update(account, closing_at=account.closing_at or tx.now)
     tx.delete_where(AccessKey, access_keys.c.account_id == account.id)
     reason = StateReason("Server.AccountClosed", "Server.AccountClosed: The account was closed")

@@ -2,7 +2,8 @@
 
 Reports carry state and may repeat; each is applied in one transaction with its usage entries and feed entries. A
 report counts for an instance only while the instance is on that host, and moves its state only when it names the
-instance's present generation, so that what the host saw before the last API call cannot undo the call.
+instance's present generation, so that what the host saw before the last API call cannot undo the call. Each takes its
+turn before it reads, so that on PostgreSQL too it cannot undo a call that was answered meanwhile.
 """
 
 from __future__ import annotations
@@ -20,7 +21,7 @@ from freehold.records.compute import (
     Volume,
     volumes,
 )
-from freehold.records.feed import publish
+from freehold.records.feed import publish, take_turn
 from freehold.records.ids import HostId
 from freehold.records.network import (
     Address,
@@ -37,6 +38,7 @@ from freehold.records.usage import UsageEntry, close_usage, count_usage, open_us
 
 def host_connected(tx: Transaction, config: Config, hello: Hello) -> None:
     """A host opened its link: record it and what it offers (over-commit applied; what guests hold is kept)."""
+    take_turn(tx)
     known = tx.get(Host, hello.host_id)
     memory = max(0, hello.memory_mib - config.compute.memory_reserved_mib)
     tx.put(
@@ -62,6 +64,7 @@ def host_disconnected(tx: Transaction, host_id: str) -> None:
 
 
 def apply_report(tx: Transaction, host_id: str, report: Report) -> None:
+    take_turn(tx)
     host = tx.get(Host, host_id)
     if host is not None:
         tx.update(host, reported_at=tx.now)
@@ -80,8 +83,10 @@ def _apply_guest(tx: Transaction, instance: Instance, guest: GuestReport) -> Non
         return
     match instance.state, guest.state:
         case "pending", "running":
-            tx.update(instance, state="running", state_reason=None, state_transition_reason="", system_impaired=False)
-            open_usage(tx, instance.account_id, instance.region, instance.id, f"instance:{instance.instance_type}")
+            _runs(tx, instance)
+        case "pending", "stopped" if guest.guest_shutdown:
+            # It ran so briefly that no report said so.
+            _guest_shut_down(tx, _runs(tx, instance), guest)
         case "pending", "failed":
             _launch_failed(tx, instance, guest)
         case "running", "running" if instance.system_impaired:
@@ -96,6 +101,11 @@ def _apply_guest(tx: Transaction, instance: Instance, guest: GuestReport) -> Non
             _terminated(tx, instance)
 
 
+def _runs(tx: Transaction, instance: Instance) -> Instance:
+    open_usage(tx, instance.account_id, instance.region, instance.id, f"instance:{instance.instance_type}")
+    return tx.update(instance, state="running", state_reason=None, state_transition_reason="", system_impaired=False)
+
+
 def _launch_failed(tx: Transaction, instance: Instance, guest: GuestReport) -> None:
     """A first launch that fails ends terminated, a start that fails ends stopped (EC2: "Instance terminates
     immediately", https://docs.aws.amazon.com/AWSEC2/latest/UserGuide/troubleshooting-launch.html)."""
@@ -108,6 +118,7 @@ def _launch_failed(tx: Transaction, instance: Instance, guest: GuestReport) -> N
         state_transition_reason="Server.InternalError",
         generation=instance.generation + 1,
     )
+    release_auto_addresses(tx, instance.id)
     publish(tx, "guest", instance.id)
 
 

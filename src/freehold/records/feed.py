@@ -31,7 +31,8 @@ _ORDER_LOCK = 0x66656564  # any fixed number: PostgreSQL's advisory lock that or
 def take_turn(tx: Transaction) -> None:
     """Wait for every transaction that has published to end; later ones wait for `tx`.
 
-    For those who will publish and depend on what they read first. On SQLite all writers take turns anyway.
+    For those who will publish and depend on what they read first; before they lock any row that others may lock too,
+    or two could wait for each other. On SQLite all writers take turns anyway.
     """
     if tx.connection.dialect.name == "postgresql":
         tx.connection.execute(sa.select(sa.func.pg_advisory_xact_lock(_ORDER_LOCK)))

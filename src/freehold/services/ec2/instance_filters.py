@@ -262,7 +262,7 @@ FILTERS: dict[str, Condition] = {
     "subnet-id": _while_it_exists(text(instances.c.subnet_id)),
     "tenancy": constant("default"),
     "usage-operation": constant("RunInstances"),
-    "usage-operation-update-time": moment(instances.c.launched_at),
+    "usage-operation-update-time": _interface(moment(network_interfaces.c.attached_at)),
     "virtualization-type": constant("hvm"),
     "vpc-id": _while_it_exists(text(instances.c.vpc_id)),
 }

@@ -109,7 +109,6 @@ def _description(instance: Instance, parts: _Parts, placement: dict[str, Any]) -
         "State": shown(instance.state),
         "StateTransitionReason": instance.state_transition_reason,
         "LaunchTime": instance.launched_at,
-        "UsageOperationUpdateTime": instance.launched_at,
         "AmiLaunchIndex": instance.launch_index,
         "ClientToken": instance.client_token or "",
         "Placement": placement,
@@ -139,6 +138,8 @@ def _description(instance: Instance, parts: _Parts, placement: dict[str, Any]) -
         primary = interfaces[0]
         description["SecurityGroups"] = primary["Groups"]
         description["SourceDestCheck"] = primary["SourceDestCheck"]
+        # LaunchTime moves with each start, this does not.
+        description["UsageOperationUpdateTime"] = primary["Attachment"]["AttachTime"]
         if "Association" in primary:
             description["PublicIpAddress"] = primary["Association"]["PublicIp"]
             description["PublicDnsName"] = primary["Association"]["PublicDnsName"]

@@ -17,7 +17,7 @@ from freehold.records.compute import (
     StateReason,
     instances,
 )
-from freehold.records.feed import publish
+from freehold.records.feed import publish, take_turn
 from freehold.records.ids import HostId, InstanceId, new_id
 from freehold.records.network import Subnet
 from freehold.records.tags import put_tags
@@ -149,6 +149,7 @@ def run_instances(call: Call, request: RunInstancesRequestTypeDef) -> Response:
     made_before = claim(call, request, reservation_id)
     if made_before is not None:
         return _answer(call, _instances_of(call, made_before, request.get("ClientToken", "")))
+    take_turn(call.tx)
     subnet, hosts = _reserve(call, launch, request["MinCount"], request["MaxCount"])
     groups = launch_interface.group_ids(call, launch.interface, subnet.vpc_id)
     made = [

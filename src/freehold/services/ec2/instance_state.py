@@ -1,0 +1,195 @@
+"""StartInstances, StopInstances, RebootInstances, TerminateInstances.
+
+::
+
+    running ──stop──► stopping ──► stopped ──start──► pending ──► running
+    any ──terminate──► shutting-down ──► terminated
+
+A call does what it says with all the instances that it names or, when one of them can not, with none. It writes where
+they are to go and ends at once what is paid for; what their host reports finishes it (control/reports.py). The calls
+take their turn before they read, so that on PostgreSQL too none decides on a state that another is changing.
+
+https://docs.aws.amazon.com/AWSEC2/latest/UserGuide/ec2-instance-lifecycle.html
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any, Literal
+
+from freehold.records.addressing import release_auto_addresses
+from freehold.records.capacity import reserve
+from freehold.records.compute import Instance, StateReason
+from freehold.records.feed import publish, take_turn
+from freehold.records.network import NetworkInterface, network_interfaces
+from freehold.records.usage import close_usage
+from freehold.services.ec2.addresses import allocate_auto
+from freehold.services.ec2.compute_errors import (
+    IncorrectInstanceState,
+    InsufficientInstanceCapacity,
+    OperationNotPermitted,
+)
+from freehold.services.ec2.errors import MissingParameter
+from freehold.services.ec2.instance_states import shown
+from freehold.services.ec2.parameters import refuse_others
+from freehold.services.ec2.resources import INSTANCE, named_by
+from freehold.services.operation import Call, Response, operation
+
+if TYPE_CHECKING:
+    from mypy_boto3_ec2.type_defs import (
+        RebootInstancesRequestTypeDef,
+        StartInstancesRequestTypeDef,
+        StopInstancesRequestTypeDef,
+        TerminateInstancesRequestTypeDef,
+    )
+
+_BY_USER = StateReason("Client.UserInitiatedShutdown", "Client.UserInitiatedShutdown: User initiated shutdown")
+
+
+@operation(resources=named_by("InstanceIds", INSTANCE))
+def start_instances(call: Call, request: StartInstancesRequestTypeDef) -> Response:
+    """Raises IncorrectInstanceState for an instance that is not stopped yet or will never be, and
+    InsufficientInstanceCapacity."""
+    refuse_others(request, {"InstanceIds"})
+    before = _named(call, request["InstanceIds"])
+    return {"StartingInstances": [_change(instance, _start(call, instance)) for instance in before]}
+
+
+@operation(resources=named_by("InstanceIds", INSTANCE))
+def stop_instances(call: Call, request: StopInstancesRequestTypeDef) -> Response:
+    """Force and SkipOsShutdown both let the guest have no time to shut down, also when it is stopping already.
+
+    Raises IncorrectInstanceState for an instance that does not run, and OperationNotPermitted.
+    """
+    refuse_others(request, {"InstanceIds", "Force", "SkipOsShutdown"}, {"Hibernate": False})
+    at_once = bool(request.get("Force") or request.get("SkipOsShutdown"))
+    before = _named(call, request["InstanceIds"])
+    return {"StoppingInstances": [_change(instance, _stop(call, instance, at_once=at_once)) for instance in before]}
+
+
+@operation(resources=named_by("InstanceIds", INSTANCE))
+def reboot_instances(call: Call, request: RebootInstancesRequestTypeDef) -> Response:
+    """ "Requests to reboot terminated instances are ignored"
+    (https://docs.aws.amazon.com/AWSEC2/latest/APIReference/API_RebootInstances.html)."""
+    refuse_others(request, {"InstanceIds"})
+    for instance in _named(call, request["InstanceIds"]):
+        if instance.state in ("shutting-down", "terminated"):
+            continue
+        if instance.state not in ("pending", "running"):
+            raise IncorrectInstanceState(
+                f"The instance '{instance.id}' is not in a state from which it can be rebooted."
+            )
+        call.tx.update(instance, reboots=instance.reboots + 1, generation=instance.generation + 1)
+        publish(call.tx, "guest", instance.id)
+    return {}
+
+
+@operation(resources=named_by("InstanceIds", INSTANCE))
+def terminate_instances(call: Call, request: TerminateInstancesRequestTypeDef) -> Response:
+    """One protected instance keeps all of the call; AWS lets those in other zones go, which would be half a call.
+
+    Force makes no difference: a guest that does not shut down in its time never keeps its instance here. Raises
+    OperationNotPermitted.
+    """
+    refuse_others(request, {"InstanceIds", "Force", "SkipOsShutdown"})
+    at_once = bool(request.get("SkipOsShutdown"))
+    before = _named(call, request["InstanceIds"])
+    return {
+        "TerminatingInstances": [_change(instance, _terminate(call, instance, at_once=at_once)) for instance in before]
+    }
+
+
+def _named(call: Call, instance_ids: Sequence[str]) -> list[Instance]:
+    if not instance_ids:
+        raise MissingParameter("InstanceId")
+    take_turn(call.tx)
+    return INSTANCE.load_all(call, instance_ids)
+
+
+def _change(before: Instance, after: Instance) -> dict[str, Any]:
+    """The InstanceStateChange."""
+    return {"InstanceId": after.id, "PreviousState": shown(before.state), "CurrentState": shown(after.state)}
+
+
+def _start(call: Call, instance: Instance) -> Instance:
+    if instance.state in ("pending", "running"):
+        return instance
+    if instance.state != "stopped":
+        raise IncorrectInstanceState(f"The instance '{instance.id}' is not in a state from which it can be started.")
+    # Its disks are on that host and nowhere else.
+    host_id = reserve(call.tx, instance.zone, instance.vcpus, instance.memory_mib, on_host=instance.host_id)
+    if host_id is None:
+        raise InsufficientInstanceCapacity(instance.instance_type, instance.zone)
+    started = call.tx.update(
+        instance,
+        state="pending",
+        state_reason=StateReason("pending", "pending"),
+        state_transition_reason="",
+        force_stop=False,
+        system_impaired=False,
+        holds_capacity=True,
+        generation=instance.generation + 1,
+        launched_at=call.now,
+    )
+    for interface in call.tx.select(NetworkInterface, network_interfaces.c.instance_id == instance.id):
+        if interface.auto_public_ip:
+            allocate_auto(call, interface)
+    publish(call.tx, "guest", instance.id)
+    return started
+
+
+def _stop(call: Call, instance: Instance, *, at_once: bool) -> Instance:
+    match instance.state:
+        case "running":
+            if instance.disable_api_stop:
+                raise OperationNotPermitted(instance.id, "stopped", "disableApiStop")
+            return _shut_down(call, instance, "stopping", at_once=at_once)
+        case "stopping":
+            return _hurried(call, instance) if at_once else instance
+        case "stopped":
+            return instance
+        case _:
+            raise IncorrectInstanceState(
+                f"This instance '{instance.id}' is not in a state from which it can be stopped."
+            )
+
+
+def _terminate(call: Call, instance: Instance, *, at_once: bool) -> Instance:
+    if instance.state in ("shutting-down", "terminated"):
+        return _hurried(call, instance) if at_once and instance.state == "shutting-down" else instance
+    # Stop protection protects from termination too:
+    # https://docs.aws.amazon.com/AWSEC2/latest/UserGuide/ec2-stop-protection.html
+    for protected, attribute in (
+        (instance.disable_api_termination, "disableApiTermination"),
+        (instance.disable_api_stop, "disableApiStop"),
+    ):
+        if protected:
+            raise OperationNotPermitted(instance.id, "terminated", attribute)
+    return _shut_down(call, instance, "shutting-down", at_once=at_once or instance.force_stop)
+
+
+def _shut_down(
+    call: Call, instance: Instance, state: Literal["stopping", "shutting-down"], *, at_once: bool
+) -> Instance:
+    """Nobody pays from here on for the instance, nor for the address that it was given; Elastic IPs stay."""
+    close_usage(call.tx, instance.id)
+    release_auto_addresses(call.tx, instance.id)
+    going = call.tx.update(
+        instance,
+        state=state,
+        state_reason=_BY_USER,
+        state_transition_reason=f"User initiated ({call.now:%Y-%m-%d %H:%M:%S} GMT)",
+        force_stop=at_once,
+        generation=instance.generation + 1,
+    )
+    publish(call.tx, "guest", instance.id)
+    return going
+
+
+def _hurried(call: Call, instance: Instance) -> Instance:
+    """An instance on its way down, from now on by force."""
+    if instance.force_stop:
+        return instance
+    hurried = call.tx.update(instance, force_stop=True, generation=instance.generation + 1)
+    publish(call.tx, "guest", instance.id)
+    return hurried
