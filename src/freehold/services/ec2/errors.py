@@ -85,6 +85,15 @@ class DependencyViolation(AwsError):
         super().__init__(f"resource {resource_id} has a dependent object")
 
 
+class DifferentNetworks(AwsError):
+    """A security group of another VPC; EC2 has no code of its own for it."""
+
+    code = "InvalidGroup.NotFound"
+
+    def __init__(self) -> None:
+        super().__init__("You have specified two resources that belong to different networks.")
+
+
 class GatewayNotAttached(AwsError):
     code = "Gateway.NotAttached"
 

@@ -9,7 +9,7 @@ import contextlib
 import re
 from collections.abc import Iterable
 from ipaddress import IPv4Network, IPv6Network
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from freehold.records.ids import GroupId
 from freehold.records.network import SecurityGroupRule
@@ -48,12 +48,28 @@ class Permission(NamedTuple):
         traffic = Traffic(rule.protocol, rule.from_port, rule.to_port)
         return cls(traffic, rule.cidr_ipv4, rule.cidr_ipv6, rule.referenced_group_id)
 
+    @property
+    def kind(self) -> str:
+        """The kind of the other end, by the name of its parameter."""
+        return "CidrIpv4" if self.cidr_ipv4 else "CidrIpv6" if self.cidr_ipv6 else "ReferencedGroupId"
+
+    def fields(self) -> dict[str, Any]:
+        """The fields of a `SecurityGroupRule` that hold the permission."""
+        return {
+            **self.traffic._asdict(),
+            "cidr_ipv4": self.cidr_ipv4,
+            "cidr_ipv6": self.cidr_ipv6,
+            "referenced_group_id": self.group_id,
+        }
+
     def __str__(self) -> str:
         """As in EC2's messages: ``peer: 10.0.0.0/8, TCP, from port: 22, to port: 22, ALLOW``."""
         protocol, from_port, to_port = self.traffic
         peer = self.cidr_ipv4 or self.cidr_ipv6 or self.group_id
         if protocol == "-1":
             return f"peer: {peer}, ALL, ALLOW"
+        if protocol in ("icmp", "icmpv6"):
+            return f"peer: {peer}, {protocol.upper()}, type: {from_port}, code: {to_port}, ALLOW"
         return f"peer: {peer}, {protocol.upper()}, from port: {from_port}, to port: {to_port}, ALLOW"
 
 
