@@ -101,6 +101,18 @@ class Config(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         Meta(description="Address on which HTTPS is served to the network (`0.0.0.0`). Empty: loopback HTTP only."),
     ] = ""
     https_port: Annotated[int, Meta(ge=1, le=65535, description="Port for HTTPS.")] = 4601
+    https_names: Annotated[
+        tuple[str, ...],
+        Meta(
+            description="Names and IP addresses by which the network reaches the cloud (`cloud.example.org`): they are "
+            "in its certificate, and a bucket may be named before them."
+        ),
+    ] = ()
+    https_certificate: Annotated[
+        str,
+        Meta(description="Certificate chain for HTTPS, a PEM file. Empty: issued by the cloud's own authority."),
+    ] = ""
+    https_key: Annotated[str, Meta(description="The private key of `https_certificate`, a PEM file.")] = ""
     state: State = State()
     network: Network = Network()
     compute: Compute = Compute()

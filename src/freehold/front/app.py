@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import uuid
-from collections.abc import Awaitable, Callable, MutableMapping
+from collections.abc import Awaitable, Callable, Iterable, Iterator, MutableMapping
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from typing import Any
 
 import sqlalchemy as sa
@@ -13,8 +14,10 @@ import structlog
 
 from freehold.config import Config
 from freehold.front.dispatch import Arrival, Dispatcher
-from freehold.front.errors import IncompleteBody, InvalidUri, TooLarge, TooSlow
+from freehold.front.errors import HeadTooLarge, InvalidUri, TooLarge, TooSlow
+from freehold.front.incoming import Incoming, Receive
 from freehold.front.protocols.message import HttpRequest, HttpResponse, pairs
+from freehold.front.stream_errors import SlowDown
 from freehold.records.secrets import Sealer
 from freehold.records.store import Store
 from freehold.services.errors import AwsError
@@ -23,14 +26,14 @@ from freehold.services.operation import Catalog
 log = structlog.get_logger()
 
 Scope = MutableMapping[str, Any]
-Receive = Callable[[], Awaitable[MutableMapping[str, Any]]]
 Send = Callable[[MutableMapping[str, Any]], Awaitable[None]]
 App = Callable[[Scope, Receive, Send], Awaitable[None]]
 
-BODY_BYTES_MAX = 1 << 20  # of a body that does not stream
-BODY_SECONDS_MAX = 30  # from the head of a request to the end of such a body
+BODY_SECONDS_MAX = 30.0  # from the head of a request to the end of a body that does not stream
 HEADER_BYTES_MAX = 16 << 10
 URL_BYTES_MAX = 16 << 10
+STREAMS_MAX = 64  # bodies that stream in at a time, each in a thread
+LINGER_SECONDS_MAX = 10.0
 HEALTH_PATH = "/_freehold/health"  # no bucket can have this name: underscores are not allowed in one
 
 _THREADS = 16
@@ -50,9 +53,12 @@ class FrontDoor:
         self._dispatcher = dispatcher
         self._store = store
         self._threads = ThreadPoolExecutor(_THREADS, thread_name_prefix="request")
+        self._stream_threads = ThreadPoolExecutor(STREAMS_MAX, thread_name_prefix="stream")
+        self._streams = 0
 
     def close(self) -> None:
         """Finish what runs and write the audit records that wait."""
+        self._stream_threads.shutdown()
         self._threads.shutdown()
         self._dispatcher.close()
 
@@ -74,22 +80,42 @@ class FrontDoor:
 
     async def _http(self, scope: Scope, receive: Receive, send: Send) -> None:
         loop = asyncio.get_running_loop()
-        request_id = str(uuid.uuid4())
-        request = HttpRequest(scope["method"], "", [], {})
+        source = scope["client"][0] if scope.get("client") else ""
+        arrival = Arrival(HttpRequest(scope["method"], "", [], {}), str(uuid.uuid4()), source)
+        request = arrival.request
+        incoming = Incoming(receive, loop, empty=True)
         try:
             _read_head(scope, request)
             if request.path == HEALTH_PATH:
-                await _send(send, await loop.run_in_executor(self._threads, self._health), request.method)
-                return
-            request.body = await _receive_body(request, receive)
+                response = await loop.run_in_executor(self._threads, self._health)
+            else:
+                incoming.over = not _has_body(request)
+                response = await self._answer(arrival, incoming)
         except AwsError as error:
-            response = self._dispatcher.refuse(request, request_id, error)
+            response = self._dispatcher.refuse(request, arrival.request_id, error)
             response.headers["connection"] = "close"
-        else:
-            source = scope["client"][0] if scope.get("client") else ""
-            arrival = Arrival(request, request_id, source)
-            response = await loop.run_in_executor(self._threads, self._dispatcher.answer, arrival)
-        await _send(send, response, request.method)
+        if not incoming.over:
+            response.headers["connection"] = "close"
+        # A client that waits for "100 Continue" sends no body now; of any other the rest has to be read, or the answer
+        # is lost when the connection is reset under it.
+        sends = not incoming.over and (incoming.begun or request.headers.get("expect", "").lower() != "100-continue")
+        await self._send(send, receive, response, arrival, linger=sends)
+
+    async def _answer(self, arrival: Arrival, incoming: Incoming) -> HttpResponse:
+        loop = asyncio.get_running_loop()
+        journey = self._dispatcher.begin(arrival)
+        if journey.body != "stream":
+            if journey.body == "whole":
+                arrival.request.body = await _receive_body(arrival.request, incoming, journey.body_bytes_max)
+            return await loop.run_in_executor(self._threads, self._dispatcher.answer, arrival, journey)
+        if self._streams == STREAMS_MAX:
+            raise SlowDown()
+        self._streams += 1
+        try:
+            arrival.request.body = incoming
+            return await loop.run_in_executor(self._stream_threads, self._dispatcher.answer, arrival, journey)
+        finally:
+            self._streams -= 1
 
     def _health(self) -> HttpResponse:
         """200 when the database answers: for the supervisor, without a signature."""
@@ -101,9 +127,72 @@ class FrontDoor:
             return HttpResponse(503, {"content-type": "text/plain"}, b"the database does not answer\n")
         return HttpResponse(200, {"content-type": "text/plain"}, b"ok\n")
 
+    async def _send(
+        self, send: Send, receive: Receive, response: HttpResponse, arrival: Arrival, *, linger: bool
+    ) -> None:
+        body = response.body
+        headers = {name.lower(): value for name, value in response.headers.items()}
+        if isinstance(body, bytes) and (arrival.request.method != "HEAD" or "content-length" not in headers):
+            headers["content-length"] = str(len(body))
+        await send(
+            {
+                "type": "http.response.start",
+                "status": response.status,
+                "headers": [(name.encode("latin-1"), value.encode("latin-1")) for name, value in headers.items()],
+            }
+        )
+        if not isinstance(body, bytes):
+            await self._send_stream(send, receive, body, arrival)
+        elif linger:
+            await send({"type": "http.response.body", "body": body, "more_body": True})
+            await _drain(receive)
+            await send({"type": "http.response.body", "body": b""})
+        else:
+            await send({"type": "http.response.body", "body": body})
+
+    async def _send_stream(self, send: Send, receive: Receive, parts: Iterable[bytes], arrival: Arrival) -> None:
+        """Send what an operation streams, part by part as the client takes them. It has sent its head already, so that
+        a failure can only be told by breaking off."""
+        loop = asyncio.get_running_loop()
+        gone = asyncio.ensure_future(_disconnected(receive))
+        iterator = iter(parts)
+        try:
+            while not gone.done():
+                part = await loop.run_in_executor(self._threads, _next, iterator)
+                if part is None:
+                    await send({"type": "http.response.body", "body": b""})
+                    return
+                await send({"type": "http.response.body", "body": part, "more_body": True})
+        except Exception:
+            log.exception("answer broken off", request_id=arrival.request_id)
+        finally:
+            gone.cancel()
+            close = getattr(iterator, "close", None)  # of a generator: what it holds open
+            if close is not None:
+                await loop.run_in_executor(self._threads, close)
+
+
+def _next(parts: Iterator[bytes]) -> bytes | None:
+    return next(parts, None)
+
+
+async def _disconnected(receive: Receive) -> None:
+    while (await receive())["type"] != "http.disconnect":
+        pass
+
+
+async def _drain(receive: Receive) -> None:
+    """Let the client finish sending a body that nobody wants."""
+    with suppress(TimeoutError):
+        async with asyncio.timeout(LINGER_SECONDS_MAX):
+            while True:
+                message = await receive()
+                if message["type"] == "http.disconnect" or not message.get("more_body"):
+                    return
+
 
 def _read_head(scope: Scope, request: HttpRequest) -> None:
-    """Fill in what the head says. Raises TooLarge, InvalidUri."""
+    """Fill in what the head says. Raises HeadTooLarge, InvalidUri."""
     headers: dict[str, str] = {}
     size = 0
     for raw_name, raw_value in scope["headers"]:
@@ -112,10 +201,10 @@ def _read_head(scope: Scope, request: HttpRequest) -> None:
         headers[name] = f"{headers[name]},{value}" if name in headers else value
     request.headers = headers
     if size > HEADER_BYTES_MAX:
-        raise TooLarge(limit=f"at most {HEADER_BYTES_MAX} bytes of headers")
+        raise HeadTooLarge(limit=f"at most {HEADER_BYTES_MAX} bytes of headers")
     raw_path, raw_query = scope["raw_path"], scope["query_string"]
     if len(raw_path) + len(raw_query) > URL_BYTES_MAX:
-        raise TooLarge(limit=f"at most {URL_BYTES_MAX} bytes of path and query string")
+        raise HeadTooLarge(limit=f"at most {URL_BYTES_MAX} bytes of path and query string")
     try:
         request.path = raw_path.decode("ascii")
         request.query = pairs(raw_query.decode("ascii"))
@@ -123,41 +212,27 @@ def _read_head(scope: Scope, request: HttpRequest) -> None:
         raise InvalidUri() from None
 
 
-async def _receive_body(request: HttpRequest, receive: Receive) -> bytes:
+def _has_body(request: HttpRequest) -> bool:
+    return request.headers.get("content-length", "0") != "0" or "transfer-encoding" in request.headers
+
+
+async def _receive_body(request: HttpRequest, incoming: Incoming, bytes_max: int) -> bytes:
     """The whole body. Raises TooLarge (before reading, when the length is declared), TooSlow, IncompleteBody."""
-    declared = request.headers.get("content-length", "")
-    if declared == "0" or (not declared and "transfer-encoding" not in request.headers):
+    if incoming.over:
         return b""
-    too_large = TooLarge(limit=f"at most {BODY_BYTES_MAX} bytes of body")
-    if declared.isdigit() and int(declared) > BODY_BYTES_MAX:
+    declared = request.headers.get("content-length", "")
+    too_large = TooLarge(limit=f"at most {bytes_max} bytes of body")
+    if declared.isdigit() and int(declared) > bytes_max:
         raise too_large
     parts: list[bytes] = []
     size = 0
     try:
         async with asyncio.timeout(BODY_SECONDS_MAX):
-            while True:
-                message = await receive()
-                if message["type"] == "http.disconnect":
-                    raise IncompleteBody()
-                parts.append(message.get("body", b""))
+            while not incoming.over:
+                parts.append(await incoming.receive())
                 size += len(parts[-1])
-                if size > BODY_BYTES_MAX:
+                if size > bytes_max:
                     raise too_large
-                if not message.get("more_body"):
-                    return parts[0] if len(parts) == 1 else b"".join(parts)
     except TimeoutError:
         raise TooSlow() from None
-
-
-async def _send(send: Send, response: HttpResponse, method: str) -> None:
-    body = response.body
-    assert isinstance(body, bytes)
-    response.headers["content-length"] = str(len(body))
-    await send(
-        {
-            "type": "http.response.start",
-            "status": response.status,
-            "headers": [(name.encode("latin-1"), value.encode("latin-1")) for name, value in response.headers.items()],
-        }
-    )
-    await send({"type": "http.response.body", "body": b"" if method == "HEAD" else body})
+    return parts[0] if len(parts) == 1 else b"".join(parts)

@@ -1,31 +1,34 @@
 """The journey of a request: caller → operation → input → transaction → policy → the operation → answer → audit.
 
-All of it runs in one thread, in one read transaction for an operation that only reads; a caller who is not proven or
-sends what can not be read never gets as far as the write lock.
+`begin` looks at the head and says what is to become of the body. The rest runs in one thread, in one read transaction
+for an operation that only reads; a caller who is not proven or sends what can not be read never gets as far as the
+write lock, and the body of an object is not read before its sender is authorised.
 """
 
 from __future__ import annotations
 
 import datetime as dt
 import importlib
+import io
 import pkgutil
 import threading
 from collections.abc import Callable, Mapping
-from contextlib import AbstractContextManager, nullcontext
-from dataclasses import dataclass, field
-from typing import Any
+from contextlib import AbstractContextManager, ExitStack, nullcontext
+from dataclasses import dataclass, field, replace
+from typing import Any, Literal
 
 import structlog
 from botocore.model import StructureShape
 
 from freehold.config import Config
-from freehold.front import caller, signature
+from freehold.front import caller, payload, signature
 from freehold.front.caller import Caller, Callers
 from freehold.front.errors import AccessDenied, Family, FamilyError, NotBuilt
 from freehold.front.masking import Masks
 from freehold.front.protocols.codec import Codec, WireProtocol
 from freehold.front.protocols.message import HttpRequest, HttpResponse
-from freehold.front.routing import Directory, family_error, guessed_family
+from freehold.front.routing import Directory, bucket_in_host, family_error, guessed_family
+from freehold.front.signature import Claim
 from freehold.iam.policy import decide
 from freehold.records import audit
 from freehold.records.accounts import OpenedRegion
@@ -45,12 +48,11 @@ _USER_AGENT_MAX = 1024
 
 @dataclass(slots=True)
 class Arrival:
-    """A request as it came in. `received`: its body is whole; else `request.body` is a reader that is empty so far."""
+    """A request as it came in. Its body is bytes, or a reader when it streams (see `Journey.body`)."""
 
     request: HttpRequest
     request_id: str
     source_ip: str
-    received: bool = True
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,6 +65,28 @@ class Handler:
     mask_response: Callable[[Any], Any] | None
     may_dry_run: bool
     event_source: str
+
+
+@dataclass(slots=True)
+class Journey:
+    """How far a request has come: what an error may say of it.
+
+    `body` says what is to become of the body: ``whole``, read it (`body_bytes_max`) before the request goes on;
+    ``stream``, give a reader in its place; ``unread``, the request is refused by its head alone. `refusal` is for a
+    caller who is proven: strangers are not told what there is.
+    """
+
+    body: Literal["whole", "stream", "unread"] = "unread"
+    body_bytes_max: int = 0
+    claim: Claim | None = None
+    refusal: AwsError | None = None
+    service: str = ""
+    protocol: WireProtocol | None = None
+    name: str = ""
+    routed: Any = None
+    caller: Caller | None = None
+    handler: Handler | None = None
+    params: Mapping[str, Any] = field(default_factory=dict)
 
 
 class Dispatcher:
@@ -87,9 +111,33 @@ class Dispatcher:
         """Write what the audit queue holds."""
         self._audit.close()
 
-    def answer(self, arrival: Arrival) -> HttpResponse:
+    def begin(self, arrival: Arrival) -> Journey:
+        """What a request's head says of it, none of it proven yet; never raises."""
+        journey, request = Journey(), arrival.request
+        try:
+            journey.claim = claimed = signature.claim(request)
+            if claimed.service != "s3":
+                journey.body = "whole"
+                journey.body_bytes_max = self._directory.body_bytes_max(claimed.service)
+                return journey
+            # S3 names the body's hash in its head, so only who needs the body needs to read it.
+            journey.service, journey.protocol = self._directory.find(request, claimed.service)
+            journey.name, journey.routed = journey.protocol.route(self._in_path(request, journey.service))
+            journey.handler = self._handler(journey.service, journey.name, journey.protocol)
+            if journey.handler.codec.streams_in is not None:
+                journey.body = "stream"
+            else:
+                journey.body = "whole"
+                journey.body_bytes_max = self._directory.body_bytes_max(claimed.service)
+        except AwsError as error:
+            journey.refusal = error
+        except Exception:
+            log.exception("request failed", request_id=arrival.request_id, operation=journey.name)
+            journey.refusal = InternalError(arrival.request_id)
+        return journey
+
+    def answer(self, arrival: Arrival, journey: Journey) -> HttpResponse:
         """The response; never raises. What is not an AwsError is logged under the request id."""
-        journey = _Journey()
         try:
             return self._travel(arrival, journey)
         except AwsError as error:
@@ -112,22 +160,29 @@ class Dispatcher:
         family = guessed_family(request)
         return family_error(family, *describe(error, family), request_id)
 
-    def _travel(self, arrival: Arrival, journey: _Journey) -> HttpResponse:
-        request = arrival.request
-        claimed = signature.claim(request)
-        if self._directory.serves(claimed.service):
+    def _travel(self, arrival: Arrival, journey: Journey) -> HttpResponse:
+        request, claimed = arrival.request, journey.claim
+        if claimed is None:
+            assert journey.refusal is not None
+            raise journey.refusal
+        if journey.protocol is None and self._directory.serves(claimed.service):
             journey.service, journey.protocol = self._directory.find(request, claimed.service)
         with self._store.read() as tx:
-            payload_hash = caller.sha256(request.body) if arrival.received else None
+            payload_hash = caller.sha256(request.body) if journey.body == "whole" else None
             journey.caller = proven = self._callers.prove(tx, request, claimed, payload_hash)
+            if journey.refusal is not None:
+                raise journey.refusal
             if journey.protocol is None:
                 self._directory.find(request, claimed.service)  # raises: the service is not built
                 raise AssertionError(claimed.service)
-            if claimed.service != "s3":
+            if not journey.name:
                 request.path = signature.normalised_path(request.path)  # as it was signed
-            journey.name, routed = journey.protocol.route(request)
-            journey.handler = handler = self._handler(journey.service, journey.name, journey.protocol)
-            journey.params = handler.codec.parse(request, routed)
+                journey.name, journey.routed = journey.protocol.route(request)
+            if journey.handler is None:
+                journey.handler = self._handler(journey.service, journey.name, journey.protocol)
+            handler = journey.handler
+            _take_payload(request, journey, proven)
+            journey.params = handler.codec.parse(request, journey.routed)
             opener = self._openers[journey.service]
             unopened = (
                 opener is not None
@@ -144,7 +199,12 @@ class Dispatcher:
                 return self._read(arrival, journey, tx)
         return self._write(arrival, journey)
 
-    def _read(self, arrival: Arrival, journey: _Journey, tx: Transaction) -> HttpResponse:
+    def _in_path(self, request: HttpRequest, service: str) -> HttpRequest:
+        """The request with a bucket that its host names put into its path."""
+        bucket = bucket_in_host(request.headers.get("host", ""), self._config.https_names) if service == "s3" else None
+        return request if bucket is None else replace(request, path=f"/{bucket}{request.path}")
+
+    def _read(self, arrival: Arrival, journey: Journey, tx: Transaction) -> HttpResponse:
         handler, call = journey.handler, self._call(arrival, journey, tx)
         assert handler is not None
         _authorise(handler, call, journey.params)
@@ -152,16 +212,19 @@ class Dispatcher:
         self._audit.put(self._event(arrival, journey, tx.now))
         return response
 
-    def _write(self, arrival: Arrival, journey: _Journey) -> HttpResponse:
+    def _write(self, arrival: Arrival, journey: Journey) -> HttpResponse:
         handler = journey.handler
         assert handler is not None
         receive: AbstractContextManager[Any] = nullcontext()
         if handler.operation.receive is not None:
             receive = handler.operation.receive(self._config, journey.params)
-        with receive as received, self._store.write() as tx:
+        with ExitStack() as stack:
+            received = stack.enter_context(receive)
             params = journey.params
             if handler.codec.streams_in is not None:
+                params[handler.codec.streams_in].exhaust()  # whatever the operation left unread is proven as well
                 params = {**params, handler.codec.streams_in: received}
+            tx = stack.enter_context(self._store.write())
             call = self._call(arrival, journey, tx)
             _authorise(handler, call, params)
             answer = handler.operation.function(call, params)
@@ -188,12 +251,12 @@ class Dispatcher:
                 may_dry_run=isinstance(shape, StructureShape) and "DryRun" in shape.members,
                 event_source=f"{operation.model.service_model.signing_name}.amazonaws.com",
             )
-            if codec.streams_in is not None and not operation.read_only and operation.receive is None:
-                raise TypeError(f"{service} {name} writes and its input streams: it must name `receive`")
+            if (codec.streams_in is None) != (operation.receive is None) or (codec.streams_in and operation.read_only):
+                raise TypeError(f"{service} {name}: an operation names `receive` if it writes what streams in")
             self._handlers[protocol.family, service, name] = handler
         return handler
 
-    def _call(self, arrival: Arrival, journey: _Journey, tx: Transaction) -> Call:
+    def _call(self, arrival: Arrival, journey: Journey, tx: Transaction) -> Call:
         assert journey.caller is not None
         return Call(
             service=journey.service,
@@ -219,7 +282,7 @@ class Dispatcher:
     def _event(
         self,
         arrival: Arrival,
-        journey: _Journey,
+        journey: Journey,
         now: dt.datetime,
         *,
         answer: Mapping[str, Any] | None = None,
@@ -252,7 +315,7 @@ class Dispatcher:
             response=None if response is None else dict(response),
         )
 
-    def _record_refusal(self, arrival: Arrival, journey: _Journey, code: str, message: str) -> None:
+    def _record_refusal(self, arrival: Arrival, journey: Journey, code: str, message: str) -> None:
         """Refusals and failures of proven callers go to their account's trail; a stranger's have none to go to."""
         if journey.caller is not None:
             self._audit.put(self._event(arrival, journey, dt.datetime.now(dt.UTC), error=(code, message)))
@@ -260,16 +323,22 @@ class Dispatcher:
             log.info("stranger refused", request_id=arrival.request_id, source_ip=arrival.source_ip, code=code)
 
 
-@dataclass(slots=True)
-class _Journey:
-    """How far a request has come: what an error may say of it."""
-
-    service: str = ""
-    protocol: WireProtocol | None = None
-    name: str = ""
-    caller: Caller | None = None
-    handler: Handler | None = None
-    params: Mapping[str, Any] = field(default_factory=dict)
+def _take_payload(request: HttpRequest, journey: Journey, proven: Caller) -> None:
+    """Put a proven body in the place of the raw one, and into the head what it is without its chunks."""
+    assert journey.handler is not None
+    streams = journey.handler.codec.streams_in is not None
+    chunked = proven.claim.service == "s3" and proven.claim.payload_hash in signature.IN_CHUNKS
+    if not streams and not chunked:
+        return
+    raw = io.BytesIO(request.body) if journey.body == "whole" else request.body
+    body = payload.proven(raw, request.headers, proven)
+    encodings = [part.strip() for part in request.headers.get("content-encoding", "").split(",")]
+    headers = {**request.headers, "content-length": str(body.length)}
+    headers["content-encoding"] = ",".join(part for part in encodings if part not in ("aws-chunked", ""))
+    if not headers["content-encoding"]:
+        del headers["content-encoding"]
+    request.headers = headers
+    request.body = body if streams else b"".join(iter(body.read, b""))
 
 
 def _authorise(handler: Handler, call: Call, params: Mapping[str, Any]) -> None:

@@ -219,6 +219,17 @@ class TooLarge(FamilyError):
     }
 
 
+class HeadTooLarge(TooLarge):
+    answers: ClassVar[Answers] = {
+        **TooLarge.answers,
+        "rest-xml": (
+            400,
+            "RequestHeaderSectionTooLarge",
+            "Your request header and query parameters exceed the maximum allowed size: {limit}",
+        ),
+    }
+
+
 class TooSlow(FamilyError):
     answers: ClassVar[Answers] = {
         "query": (408, "RequestTimeout", "The request was not received in time"),

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 
 from botocore.model import ServiceModel
 
@@ -17,6 +17,21 @@ from freehold.front.protocols.rest import RestProtocol, rest_xml_error
 from freehold.services.operation import Catalog
 
 _VERSION = re.compile(rb"(?:^|&)Version=([0-9-]{10})(?:&|$)")
+
+# https://docs.aws.amazon.com/AmazonS3/latest/userguide/VirtualHosting.html: bucket.s3.region.host, bucket.s3.host, and
+# what SDKs make of an endpoint that they are given, bucket.host.
+_S3_LABELS = re.compile(r"(?:^|\.)s3(?:[.-][a-z]{2}(?:-[a-z]+)+-[0-9]{1,2})?$", re.ASCII)
+_BUCKET = re.compile(r"[a-z0-9][a-z0-9.-]{1,61}[a-z0-9]", re.ASCII)
+
+# Of a body that is read whole: what the largest request of such a service needs. S3: CompleteMultipartUpload of 10,000
+# parts, DeleteObjects of 1,000 keys; JSON: PutLogEvents of 1 MiB, escaped.
+_BODY_BYTES_MAX: dict[str, int] = {
+    "ec2": 1 << 20,
+    "query": 1 << 20,
+    "json": 2 << 20,
+    "rest-json": 2 << 20,
+    "rest-xml": 4 << 20,
+}
 
 _PROTOCOLS: dict[str, Callable[[ServiceModel], WireProtocol]] = {
     "ec2": lambda model: QueryProtocol(model, ec2=True),
@@ -40,6 +55,11 @@ class Directory:
 
     def serves(self, signing_name: str) -> bool:
         return signing_name in self._by_signing_name
+
+    def body_bytes_max(self, signing_name: str) -> int:
+        """How large a body may be that is read whole."""
+        names = self._by_signing_name.get(signing_name)
+        return _BODY_BYTES_MAX[self._models[names[0]].metadata["protocol"] if names else "query"]
 
     def find(self, request: HttpRequest, signing_name: str) -> tuple[str, WireProtocol]:
         """The service that a request signed for `signing_name` is for, and the protocol that it speaks.
@@ -75,6 +95,16 @@ class Directory:
             with self._lock:
                 found = self._protocols.setdefault((service, chosen), _PROTOCOLS[chosen](model))
         return found
+
+
+def bucket_in_host(host: str, names: Iterable[str]) -> str | None:
+    """The bucket of a virtual-hosted request: what `host` has before one of the cloud's `names`."""
+    host = host.lower().rpartition(":")[0] if host.rpartition(":")[2].isdigit() else host.lower()
+    for name in ("localhost", "amazonaws.com", *names):
+        if host.endswith(f".{name}"):
+            bucket = _S3_LABELS.sub("", host[: -len(name) - 1])
+            return bucket if _BUCKET.fullmatch(bucket) else None
+    return None
 
 
 def guessed_family(request: HttpRequest) -> Family:
