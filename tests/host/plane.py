@@ -12,7 +12,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -67,7 +67,8 @@ class Plane:
             self.specs[spec.instance_id] = spec
         with self._news:
             if self._peer is not None:
-                self._peer.sendall(encode(Assignment(specs, complete=False)))
+                with suppress(OSError):  # the agent was just killed: the next one is told everything
+                    self._peer.sendall(encode(Assignment(specs, complete=False)))
 
     def want(self, instance_id: str, desired: Any, **changes: Any) -> GuestSpec:
         """Want something else of a guest: the next generation of its spec."""
@@ -88,13 +89,15 @@ class Plane:
     def wait_for_state(self, instance_id: str, state: str, seconds: float = 60) -> GuestReport:
         """The report that says that a guest has reached a state for the newest generation of its spec."""
 
-        def reached() -> bool:
-            report = self.guests.get(instance_id)
-            wanted = self.specs[instance_id].generation
-            return report is not None and (report.state, report.generation) == (state, wanted)
-
-        self.wait_for(reached, f"{instance_id} is {state}", seconds)
+        self.wait_for(lambda: self.reached(instance_id, state), f"{instance_id} is {state}", seconds)
         return self.guests[instance_id]
+
+    def reached(self, instance_id: str, state: str) -> bool:
+        report = self.guests.get(instance_id)
+        return report is not None and (report.state, report.generation) == (
+            state,
+            self.specs[instance_id].generation,
+        )
 
     def wait_for_console(self, instance_id: str, text: bytes, times: int = 1, seconds: float = 60) -> str:
         self.wait_for(lambda: self.consoles.get(instance_id, b"").count(text) >= times, f"{text!r}", seconds)

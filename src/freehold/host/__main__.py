@@ -27,14 +27,14 @@ from freehold.paths import Paths
 log = structlog.get_logger()
 
 
-async def run(layout: Layout, host_id: str, zone: str | None) -> None:
+async def run(layout: Layout, host_id: str, zone: str | None, effects: Effects) -> None:
     cgroups = Cgroups.detect(layout.tag)
     if (limitation := cgroups.limitation()) is not None:
         log.warning(limitation)
         cgroups = Cgroups(layout.tag, ())
     found = await accelerator(layout)
     cores = os.cpu_count() or 1
-    agent = Agent(Machine(layout, found, Vswitch(layout.ovsdb), cgroups, Effects()), cores)
+    agent = Agent(Machine(layout, found, Vswitch(layout.ovsdb), cgroups, effects), cores)
     hello = Hello(host_id, zone, cores, memory_mib(), found)
     agent.start()
     link = asyncio.create_task(keep_link(layout.paths, hello, agent))
@@ -78,7 +78,7 @@ def main() -> int:
         except BlockingIOError:
             print(f"Another host agent works in {layout.paths.host}; stop it first.", file=sys.stderr)
             return 1
-        asyncio.run(run(layout, options.host_id, options.zone))
+        asyncio.run(run(layout, options.host_id, options.zone, Effects()))
     return 0
 
 

@@ -61,7 +61,7 @@ class Guest:
         self._changed = changed
         self._woken = asyncio.Event()
         self._monitor: Monitor | None = None
-        self._remembered = record is not None
+        self._remembered = record is not None and record.generation == spec.generation
         self._plugged = False
         self._failures = 0
         self._failed_at = 0.0

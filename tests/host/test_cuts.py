@@ -1,0 +1,99 @@
+"""The cut test: whatever the last thing was that an agent did before it was killed, the next one makes all well.
+
+A guest's life (launch, reboot, stop, start, terminate) is lived once to learn its effects, once with each effect done
+twice, and then once for each effect with an agent that dies after it. To be cut before an effect is to be cut after the
+one before it.
+"""
+
+from __future__ import annotations
+
+import multiprocessing
+import time
+from collections.abc import Iterator
+from ipaddress import IPv4Network
+from multiprocessing.process import BaseProcess
+from pathlib import Path
+
+import pytest
+
+from freehold.images.build import build
+from freehold.processes import guests
+from tests.host.cut_agent import DEATH, agent
+from tests.host.plane import HOST, Plane, guest_spec, leftovers
+from tests.ovn import Cloud, ovn_cloud
+
+_processes = multiprocessing.get_context("forkserver")
+_processes.set_forkserver_preload(["tests.host.cut_agent"])
+
+
+class Host:
+    """A host whose agent is started again as soon as it has died."""
+
+    def __init__(self, data_dir: Path, plane: Plane, cloud: Cloud, image_id: str) -> None:
+        self.data_dir = data_dir
+        self.plane = plane
+        self.cloud = cloud
+        self.image_id = image_id
+        self._lives = 0
+
+    def live(self, last: int | None = None, times: int = 1) -> list[str]:
+        """One life of a guest, with an agent that dies after effect `last`; returns the effects of all agents."""
+        self._lives += 1
+        journal = self.data_dir / f"effects-{self._lives}"
+        spec = guest_spec(self._lives, self.image_id, shutdown_grace_seconds=0)
+        self._agent = self._start(journal, last, times)
+        try:
+            self.plane.assign(spec)
+            self._reach(spec.instance_id, "running", journal)
+            self.plane.want(spec.instance_id, "running", reboots=1)
+            self._reach(spec.instance_id, "running", journal)
+            for desired in ("stopped", "running", "absent"):
+                self.plane.want(spec.instance_id, desired)
+                self._reach(spec.instance_id, desired, journal)
+        finally:
+            self._agent.terminate()
+            self._agent.join(20)
+        assert leftovers(self.data_dir, self.cloud.paths.switch) == []
+        self.plane.forget(spec.instance_id)
+        return journal.read_text().splitlines()
+
+    def _reach(self, instance_id: str, state: str, journal: Path) -> None:
+        deadline = time.monotonic() + 30
+        while not self.plane.reached(instance_id, state):
+            assert time.monotonic() < deadline, (
+                f"{instance_id} is not {state} but {self.plane.guests.get(instance_id)} after {journal.read_text()}"
+            )
+            if self._agent.exitcode is not None:
+                assert self._agent.exitcode == DEATH, self._log()
+                self._agent = self._start(journal, None, 1)
+            time.sleep(0.01)
+        assert len(guests(self.plane.paths.tag)) == (1 if state == "running" else 0)
+
+    def _log(self) -> str:
+        return (self.data_dir / "agent.log").read_text()[-4000:]
+
+    def _start(self, journal: Path, last: int | None, times: int) -> BaseProcess:
+        process = _processes.Process(target=agent, args=(self.data_dir, HOST, journal, last, times))
+        process.start()
+        return process
+
+
+@pytest.fixture(scope="module")
+def host(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Host]:
+    data_dir = tmp_path_factory.mktemp("cut")
+    image_id = build("freehold-micro", data_dir, print).image_id
+    with ovn_cloud(data_dir, IPv4Network("203.0.113.32/28")) as cloud:
+        plane = Plane(data_dir)
+        yield Host(data_dir, plane, cloud, image_id)
+        plane.close()
+
+
+def test_every_effect_may_be_done_twice(host: Host) -> None:
+    host.live(times=2)
+
+
+def test_an_agent_may_die_after_any_effect(host: Host) -> None:
+    effects = host.live()
+    assert {"make volume", "make tap", "plug port", "start process", "reset", "kill", "remove files"} <= set(effects)
+    for last in range(len(effects)):
+        host.live(last)
