@@ -60,12 +60,6 @@ class InstanceLimitExceeded(AwsError):
         )
 
 
-class InvalidAttributeValue(AwsError):
-    """A value that an attribute can not have; the message says which it can."""
-
-    code = "InvalidAttributeValue"
-
-
 class InvalidAvailabilityZone(AwsError):
     code = "InvalidParameterValue"
 
@@ -75,6 +69,12 @@ class InvalidAvailabilityZone(AwsError):
 
 class InvalidBlockDeviceMapping(AwsError):
     code = "InvalidBlockDeviceMapping"
+
+
+class InvalidInstanceAttributeValue(AwsError):
+    """A value that the attribute of an instance can not have."""
+
+    code = "InvalidInstanceAttributeValue"
 
 
 class InvalidInstanceType(AwsError):

@@ -86,7 +86,7 @@ def descriptions(call: Call, rows: Sequence[Instance]) -> Iterable[dict[str, Any
     if not rows:
         return []
     ids = [instance.id for instance in rows]
-    parts = _Parts(_interfaces_of(call, ids), _mappings_of(call, ids), tags_of(call.tx, ids))
+    parts = _Parts(_interfaces_of(call, ids), block_device_mappings(call, ids), tags_of(call.tx, ids))
     placements = {
         zone: {
             "AvailabilityZone": zone,
@@ -146,7 +146,8 @@ def _description(instance: Instance, parts: _Parts, placement: dict[str, Any]) -
     return description
 
 
-def _mappings_of(call: Call, ids: Sequence[str]) -> dict[str, list[dict[str, Any]]]:
+def block_device_mappings(call: Call, ids: Sequence[str]) -> dict[str, list[dict[str, Any]]]:
+    """The InstanceBlockDeviceMappings of each instance."""
     query = sa.select(
         volumes.c.instance_id,
         volumes.c.id,

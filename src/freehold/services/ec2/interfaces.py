@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import sqlalchemy as sa
 
 from freehold.records.feed import take_turn
-from freehold.records.ids import InstanceId, InterfaceId, new_id
+from freehold.records.ids import InstanceId, InterfaceId, SubnetId, VpcId, new_id
 from freehold.records.names import private_dns_name, public_dns_name
 from freehold.records.network import (
     Address,
@@ -245,7 +245,7 @@ def create_primary_interface(
     """
     # One launch at a time picks addresses, and none joins a group that is being deleted.
     take_turn(call.tx)
-    groups = _groups_for(call, subnet, group_ids)
+    groups = _groups_for(call, subnet.vpc_id, subnet.id, group_ids)
     network = IPv4Network(subnet.cidr)
     if private_ip is None:
         private_ip = free_address(call.tx, network, _RESERVED_FIRST, _N.private_ip, _N.subnet_id == subnet.id)
@@ -273,23 +273,32 @@ def create_primary_interface(
         host_id=None,
         created_at=call.now,
     )
-    memberships = [InterfaceGroup(interface.id, group.id, position) for position, group in enumerate(groups)]
-    call.tx.insert(interface, *memberships)
+    call.tx.insert(interface, *_memberships(interface, groups))
     return interface
 
 
-def _groups_for(call: Call, subnet: Subnet, group_ids: Sequence[str]) -> list[SecurityGroup]:
+def set_groups(call: Call, interface: NetworkInterface, group_ids: Sequence[str]) -> None:
+    """Put the interface into these groups and no others. Raises what `create_primary_interface` does for groups."""
+    take_turn(call.tx)
+    groups = _groups_for(call, interface.vpc_id, interface.subnet_id, group_ids)
+    call.tx.delete_where(InterfaceGroup, interface_groups.c.interface_id == interface.id)
+    call.tx.insert(*_memberships(interface, groups))
+
+
+def _memberships(interface: NetworkInterface, groups: Sequence[SecurityGroup]) -> list[InterfaceGroup]:
+    return [InterfaceGroup(interface.id, group.id, position) for position, group in enumerate(groups)]
+
+
+def _groups_for(call: Call, vpc_id: VpcId, subnet_id: SubnetId, group_ids: Sequence[str]) -> list[SecurityGroup]:
     if not group_ids:
-        default = call.tx.find(
-            SecurityGroup, security_groups.c.vpc_id == subnet.vpc_id, security_groups.c.name == "default"
-        )
+        default = call.tx.find(SecurityGroup, security_groups.c.vpc_id == vpc_id, security_groups.c.name == "default")
         return [default] if default else []
     groups = SECURITY_GROUP.load_all(call, group_ids)
     if len(groups) > MAX_GROUPS_PER_INTERFACE:
         raise SecurityGroupsPerInterfaceLimitExceeded(MAX_GROUPS_PER_INTERFACE)
     for group in groups:
-        if group.vpc_id != subnet.vpc_id:
-            raise InvalidParameter(f"Security group {group.id} and subnet {subnet.id} belong to different networks.")
+        if group.vpc_id != vpc_id:
+            raise InvalidParameter(f"Security group {group.id} and subnet {subnet_id} belong to different networks.")
     return groups
 
 

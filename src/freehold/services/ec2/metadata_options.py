@@ -1,4 +1,4 @@
-"""The options of an instance's metadata service, as RunInstances and ModifyInstanceMetadataOptions take them.
+"""The options of an instance's metadata service: ModifyInstanceMetadataOptions, and what RunInstances takes of them.
 
 https://docs.aws.amazon.com/AWSEC2/latest/UserGuide/configuring-instance-metadata-options.html
 """
@@ -6,12 +6,22 @@ https://docs.aws.amazon.com/AWSEC2/latest/UserGuide/configuring-instance-metadat
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import msgspec
 
 from freehold.records.compute import MetadataOptions
-from freehold.services.ec2.errors import InvalidParameterValue
+from freehold.records.feed import publish, take_turn
+from freehold.records.tags import tags_of
+from freehold.services.ec2.compute_errors import IncorrectInstanceState
+from freehold.services.ec2.errors import InvalidParameterCombination, InvalidParameterValue
+from freehold.services.ec2.parameters import refuse_others
+from freehold.services.ec2.resources import INSTANCE, named_by
+from freehold.services.ec2.tags import check_metadata_keys
+from freehold.services.operation import Call, Response, operation
+
+if TYPE_CHECKING:
+    from mypy_boto3_ec2.type_defs import ModifyInstanceMetadataOptionsRequestTypeDef
 
 HOP_LIMIT_MAX = 64
 
@@ -21,6 +31,26 @@ _FIELDS = {
     "HttpEndpoint": "http_endpoint",
     "InstanceMetadataTags": "instance_metadata_tags",
 }
+
+
+@operation(resources=named_by("InstanceId", INSTANCE))
+def modify_instance_metadata_options(call: Call, request: ModifyInstanceMetadataOptionsRequestTypeDef) -> Response:
+    """Options that are not named stay as they are. Raises InvalidParameterCombination for none at all,
+    IncorrectInstanceState for an instance that is going, InvalidParameterValue for one that can not show its tags."""
+    refuse_others(request, {"InstanceId", *_FIELDS}, {"HttpProtocolIpv6": "disabled"})
+    if all(request.get(name) in (None, "") for name in (*_FIELDS, "HttpProtocolIpv6")):
+        raise InvalidParameterCombination("No metadata options specified.")
+    take_turn(call.tx)
+    instance = INSTANCE.load(call, request["InstanceId"])
+    if instance.state in ("shutting-down", "terminated"):
+        raise IncorrectInstanceState(f"The instance '{instance.id}' is {instance.state}: it can not be modified.")
+    options = changed(instance.metadata_options, request)
+    if options.instance_metadata_tags == "enabled":
+        check_metadata_keys(tag.key for tag in tags_of(call.tx, [instance.id])[instance.id])
+    if options != instance.metadata_options:
+        call.tx.update(instance, metadata_options=options, generation=instance.generation + 1)
+        publish(call.tx, "guest", instance.id)
+    return {"InstanceId": instance.id, "InstanceMetadataOptions": shown(options)}
 
 
 def changed(options: MetadataOptions, request: Mapping[str, Any]) -> MetadataOptions:

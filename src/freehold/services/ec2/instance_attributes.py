@@ -1,0 +1,265 @@
+"""DescribeInstanceAttribute and ModifyInstanceAttribute.
+
+An attribute has two names: its own (``instanceType``) and that of the member of a request that changes it
+(``InstanceType``); `_MEMBERS` joins them. One call changes one attribute.
+
+https://docs.aws.amazon.com/AWSEC2/latest/APIReference/API_ModifyInstanceAttribute.html
+"""
+
+from __future__ import annotations
+
+import base64
+from collections.abc import Callable, Mapping
+from typing import TYPE_CHECKING, Any
+
+from freehold.instance_types import offered
+from freehold.records.compute import Image, Instance, InstanceUserData, Volume, instance_user_data, volumes
+from freehold.records.feed import publish, take_turn
+from freehold.records.network import NetworkInterface, network_interfaces
+from freehold.services.ec2 import user_data
+from freehold.services.ec2.compute_errors import IncorrectInstanceState, InvalidInstanceAttributeValue
+from freehold.services.ec2.errors import InvalidParameterCombination, InvalidParameterValue, MissingParameter
+from freehold.services.ec2.instances import block_device_mappings
+from freehold.services.ec2.interfaces import groups_of, set_groups
+from freehold.services.ec2.parameters import refuse_others
+from freehold.services.ec2.resources import INSTANCE, named_by
+from freehold.services.errors import UnsupportedOperation
+from freehold.services.operation import Call, Response, operation
+
+if TYPE_CHECKING:
+    from mypy_boto3_ec2.type_defs import DescribeInstanceAttributeRequestTypeDef, ModifyInstanceAttributeRequestTypeDef
+
+
+@operation(resources=named_by("InstanceId", INSTANCE))
+def describe_instance_attribute(call: Call, request: DescribeInstanceAttributeRequestTypeDef) -> Response:
+    """One attribute. What the instance does not have is an empty element, as in AWS."""
+    instance = INSTANCE.load(call, request["InstanceId"])
+    return {"InstanceId": instance.id, **_described(call, instance, request["Attribute"])}
+
+
+def _described(call: Call, instance: Instance, attribute: str) -> dict[str, Any]:
+    match attribute:
+        case "blockDeviceMapping":
+            mappings = block_device_mappings(call, [instance.id])
+            return {"BlockDeviceMappings": mappings.get(instance.id, [])}
+        case "disableApiStop":
+            return {"DisableApiStop": {"Value": instance.disable_api_stop}}
+        case "disableApiTermination":
+            return {"DisableApiTermination": {"Value": instance.disable_api_termination}}
+        case "ebsOptimized":
+            return {"EbsOptimized": {"Value": instance.ebs_optimized}}
+        case "enaSupport":
+            return {"EnaSupport": {"Value": False}}
+        case "enclaveOptions":
+            return {"EnclaveOptions": {"Enabled": False}}
+        case "groupSet":
+            primary = _primary_interface(call, instance)
+            return {"Groups": groups_of(call, [primary.id])[primary.id] if primary else []}
+        case "instanceInitiatedShutdownBehavior":
+            return {"InstanceInitiatedShutdownBehavior": {"Value": instance.shutdown_behavior}}
+        case "instanceType":
+            return {"InstanceType": {"Value": instance.instance_type}}
+        case "kernel":
+            return {"KernelId": {}}
+        case "productCodes":
+            return {"ProductCodes": []}
+        case "ramdisk":
+            return {"RamdiskId": {}}
+        case "rootDeviceName":
+            return {"RootDeviceName": {"Value": instance.root_device_name}}
+        case "sourceDestCheck":
+            primary = _primary_interface(call, instance)
+            return {"SourceDestCheck": {"Value": primary.source_dest_check} if primary else {}}
+        case "sriovNetSupport":
+            return {"SriovNetSupport": {}}
+        case "userData":
+            stored = call.tx.get(InstanceUserData, instance.id)
+            return {"UserData": {"Value": base64.b64encode(stored.data).decode()} if stored else {}}
+    raise InvalidParameterValue(f"Value ({attribute}) for parameter attribute is invalid. Unknown attribute.")
+
+
+def _primary_interface(call: Call, instance: Instance) -> NetworkInterface | None:
+    """None: the instance is terminated."""
+    return call.tx.find(
+        NetworkInterface, network_interfaces.c.instance_id == instance.id, network_interfaces.c.device_index == 0
+    )
+
+
+_MEMBERS = {
+    "blockDeviceMapping": "BlockDeviceMappings",
+    "disableApiStop": "DisableApiStop",
+    "disableApiTermination": "DisableApiTermination",
+    "ebsOptimized": "EbsOptimized",
+    "enaSupport": "EnaSupport",
+    "enclaveOptions": "EnclaveOptions",
+    "groupSet": "Groups",
+    "instanceInitiatedShutdownBehavior": "InstanceInitiatedShutdownBehavior",
+    "instanceType": "InstanceType",
+    "kernel": "Kernel",
+    "ramdisk": "Ramdisk",
+    "sourceDestCheck": "SourceDestCheck",
+    "sriovNetSupport": "SriovNetSupport",
+    "userData": "UserData",
+}
+_MAPPING_HONOURED = ("BlockDeviceMappings.DeviceName", "BlockDeviceMappings.Ebs")
+_LISTS = ("BlockDeviceMappings", "Groups")
+_FLAGS = (
+    "DisableApiStop", "DisableApiTermination", "EbsOptimized", "EnaSupport", "EnclaveOptions", "SourceDestCheck"
+)  # fmt: skip
+
+
+@operation(resources=named_by("InstanceId", INSTANCE))
+def modify_instance_attribute(call: Call, request: ModifyInstanceAttributeRequestTypeDef) -> Response:
+    """Raises InvalidParameterCombination for no attribute or several, IncorrectInstanceState for an instance that is
+    going, or has to be stopped for it, and what is wrong with the value."""
+    member, value = _asked_for(request)
+    change = _CHANGES.get(member)
+    if change is None:
+        raise UnsupportedOperation(f"The parameter {member}")
+    take_turn(call.tx)
+    instance = INSTANCE.load(call, request["InstanceId"])
+    if instance.state in ("shutting-down", "terminated"):
+        raise IncorrectInstanceState(f"The instance '{instance.id}' is {instance.state}: it can not be modified.")
+    change(call, instance, value)
+    return {}
+
+
+def _asked_for(request: Mapping[str, Any]) -> tuple[str, Any]:
+    """The member that names the attribute to change, and its value; from either form of the request."""
+    given = {member: request[member] for member in _MEMBERS.values() if request.get(member) not in (None, [], {})}
+    attribute = request.get("Attribute")
+    if attribute and attribute not in _MEMBERS:
+        raise UnsupportedOperation(f"Modifying the attribute {attribute}")
+    named = _MEMBERS[attribute] if attribute else None
+    if "Value" in request:
+        if named is None:
+            raise MissingParameter("Attribute")
+        if named in _LISTS or named in given:
+            raise InvalidParameterCombination(f"The parameter Value can not be given for {named}.")
+        given[named] = {"Value": _typed(named, request["Value"])}
+    if not given:
+        raise InvalidParameterCombination("No attributes specified.")
+    if len(given) > 1 or named not in (None, *given):
+        several = ", ".join(sorted({*given, *([named] if named else [])}))
+        raise InvalidParameterCombination(f"Fields for multiple attribute types specified: {several}")
+    ((member, value),) = given.items()
+    return member, value if member in _LISTS else value.get("Value", value.get("Enabled"))
+
+
+def _typed(member: str, text: str) -> Any:
+    """The parameter Value as the member would have it."""
+    if member == "UserData":
+        return user_data.decoded(text) or b""
+    if member not in _FLAGS:
+        return text
+    if text.lower() not in ("true", "false"):
+        raise InvalidParameterValue(f"Value ({text}) for parameter value is invalid. It must be true or false.")
+    return text.lower() == "true"
+
+
+def _check_stopped(instance: Instance) -> None:
+    if instance.state != "stopped":
+        raise IncorrectInstanceState(f"The instance '{instance.id}' is not in the 'stopped' state.")
+
+
+def _disable_api_stop(call: Call, instance: Instance, value: bool) -> None:
+    call.tx.update(instance, disable_api_stop=value)
+
+
+def _disable_api_termination(call: Call, instance: Instance, value: bool) -> None:
+    call.tx.update(instance, disable_api_termination=value)
+
+
+def _ebs_optimized(call: Call, instance: Instance, value: bool) -> None:
+    _check_stopped(instance)
+    call.tx.update(instance, ebs_optimized=value)
+
+
+def _ena_support(_call: Call, _instance: Instance, value: bool) -> None:
+    if value:
+        raise UnsupportedOperation("Enhanced networking (EnaSupport)")
+
+
+def _enclave_options(_call: Call, _instance: Instance, value: bool) -> None:
+    if value:
+        raise UnsupportedOperation("An enclave (EnclaveOptions.Enabled)")
+
+
+def _shutdown_behavior(call: Call, instance: Instance, value: str) -> None:
+    if value not in ("stop", "terminate"):
+        raise InvalidParameterValue(
+            f"Value ({value}) for parameter instanceInitiatedShutdownBehavior is invalid. It must be stop or terminate."
+        )
+    call.tx.update(instance, shutdown_behavior=value)
+
+
+def _instance_type(call: Call, instance: Instance, value: str) -> None:
+    """Room for the new type is looked for by the next start."""
+    _check_stopped(instance)
+    wanted = offered(call.config).get(value)
+    if wanted is None:
+        raise InvalidInstanceAttributeValue(f"Invalid value '{value}' for InstanceType.")
+    image = call.tx.get(Image, instance.image_id)
+    if image is not None and wanted.memory_mib < image.minimum_memory_mib:
+        raise InvalidParameterCombination(
+            f"The image '{image.id}' needs an instance type with at least {image.minimum_memory_mib} MiB of memory; "
+            f"{value} has {wanted.memory_mib} MiB."
+        )
+    call.tx.update(instance, instance_type=value, vcpus=wanted.vcpus, memory_mib=wanted.memory_mib)
+
+
+def _user_data(call: Call, instance: Instance, value: bytes) -> None:
+    _check_stopped(instance)
+    if value:
+        call.tx.put(InstanceUserData(instance.id, user_data.checked(value)))
+    else:
+        call.tx.delete_where(InstanceUserData, instance_user_data.c.instance_id == instance.id)
+
+
+def _source_dest_check(call: Call, instance: Instance, value: bool) -> None:
+    primary = _primary_interface(call, instance)
+    assert primary is not None  # only a terminated instance has none
+    call.tx.update(primary, source_dest_check=value)
+    publish(call.tx, "vpc", primary.vpc_id)
+
+
+def _groups(call: Call, instance: Instance, value: list[str]) -> None:
+    primary = _primary_interface(call, instance)
+    assert primary is not None  # only a terminated instance has none
+    set_groups(call, primary, value)
+    publish(call.tx, "vpc", primary.vpc_id)
+    publish(call.tx, "guest", instance.id)
+
+
+def _block_device_mappings(call: Call, instance: Instance, value: list[dict[str, Any]]) -> None:
+    """DeleteOnTermination of volumes that are attached: the only thing that can be changed."""
+    attached = {volume.device: volume for volume in call.tx.select(Volume, volumes.c.instance_id == instance.id)}
+    for mapping in value:
+        refuse_others(mapping, _MAPPING_HONOURED, within="BlockDeviceMappings")
+        device, ebs = mapping.get("DeviceName"), mapping.get("Ebs", {})
+        if not device:
+            raise MissingParameter("BlockDeviceMappings.DeviceName")
+        if device not in attached:
+            raise InvalidInstanceAttributeValue(f"No device is currently mapped at {device}")
+        if "DeleteOnTermination" not in ebs:
+            raise MissingParameter("BlockDeviceMappings.Ebs.DeleteOnTermination")
+        if ebs.get("VolumeId") not in (None, "", attached[device].id):
+            raise InvalidInstanceAttributeValue(f"The volume at {device} is {attached[device].id}")
+        call.tx.update(attached[device], delete_on_termination=ebs["DeleteOnTermination"])
+    call.tx.update(instance, generation=instance.generation + 1)
+    publish(call.tx, "guest", instance.id)
+
+
+_CHANGES: dict[str, Callable[[Call, Instance, Any], None]] = {
+    "BlockDeviceMappings": _block_device_mappings,
+    "DisableApiStop": _disable_api_stop,
+    "DisableApiTermination": _disable_api_termination,
+    "EbsOptimized": _ebs_optimized,
+    "EnaSupport": _ena_support,
+    "EnclaveOptions": _enclave_options,
+    "Groups": _groups,
+    "InstanceInitiatedShutdownBehavior": _shutdown_behavior,
+    "InstanceType": _instance_type,
+    "SourceDestCheck": _source_dest_check,
+    "UserData": _user_data,
+}
