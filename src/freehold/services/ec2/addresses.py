@@ -119,6 +119,8 @@ def _changed(call: Call, interface: NetworkInterface) -> None:
 
 @operation()
 def allocate_address(call: Call, request: AllocateAddressRequestTypeDef) -> Response:
+    """An address of the cloud's pool, on the bill until it is released. Raises AddressLimitExceeded or
+    InsufficientAddressCapacity."""
     refuse_others(request, {"Domain", "NetworkBorderGroup", "TagSpecifications"}, {"PublicIpv4Pool": _POOL})
     if request.get("Domain", "vpc") != "vpc":
         raise UnsupportedOperation(f"The domain '{request['Domain']}' (EC2-Classic)")
@@ -244,6 +246,7 @@ def _take_off(call: Call, address: Address) -> None:
 
 @operation()
 def disassociate_address(call: Call, request: DisassociateAddressRequestTypeDef) -> Response:
+    """Named by its association or itself; an address that is not associated stays as it is."""
     association_id, public_ip = request.get("AssociationId"), request.get("PublicIp")
     if association_id and public_ip:
         raise InvalidParameterCombination("You may specify public IP or association id, but not both in the same call")
@@ -269,6 +272,7 @@ def _with_association(call: Call, association_id: str) -> Address:
 
 @operation(resources=named_by("AllocationId", ADDRESS))
 def release_address(call: Call, request: ReleaseAddressRequestTypeDef) -> Response:
+    """It ends on the bill. Raises InvalidIPAddress.InUse while it is associated."""
     take_turn(call.tx)
     address = _named(call, request)
     if (request.get("NetworkBorderGroup") or call.region) != call.region:
@@ -300,6 +304,7 @@ _FILTERS: dict[str, Condition] = {
 
 @operation()
 def describe_addresses(call: Call, request: DescribeAddressesRequestTypeDef) -> Response:
+    """Elastic IPs only: an address that was given at a launch shows with its instance and interface."""
     where: list[sa.ColumnElement[bool]] = [_ELASTIC]
     if public_ips := request.get("PublicIps"):
         where.append(_A.public_ip.in_([address.public_ip for address in _with_public_ips(call, public_ips)]))
@@ -340,7 +345,7 @@ def _description(address: Address, interface: NetworkInterface | None, tags: Seq
 
 @operation()
 def describe_addresses_attribute(call: Call, request: DescribeAddressesAttributeRequestTypeDef) -> Response:
-    """The only attribute is the reverse DNS name, which no address has here."""
+    """Attribute makes no difference: there is only the reverse DNS name, which no address has here."""
     found = described(call, ADDRESS, request, "AllocationIds", {}, _ELASTIC)
     return {
         "Addresses": [{"PublicIp": address.public_ip, "AllocationId": address.allocation_id} for address in found.rows],

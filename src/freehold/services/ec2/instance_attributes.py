@@ -112,6 +112,9 @@ _FLAGS = (
 def modify_instance_attribute(call: Call, request: ModifyInstanceAttributeRequestTypeDef) -> Response:
     """Raises InvalidParameterCombination for no attribute or several, IncorrectInstanceState for an instance that is
     going, or has to be stopped for it, and what is wrong with the value."""
+    refuse_others(
+        request, {"InstanceId", "Attribute", "Value", *_MAPPING_HONOURED, *_CHANGES} - {"BlockDeviceMappings"}
+    )
     member, value = _asked_for(request)
     change = _CHANGES.get(member)
     if change is None:
@@ -235,7 +238,6 @@ def _block_device_mappings(call: Call, instance: Instance, value: list[dict[str,
     """DeleteOnTermination of volumes that are attached: the only thing that can be changed."""
     attached = {volume.device: volume for volume in call.tx.select(Volume, volumes.c.instance_id == instance.id)}
     for mapping in value:
-        refuse_others(mapping, _MAPPING_HONOURED, within="BlockDeviceMappings")
         device, ebs = mapping.get("DeviceName"), mapping.get("Ebs", {})
         if not device:
             raise MissingParameter("BlockDeviceMappings.DeviceName")

@@ -69,6 +69,7 @@ _FILTERS: dict[str, Condition] = {
 
 @operation()
 def describe_instance_status(call: Call, request: DescribeInstanceStatusRequestTypeDef) -> Response:
+    """Running instances, unless IncludeAllInstances."""
     refuse_others(
         request,
         {"Filters", "IncludeAllInstances", "InstanceIds", "MaxResults", "NextToken"},

@@ -141,6 +141,7 @@ _OFFERING_FILTERS: dict[str, tuple[str, ...]] = {"instance-type": ("InstanceType
 
 @operation()
 def describe_instance_types(call: Call, request: DescribeInstanceTypesRequestTypeDef) -> Response:
+    """The types that the configuration offers, in every region and zone."""
     refuse_others(
         request,
         {"InstanceTypes", "Filters", "MaxResults", "NextToken"},

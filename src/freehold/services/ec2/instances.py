@@ -51,6 +51,7 @@ _MONITORING = {True: {"State": "enabled"}, False: {"State": "disabled"}}
 
 @operation()
 def describe_instances(call: Call, request: DescribeInstancesRequestTypeDef) -> Response:
+    """In the reservations of their launches; terminated ones for a while too."""
     refuse_others(request, {"Filters", "InstanceIds", "MaxResults", "NextToken"}, {"IncludeManagedResources": False})
     not_with_ids(request, "InstanceIds")
     page = described(call, INSTANCE, request, "InstanceIds", FILTERS)

@@ -34,6 +34,7 @@ _FILTERS: dict[str, Condition] = {
 
 @operation()
 def describe_internet_gateways(call: Call, request: DescribeInternetGatewaysRequestTypeDef) -> Response:
+    """Those of the default VPCs: none can be made yet."""
     found = described(call, INTERNET_GATEWAY, request, "InternetGatewayIds", _FILTERS)
     tags = tags_of(call.tx, [gateway.id for gateway in found.rows])
     return {

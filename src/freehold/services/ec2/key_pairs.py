@@ -55,6 +55,7 @@ def _named_key_pair(call: Call, request: CreateKeyPairRequestTypeDef | ImportKey
 
 @operation(resources=_named_key_pair)
 def create_key_pair(call: Call, request: CreateKeyPairRequestTypeDef) -> Response:
+    """The private key is in this answer and nowhere else. Raises InvalidKeyPair.Duplicate."""
     refuse_others(request, {"KeyName", "KeyType", "TagSpecifications"}, {"KeyFormat": "pem"})
     _check_name(request["KeyName"])
     tags = specified(request.get("TagSpecifications"), "key-pair")["key-pair"]
@@ -74,6 +75,7 @@ def create_key_pair(call: Call, request: CreateKeyPairRequestTypeDef) -> Respons
 
 @operation(resources=_named_key_pair)
 def import_key_pair(call: Call, request: ImportKeyPairRequestTypeDef) -> Response:
+    """An RSA or ED25519 key in any of the forms that `parse_public_key` takes. Raises InvalidKeyPair.Duplicate."""
     refuse_others(request, {"KeyName", "PublicKeyMaterial", "TagSpecifications"})
     _check_name(request["KeyName"])
     tags = specified(request.get("TagSpecifications"), "key-pair")["key-pair"]
@@ -88,6 +90,7 @@ def import_key_pair(call: Call, request: ImportKeyPairRequestTypeDef) -> Respons
 
 @operation()
 def describe_key_pairs(call: Call, request: DescribeKeyPairsRequestTypeDef) -> Response:
+    """All in one answer: EC2 has no pages of them."""
     refuse_others(request, {"KeyNames", "KeyPairIds", "Filters"}, {"IncludePublicKey": request.get("IncludePublicKey")})
     filters = {
         "fingerprint": text(key_pairs.c.fingerprint),

@@ -56,7 +56,8 @@ def zone_id_filter(zone: sa.ColumnElement[str]) -> Condition:
 
 @operation()
 def describe_regions(call: Call, request: DescribeRegionsRequestTypeDef) -> Response:
-    """The configured regions; where every name is a region of its own: the default one, this one and those in use."""
+    """The configured regions; where every name is a region of its own: the default one, this one and those in use.
+    AllRegions makes no difference: none is disabled for an account."""
     opened = call.tx.select(OpenedRegion, opened_regions.c.account_id == call.account_id)
     offered = call.config.regions or {call.config.region, call.region, *(region.region for region in opened)}
     named = request.get("RegionNames", ())
@@ -86,6 +87,7 @@ def _region(name: str) -> RegionTypeDef:
 
 @operation()
 def describe_availability_zones(call: Call, request: DescribeAvailabilityZonesRequestTypeDef) -> Response:
+    """The zones of the caller's region. AllAvailabilityZones makes no difference: every account has them all."""
     described = [_zone(call.region, name) for name in call.config.zone_names(call.region)]
     for member, key in (("ZoneNames", "ZoneName"), ("ZoneIds", "ZoneId")):
         named: Sequence[str] = request.get(member, ())  # type: ignore[assignment]
@@ -135,6 +137,7 @@ def _zone(region: str, name: str) -> AvailabilityZoneTypeDef:
 
 @operation()
 def describe_account_attributes(call: Call, request: DescribeAccountAttributesRequestTypeDef) -> Response:
+    """What EC2 says of every account, and its default VPC in the region."""
     default = call.tx.find(Vpc, *VPC.visible(call), vpcs.c.is_default)
     attributes = {
         "supported-platforms": "VPC",

@@ -66,6 +66,7 @@ _FILTERS: dict[str, Condition] = {
 
 @operation()
 def describe_route_tables(call: Call, request: DescribeRouteTablesRequestTypeDef) -> Response:
+    """The main tables of the default VPCs: none can be made yet."""
     found = described(call, ROUTE_TABLE, request, "RouteTableIds", _FILTERS)
     tags = tags_of(call.tx, [table.id for table in found.rows])
     return {"RouteTables": [_description(table, tags[table.id]) for table in found.rows], **found.token}

@@ -140,6 +140,8 @@ def _vpc(call: Call, vpc_id: str | None) -> Vpc:
 
 @operation(resources=named_by("GroupId", SECURITY_GROUP))
 def delete_security_group(call: Call, request: DeleteSecurityGroupRequestTypeDef) -> Response:
+    """With its rules and their tags. Raises CannotDelete for a default group, DependencyViolation for one that an
+    interface is in or that a rule of another group refers to."""
     take_turn(call.tx)
     group = find_group(call, request.get("GroupId"), request.get("GroupName"))
     if group.name == "default":
@@ -190,6 +192,7 @@ _FILTERS: dict[str, Condition] = {
 
 @operation()
 def describe_security_groups(call: Call, request: DescribeSecurityGroupsRequestTypeDef) -> Response:
+    """Rules are shown as permissions, grouped by traffic. Names are those of groups in the default VPC."""
     names = request.get("GroupNames") or ()
     where = [_G.id.in_([group.id for group in _named(call, names)])] if names else []
     found = described(call, SECURITY_GROUP, request, "GroupIds", _FILTERS, *where)

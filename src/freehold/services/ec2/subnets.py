@@ -69,6 +69,7 @@ _FILTERS: dict[str, Condition] = {
 
 @operation()
 def describe_subnets(call: Call, request: DescribeSubnetsRequestTypeDef) -> Response:
+    """The addresses that are free are counted as the answer is made."""
     found = described(call, SUBNET, request, "SubnetIds", _FILTERS)
     ids = [subnet.id for subnet in found.rows]
     tags, used = tags_of(call.tx, ids), _addresses_used(call, ids)

@@ -138,6 +138,7 @@ def _load(call: Call, ids: Sequence[str]) -> dict[str, Record]:
 
 @operation(resources=_tagged_resources)
 def create_tags(call: Call, request: ClientCreateTagsRequestTypeDef) -> Response:
+    """On every resource or, if one can not have them, on none. Raises TagLimitExceeded."""
     given = checked(request["Tags"])
     resources = _load(call, request["Resources"])
     for resource_id, held in tags_of(call.tx, list(resources)).items():
@@ -200,6 +201,7 @@ def _tag_named(key: str) -> Condition:
 
 @operation()
 def describe_tags(call: Call, request: DescribeTagsRequestTypeDef) -> Response:
+    """Tags of all resources of the account in the region, by resource and key."""
     limit = request.get("MaxResults", 1000)
     if not 5 <= limit <= 1000:
         raise InvalidParameterValue(f"Value ( {limit} ) for parameter maxResults is invalid. Expecting 5 to 1000.")

@@ -44,6 +44,7 @@ _FILTERS: dict[str, Condition] = {
 
 @operation()
 def describe_volumes(call: Call, request: DescribeVolumesRequestTypeDef) -> Response:
+    """Root volumes of instances: no others can be made yet."""
     refuse_others(request, {"Filters", "MaxResults", "NextToken", "VolumeIds"}, {"IncludeManagedResources": False})
     not_with_ids(request, "VolumeIds")
     page = described(call, VOLUME, request, "VolumeIds", _FILTERS)

@@ -47,6 +47,7 @@ _FILTERS: dict[str, Condition] = {
 
 @operation()
 def describe_vpcs(call: Call, request: DescribeVpcsRequestTypeDef) -> Response:
+    """The default VPC of the region: no others can be made yet."""
     found = described(call, VPC, request, "VpcIds", _FILTERS)
     tags = tags_of(call.tx, [vpc.id for vpc in found.rows])
     return {"Vpcs": [_description(vpc, tags[vpc.id]) for vpc in found.rows], **found.token}
