@@ -24,7 +24,8 @@ from pathlib import Path
 from typing import Any, Literal
 
 from freehold.network import namespace
-from freehold.processes import Identity, alive, end, ended, handle, identity, register, registered
+from freehold.processes import Identity, end, ended, handle, identity, register, registered
+from freehold.supervisor_status import status_path
 
 READY_SECONDS_MAX = 60.0
 STOP_SECONDS_MAX = 25.0  # longer than the front door gives the requests that run
@@ -297,19 +298,6 @@ class Supervisor:
             temporary.write_text(json.dumps(now))
             temporary.rename(self._status)
             self._written = now
-
-
-def status_path(run: Path) -> Path:
-    return run / "status.json"
-
-
-def read_status(run: Path) -> dict[str, Any] | None:
-    """What the living supervisor of a cloud says; None if there is none."""
-    try:
-        status: dict[str, Any] = json.loads(status_path(run).read_text())
-    except FileNotFoundError:
-        return None
-    return status if alive(Identity(**status["supervisor"])) else None
 
 
 @contextlib.contextmanager

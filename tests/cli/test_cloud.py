@@ -11,6 +11,7 @@ import shutil
 import signal
 import socket
 import subprocess
+import sys
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -18,6 +19,7 @@ from pathlib import Path
 import boto3
 import pytest
 
+from freehold.cli.app import app
 from freehold.host.layout import Layout
 from freehold.processes import identity
 from tests.ovn import wait_until
@@ -218,3 +220,25 @@ def test_a_wrong_key_in_the_configuration_is_named(place: Path) -> None:
     cloud = CommandCloud.at(place / "five", "203.0.113.160/27")
     (cloud.data_dir / "freehold.toml").write_text("prot = 1\n")
     assert "`prot`" in cloud.refused("up", "--port", "1")
+
+
+@pytest.mark.parametrize("command", [["--help"], ["up", "--help"], ["env"], ["console", "i-0123456789abcdef0"]])
+def test_what_should_start_at_once_loads_nothing_heavy(place: Path, command: list[str]) -> None:
+    program = (
+        f"import atexit, sys; sys.argv = ['freehold', *{command}]; "
+        "atexit.register(lambda: print('loaded', *sys.modules)); from freehold.cli import main; main()"
+    )
+    environment = {**os.environ, "FREEHOLD_DATA_DIR": str(place / "none")}
+    done = subprocess.run([sys.executable, "-c", program], env=environment, capture_output=True, text=True)
+    loaded = done.stdout.rpartition("loaded")[2].split()
+    assert "freehold.cli.app" in loaded
+    assert not {"sqlalchemy", "alembic", "botocore", "cryptography", "rich", "pyroute2", "ssl"} & set(loaded)
+
+
+def test_help_shows_examples_of_every_command(place: Path) -> None:
+    commands = [[name] for name in app.commands if name not in ("account", "image")]
+    commands += [["account", "create"], ["account", "delete"], ["image", "build"], ["image", "list"]]
+    for command in commands:
+        option = "--freehold-help" if command == ["aws"] else "--help"
+        shown = CommandCloud(place / "none", 1).ok(*command, option)
+        assert re.search(rf"Examples?:\n .*freehold {' '.join(command)}", shown), shown

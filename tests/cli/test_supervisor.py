@@ -14,6 +14,7 @@ from typing import Any
 import pytest
 
 from freehold import processes, supervisor
+from freehold.supervisor_status import read_status
 from tests.ovn import wait_until
 
 # Keeps the parts of parts.json, each ready once its file <name>.ready is there, as long as no guest of "0badc0de" runs.
@@ -56,7 +57,7 @@ class Kept:
         )
 
     def status(self) -> dict[str, Any]:
-        return supervisor.read_status(self.top / "run") or {"state": "none", "parts": []}
+        return read_status(self.top / "run") or {"state": "none", "parts": []}
 
     def part(self, name: str) -> dict[str, Any]:
         return next((part for part in self.status()["parts"] if part["name"] == name), {"state": "none", "pid": None})

@@ -17,7 +17,8 @@ from freehold.records.accounts import Account
 from freehold.records.ids import AccountId
 
 
-def show(data_dir: Path, account_id: str | None, *, as_json: bool) -> None:
+def show(data_dir: Path, account_id: str | None, *, as_json: bool, by_item: bool = False) -> None:
+    """Print the bill of this month. `by_item`: one line for all resources that used the same item."""
     config, store = open_state(data_dir)
     with store.read() as tx:
         month = tx.now.replace(day=1, hour=0, minute=0, second=0, microsecond=0)
@@ -28,10 +29,29 @@ def show(data_dir: Path, account_id: str | None, *, as_json: bool) -> None:
             raise fail(str(error)) from None
         end = tx.now
     store.close()
+    if by_item:
+        lines = _by_item(lines)
     if as_json:
         print(msgspec.json.encode({"from": month, "to": end, "lines": lines, "total": _total(lines)}).decode())
     else:
         print_table(_table(lines, month, end, config.prices.currency))
+
+
+def _by_item(lines: list[BillLine]) -> list[BillLine]:
+    grouped: dict[tuple[str, str, str], list[BillLine]] = {}
+    for line in lines:
+        grouped.setdefault((line.account_id, line.region, line.item), []).append(line)
+    return [
+        msgspec.structs.replace(
+            held[0],
+            resource_id=f"{len(held)} resources",
+            seconds=None if held[0].seconds is None else sum(line.seconds or 0 for line in held),
+            quantity=sum((line.quantity for line in held), start=Decimal(0)),
+            cost=_total(held),
+            running=any(line.running for line in held),
+        )
+        for held in grouped.values()
+    ]
 
 
 def _total(lines: list[BillLine]) -> Decimal:

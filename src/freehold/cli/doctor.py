@@ -7,8 +7,6 @@ import sys
 from dataclasses import asdict
 from pathlib import Path
 
-import typer
-
 from freehold.cli import fail
 from freehold.doctor.checks import examine
 from freehold.doctor.fix import mend
@@ -29,4 +27,4 @@ def doctor(data_dir: Path, fix: bool, as_json: bool) -> None:
         for finding in findings:
             print(f"{finding.state:5} {finding.check:11} {finding.saw}  {finding.remedy}".rstrip())
     if any(finding.state in ("mend", "fail") for finding in findings):
-        raise typer.Exit(1)
+        sys.exit(1)

@@ -6,24 +6,29 @@ import shutil
 import time
 from pathlib import Path
 
-import typer
+import click
 
 from freehold import config as configuration
 from freehold import parts
 from freehold.cli import fail
 from freehold.cli.commands import only_command
 from freehold.cli.endpoint import cloud_paths
+from freehold.cli.progress import say
 from freehold.config import Config
 from freehold.control.stopping import stop_all
 from freehold.host.cgroup import Cgroups
 from freehold.network import namespace
 from freehold.paths import Paths
-from freehold.processes import Identity, end, guests
+from freehold.processes import end, guests, registered
+from freehold.records.compute import Instance, instances
 from freehold.records.store import Store
 from freehold.records.wake import SocketBell
-from freehold.supervisor import STOP_SECONDS_MAX, only_supervisor, read_status
+from freehold.supervisor import STOP_SECONDS_MAX, only_supervisor
+from freehold.supervisor_status import SUPERVISOR_PID, read_status
 
 _GUEST_SECONDS = 5.0
+_SWITCH_OFF_SECONDS = 60.0  # what a guest that ignores its power button may take beyond its grace
+_UP = ("pending", "running", "stopping", "shutting-down")
 
 
 def down(data_dir: Path, with_guests: bool) -> None:
@@ -42,7 +47,7 @@ def destroy(data_dir: Path, yes: bool) -> None:
     config = configuration.load(paths.data_dir)
     if not yes:
         running = len(guests(paths.tag))
-        typer.confirm(
+        click.confirm(
             f"Remove the cloud in {paths.data_dir} with all its disks"
             + (f" ({_servers(running)})?" if running else "?"),
             abort=True,
@@ -57,8 +62,8 @@ def stop(paths: Paths, config: Config) -> None:
     status = read_status(paths.run)
     network = parts.cloud_network(paths.data_dir, config)
     kept = parts.supervisor(paths, network, status["port"] if status else 0)
-    if status is not None:
-        end(Identity(**status["supervisor"]), STOP_SECONDS_MAX * kept.size)
+    if (found := registered(paths.run / SUPERVISOR_PID)) is not None:
+        end(found[0], STOP_SECONDS_MAX * kept.size)
     with only_supervisor(paths.run):
         kept.end_left()
 
@@ -86,15 +91,30 @@ def remove(paths: Paths, config: Config) -> None:
 
 def _stop_guests(paths: Paths, config: Config) -> None:
     """Stop every server as StopInstances does, and wait until they have stopped."""
-    running = guests(paths.tag)
-    if running and read_status(paths.run) is None:
-        raise fail(f"{_servers(len(running))}, but Freehold does not: `freehold up` first, then this again.")
+    if read_status(paths.run) is None:
+        if running := guests(paths.tag):
+            raise fail(f"{_servers(len(running))}, but Freehold does not: `freehold up` first, then this again.")
+        return
     store = Store(config.state.url or paths.state_url, SocketBell(paths.bells), durable=config.state.durable)
     with store.write() as tx:
         stop_all(tx)
+    deadline = time.monotonic() + config.compute.shutdown_grace_seconds + _SWITCH_OFF_SECONDS
+    said = 0
+    while left := _still_up(store, paths):
+        if time.monotonic() > deadline:
+            raise fail(f"{_servers(left)} still: `freehold status` and {paths.log / 'host.log'} say more.")
+        if left != said:
+            say(f"stopping: {_servers(left)}")
+        said = left
+        time.sleep(0.2)
     store.close()
-    while guests(paths.tag):
-        time.sleep(0.2)  # a guest that does not shut down is switched off after its grace
+
+
+def _still_up(store: Store, paths: Paths) -> int:
+    """How many servers have not stopped, by the records and by the kernel."""
+    with store.read() as tx:
+        recorded = {instance.id for instance in tx.select(Instance, instances.c.state.in_(_UP))}
+    return len(recorded | guests(paths.tag).keys())
 
 
 def _servers(number: int) -> str:

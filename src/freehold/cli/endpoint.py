@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -11,12 +10,7 @@ from typing import Any
 from freehold import config as configuration
 from freehold.cli import fail
 from freehold.paths import Paths
-from freehold.records.accounts import AccessKey, Account, access_keys, accounts
-from freehold.records.secrets import ACCESS_KEY, Sealer
-from freehold.records.store import Store
-from freehold.supervisor import read_status
-
-_DEFAULT = "default"
+from freehold.supervisor_status import read_status
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,7 +50,7 @@ def running_endpoint(data_dir: Path) -> Endpoint:
     status = read_status(paths.run)
     if status is None:
         raise fail(f"The cloud in {data_dir} does not run: `freehold up` starts it.")
-    keys = json.loads(_keys_file(paths).read_text())
+    keys = json.loads(keys_file(paths).read_text())
     return Endpoint(
         url=f"http://127.0.0.1:{status['port']}",
         region=configuration.load(data_dir).region,
@@ -85,27 +79,6 @@ def client(endpoint: Endpoint, service: str) -> Any:
     )
 
 
-def ensure_default_account(paths: Paths, store: Store) -> str:
-    """Have the default account, and its root keys in ``keys/default-account.json``; returns its id."""
-    from freehold.control.accounts import create_access_key, create_account
-
-    sealer = Sealer.of(paths.data_dir)
-    with store.write() as tx:
-        account = tx.find(Account, accounts.c.name == _DEFAULT, accounts.c.closing_at.is_(None))
-        if account is None:
-            account, key_id, secret = create_account(tx, sealer, _DEFAULT)
-        elif key := tx.find(AccessKey, access_keys.c.account_id == account.id, access_keys.c.user_id.is_(None)):
-            key_id, secret = key.id, sealer.open(ACCESS_KEY, key.id, key.sealed_secret).decode()
-        else:
-            key_id, secret = create_access_key(tx, sealer, account.id, user_id=None)
-    keys = {"AccountId": account.id, "AccessKeyId": key_id, "SecretAccessKey": secret}
-    temporary = _keys_file(paths).with_suffix(".new")
-    temporary.unlink(missing_ok=True)
-    with os.fdopen(os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as file:
-        json.dump(keys, file, indent=2)
-    temporary.rename(_keys_file(paths))
-    return account.id
-
-
-def _keys_file(paths: Paths) -> Path:
+def keys_file(paths: Paths) -> Path:
+    """The default account and its root keys, for commands."""
     return paths.keys / "default-account.json"

@@ -8,15 +8,17 @@ from pathlib import Path
 import msgspec
 
 from freehold.cli.endpoint import cloud_paths
-from freehold.cli.state import open_state
+from freehold.cli.progress import say
 from freehold.cli.tables import print_table, table
-from freehold.cli.up import register_images, say
 from freehold.images import catalog
-from freehold.images.build import build
 
 
 def make(data_dir: Path, family: str) -> None:
     """Build an image into the cloud and list it in the records; prints its id."""
+    from freehold.cli.state import open_state
+    from freehold.cli.up import register_images
+    from freehold.images.build import build
+
     paths = cloud_paths(data_dir)
     manifest = build(family, paths.data_dir, say)
     _config, store = open_state(paths.data_dir)

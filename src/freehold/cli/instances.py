@@ -9,6 +9,7 @@ import sys
 import termios
 import time
 import tty
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -60,11 +61,13 @@ def trust(trusted: Path, address: str, keys: list[str]) -> None:
     fresh.rename(trusted)
 
 
-def ssh_command(address: str, user: str, trusted: Path, key: Path | None, command: list[str]) -> list[str]:
-    """The `ssh` command. `trusted`: the known_hosts file with the only keys to accept."""
+def ssh_command(
+    address: str, user: str, trusted: Path, key: Path | None, command: Sequence[str], *more: str
+) -> list[str]:
+    """The `ssh` command. `trusted`: a known_hosts file with the only keys to accept. `more`: further options."""
     options = [word for option in (*_SSH_OPTIONS, f"UserKnownHostsFile={trusted}") for word in ("-o", option)]
     identity = ["-i", str(key), "-o", "IdentitiesOnly=yes"] if key else []
-    return ["ssh", *options, *identity, "-l", user, "--", address, *command]
+    return ["ssh", *options, *identity, *more, "-l", user, "--", address, *command]
 
 
 def console(data_dir: Path, instance_id: str) -> None:

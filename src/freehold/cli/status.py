@@ -18,7 +18,7 @@ from freehold.records.accounts import Account
 from freehold.records.compute import Host, instances
 from freehold.records.store import Store, Transaction
 from freehold.records.wake import SocketBell
-from freehold.supervisor import read_status
+from freehold.supervisor_status import read_status
 
 
 def show(data_dir: Path, *, as_json: bool) -> None:

@@ -6,12 +6,14 @@ import os
 import subprocess
 import sys
 import time
+from functools import partial
 from pathlib import Path
 
 from freehold import parts, pki
 from freehold.cli import DEFAULT_DATA_DIR, fail
 from freehold.cli.commands import only_command
-from freehold.cli.endpoint import ensure_default_account
+from freehold.cli.default_account import ensure_default_account
+from freehold.cli.progress import say
 from freehold.cli.state import open_state
 from freehold.config import Config
 from freehold.doctor.checks import examine, port_is_free
@@ -21,11 +23,12 @@ from freehold.images.build import build
 from freehold.images.recipe import Progress
 from freehold.network import namespace
 from freehold.paths import Paths
-from freehold.processes import Identity, end, identity, registered
+from freehold.processes import end, register, registered
 from freehold.records.ids import ImageId
 from freehold.records.store import Store
 from freehold.services.ec2.images import register_builtin
-from freehold.supervisor import LOG_BYTES_MAX, read_status
+from freehold.supervisor import LOG_BYTES_MAX
+from freehold.supervisor_status import SUPERVISOR_PID, read_status
 
 BUILT_IN_IMAGE = "freehold-micro"
 _UP_SECONDS_MAX = 120.0
@@ -45,17 +48,14 @@ def up(data_dir: Path, port: int, foreground: bool) -> None:
         if registered(paths.run / "front.pid") is None and not port_is_free(port):
             raise fail(f"Port {port} is taken by another program: give another one with --port.")
         config, account_id = prepare(paths, say)
-        command = [sys.executable, "-m", "freehold.parts", "--data-dir", str(paths.data_dir), "--port", str(port)]
         if foreground:
             say(f"the cloud's endpoint will be http://127.0.0.1:{port}")
+            command = _supervisor(paths, port)
+            register(paths.run / SUPERVISOR_PID, command)
             os.execv(command[0], command)  # noqa: S606 an argument list, no shell
         say("starting")
-        wait(paths, _launch(paths, command))
+        start(paths, port)
     print(summary(paths, config, account_id, port))
-
-
-def say(line: str) -> None:
-    print(f"  {line}", file=sys.stderr, flush=True)
 
 
 def check_machine(paths: Paths) -> None:
@@ -83,12 +83,12 @@ def check_directory(paths: Paths) -> None:
     paths.keys.mkdir(mode=0o700, exist_ok=True)
 
 
-def prepare(paths: Paths, progress: Progress) -> tuple[Config, str]:
+def prepare(paths: Paths, progress: Progress, image: str = BUILT_IN_IMAGE) -> tuple[Config, str]:
     """Have all that the parts need: records, certificates, image, namespace. Returns the default account's id too."""
     config, store = open_state(paths.data_dir)
     try:
         pki.ensure(paths.pki, parts.host_id(paths))
-        build(BUILT_IN_IMAGE, paths.data_dir, progress)
+        build(image, paths.data_dir, progress)
         register_images(paths, store)
         account_id = ensure_default_account(paths, store)
         namespace.create(parts.cloud_network(paths.data_dir, config))
@@ -115,32 +115,44 @@ def register_images(paths: Paths, store: Store) -> None:
             )
 
 
-def _launch(paths: Paths, command: list[str]) -> Identity:
+def start(paths: Paths, port: int) -> None:
+    """Start the supervisor, and return when all parts run; else the command ends with a sentence, and none runs."""
     paths.log.mkdir(mode=0o700, exist_ok=True)
     log = paths.log / "supervisor.log"
     if log.exists() and log.stat().st_size > LOG_BYTES_MAX:
         log.rename(log.with_suffix(".log.1"))
+    command = _supervisor(paths, port)
     with log.open("ab") as file:
-        started = subprocess.Popen(
-            command, stdin=subprocess.DEVNULL, stdout=file, stderr=file, cwd="/", start_new_session=True
+        subprocess.Popen(
+            command,
+            stdin=subprocess.DEVNULL,
+            stdout=file,
+            stderr=file,
+            cwd="/",
+            start_new_session=True,
+            preexec_fn=partial(register, paths.run / SUPERVISOR_PID, command),  # noqa: PLW1509 this has one thread
         )
-    return identity(started.pid) or Identity(started.pid, 0, "")
+    _wait(paths)
 
 
-def wait(paths: Paths, supervisor: Identity) -> None:
-    """Return when all parts run; else the supervisor is ended, and the command with a sentence."""
+def _supervisor(paths: Paths, port: int) -> list[str]:
+    return [sys.executable, "-m", "freehold.parts", "--data-dir", str(paths.data_dir), "--port", str(port)]
+
+
+def _wait(paths: Paths) -> None:
     deadline = time.monotonic() + _UP_SECONDS_MAX
     while True:
         status = read_status(paths.run)
         if status is not None and status["state"] == "running":
             return
-        if status is None and identity(supervisor.pid) != supervisor:
+        supervisor = registered(paths.run / SUPERVISOR_PID)
+        if supervisor is None:
             raise fail(f"The supervisor ended at once: {paths.log / 'supervisor.log'} says why.")
         waiting = [part for part in status["parts"] if part["state"] != "running"] if status else []
         late = time.monotonic() > deadline
         for part in waiting:
             if late or part["restarts"] >= _TRIES_MAX:
-                end(supervisor, _UP_SECONDS_MAX)
+                end(supervisor[0], _UP_SECONDS_MAX)
                 how = part["last_end"] or "it is not ready"
                 raise fail(f"{part['name']} does not come up ({how}): {paths.log / part['name']}.log says why.")
         time.sleep(0.05)

@@ -17,6 +17,10 @@ class OperatorError(Exception):
     """Something the operator has to change; the message says in one sentence what is wrong and what to do."""
 
 
+class PoolTaken(OperatorError):
+    """The machine reaches addresses of a public pool already, by something that is not the cloud's."""
+
+
 def tag_of(data_dir: Path) -> str:
     """The owner tag of a cloud, in the name of whatever it makes on the machine: ``fh`` and 8 hex digits."""
     return "fh" + hashlib.sha256(str(data_dir.absolute()).encode()).hexdigest()[:8]

@@ -26,7 +26,7 @@ from ipaddress import IPv4Network
 from pathlib import Path
 from typing import Any, TypeVar
 
-from freehold.network.names import BR_EX, CloudNetwork, OperatorError
+from freehold.network.names import BR_EX, CloudNetwork, OperatorError, PoolTaken
 
 _libc = ctypes.CDLL(None, use_errno=True)
 _CLONE_NEWNET = 0x40000000
@@ -70,7 +70,7 @@ def create(network: CloudNetwork) -> None:
 
     Raises OperatorError when the machine already reaches the pool in another way, or the uplink does not exist.
     """
-    _refuse_conflicts(network)
+    refuse_conflicts(network)
     if not exists(network):
         _make_namespace(network.namespace)
     inside(network.namespace, _set_inside)
@@ -116,8 +116,8 @@ def _unmount(path: Path) -> None:
         raise OSError(code, f"umount: {os.strerror(code)}", str(path))
 
 
-def _refuse_conflicts(network: CloudNetwork) -> None:
-    """Raises OperatorError when another interface's route covers addresses of the pool."""
+def refuse_conflicts(network: CloudNetwork) -> None:
+    """Raises PoolTaken when another interface's route covers addresses of the pool, OperatorError without uplink."""
     with netlink() as ip:
         names = {link["index"]: link.get("ifname") for link in ip.get_links()}
         for route in ip.get_routes(family=socket.AF_INET, table=_MAIN_TABLE):
@@ -126,7 +126,7 @@ def _refuse_conflicts(network: CloudNetwork) -> None:
             target = IPv4Network((route.get("dst"), route["dst_len"]))
             name = names.get(route.get("oif"))
             if target.overlaps(network.pool) and name != network.outer:
-                raise OperatorError(
+                raise PoolTaken(
                     f"The public pool {network.pool} overlaps {target}, which this machine already reaches by "
                     f"{name or 'another route'}: name another network as network.public_pool in freehold.toml."
                 )
