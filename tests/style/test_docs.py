@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from dataclasses import replace
 from pathlib import Path
 
 import msgspec
@@ -44,6 +45,12 @@ def test_no_operation_drops_a_parameter() -> None:
         if treatment is coverage.Treatment.DROPPED
     ]
     assert dropped == [], "neither honoured nor refused (`refuse_others`), nor explained in the docstring"
+
+
+def test_a_parameter_that_nothing_reads_is_dropped() -> None:
+    """An operation that answers without a look at its request."""
+    careless = replace(Catalog().operations["ec2", "DescribeRegions"], function=lambda _call, _request: {})
+    assert set(coverage.treatments(careless).values()) == {coverage.Treatment.DROPPED}
 
 
 def test_coverage_is_what_the_operations_do() -> None:
