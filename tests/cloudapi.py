@@ -25,7 +25,9 @@ from botocore.model import ListShape, MapShape, Shape, StructureShape
 
 from freehold.config import Config
 from freehold.front.app import create_app
-from freehold.front.serve import server
+from freehold.front.https import Certificate
+from freehold.front.limits import Limits
+from freehold.front.serve import listen, server
 from freehold.records.accounts import AccessKey, Account, User
 from freehold.records.ids import AccountId, new_account_id, new_iam_id
 from freehold.records.migrations import upgrade
@@ -52,6 +54,7 @@ class ApiServer:
     config: Config
     account_id: AccountId
     root: Keys
+    https_url: str = ""
     _clients: list[Any] = field(default_factory=list)
 
     def client(self, service: str, region: str = "us-east-1", keys: Keys | None = None, **options: Any) -> Any:
@@ -60,7 +63,8 @@ class ApiServer:
         client = boto3.client(
             service,
             region_name=region,
-            endpoint_url=self.url,
+            endpoint_url=options.pop("endpoint_url", self.url),
+            verify=options.pop("verify", None),
             aws_access_key_id=keys.access_key_id,
             aws_secret_access_key=keys.secret_access_key,
             aws_session_token=keys.session_token,
@@ -102,9 +106,14 @@ class ApiServer:
 
 @contextmanager
 def api_server(
-    directory: Path, config: Config | None = None, *, package: str = "freehold.services"
+    directory: Path,
+    config: Config | None = None,
+    *,
+    package: str = "freehold.services",
+    limits: Limits | None = None,
 ) -> Iterator[ApiServer]:
-    """The front door over a fresh database in `directory`, on a free port of loopback. `package` holds the services."""
+    """The front door over a fresh database in `directory`, on a free port of loopback. `package` holds the services.
+    With an `https_address` in `config` it serves HTTPS as well, on a free port."""
     config = config or Config()
     bells = directory / "run" / "bells"
     bells.mkdir(parents=True)
@@ -112,8 +121,11 @@ def api_server(
     upgrade(url)
     store = Store(url, SocketBell(bells), durable=config.state.durable)
     sealer = Sealer.of(directory)
-    app = create_app(Catalog(package), store, sealer, config, package=package)
-    uvicorn_server = server(app, port=0)
+    app = create_app(Catalog(package), store, sealer, config, package=package, limits=limits)
+    https = None
+    if config.https_address:
+        https = (listen(config.https_address, 0), Certificate(config, directory / "pki"))
+    uvicorn_server = server(app, port=0, https=https)
     thread = threading.Thread(target=lambda: uvloop.run(uvicorn_server.serve()), name="front door", daemon=True)
     thread.start()
     try:
@@ -123,6 +135,8 @@ def api_server(
             thread.join(0.01)
         port = uvicorn_server.servers[0].sockets[0].getsockname()[1]
         api = ApiServer(f"http://127.0.0.1:{port}", store, sealer, config, AccountId(""), Keys("", ""))
+        if https is not None:
+            api.https_url = f"https://127.0.0.1:{https[0].getsockname()[1]}"
         api.account_id, api.root = api.create_account("test")
         yield api
         for client in api._clients:

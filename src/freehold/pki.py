@@ -9,7 +9,9 @@ from __future__ import annotations
 
 import datetime as dt
 import os
+from collections.abc import Sequence
 from dataclasses import dataclass
+from ipaddress import ip_address
 from pathlib import Path
 
 from cryptography import x509
@@ -45,8 +47,11 @@ class Authority:
             _replace(directory / "ca.crt", certificate.public_bytes(serialization.Encoding.PEM))
         return cls(certificate, key)
 
-    def issue(self, key: ec.EllipticCurvePrivateKey, common_name: str, *, server: bool) -> x509.Certificate:
-        """A leaf for `LEAF_DAYS`: of a server, which also bears its name as a DNS name, or of a client."""
+    def issue(
+        self, key: ec.EllipticCurvePrivateKey, common_name: str, *, server: bool, names: Sequence[str] = ()
+    ) -> x509.Certificate:
+        """A leaf for `LEAF_DAYS`: of a server, which also bears its name and `names` (DNS names, IP addresses), or of a
+        client."""
         usage = ExtendedKeyUsageOID.SERVER_AUTH if server else ExtendedKeyUsageOID.CLIENT_AUTH
         builder = (
             _builder(_name(common_name), self.certificate.subject, key, LEAF_DAYS)
@@ -55,17 +60,25 @@ class Authority:
             .add_extension(_authority_identifier(self.key), critical=False)
         )
         if server:
-            builder = builder.add_extension(x509.SubjectAlternativeName([x509.DNSName(common_name)]), critical=False)
+            builder = builder.add_extension(_alternative_names(common_name, names), critical=False)
         return builder.sign(self.key, hashes.SHA256())
 
-    def ensure_leaf(self, directory: Path, file: str, common_name: str, *, server: bool) -> bool:
+    def ensure_leaf(
+        self, directory: Path, file: str, common_name: str, *, server: bool, names: Sequence[str] = ()
+    ) -> bool:
         """Have ``<file>.crt`` and ``<file>.key``; whether they had to be made. Raises PkiError."""
         key = _load_key(directory / f"{file}.key")
         certificate = _load_certificate(directory / f"{file}.crt")
-        if key and certificate and _fits(certificate, key, _RENEW_DAYS) and self._issued(certificate, common_name):
+        if (
+            key
+            and certificate
+            and _fits(certificate, key, _RENEW_DAYS)
+            and self._issued(certificate, common_name)
+            and (not server or _bears(certificate, common_name, names))
+        ):
             return False
         key = _new_key(directory / f"{file}.key")
-        certificate = self.issue(key, common_name, server=server)
+        certificate = self.issue(key, common_name, server=server, names=names)
         _replace(directory / f"{file}.crt", certificate.public_bytes(serialization.Encoding.PEM))
         return True
 
@@ -92,6 +105,21 @@ def ensure(directory: Path, host_id: str) -> bool:
 
 def _name(common_name: str) -> x509.Name:
     return x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, common_name)])
+
+
+def _alternative_names(common_name: str, names: Sequence[str]) -> x509.SubjectAlternativeName:
+    result: list[x509.GeneralName] = [x509.DNSName(common_name)]
+    for name in names:
+        try:
+            result.append(x509.IPAddress(ip_address(name)))
+        except ValueError:
+            result.append(x509.DNSName(name))
+    return x509.SubjectAlternativeName(result)
+
+
+def _bears(certificate: x509.Certificate, common_name: str, names: Sequence[str]) -> bool:
+    found = certificate.extensions.get_extension_for_class(x509.SubjectAlternativeName).value
+    return found == _alternative_names(common_name, names)
 
 
 def _builder(

@@ -16,6 +16,7 @@ from freehold.config import Config
 from freehold.front.dispatch import Arrival, Dispatcher
 from freehold.front.errors import HeadTooLarge, InvalidUri, TooLarge, TooSlow
 from freehold.front.incoming import Incoming, Receive
+from freehold.front.limits import Limits
 from freehold.front.protocols.message import HttpRequest, HttpResponse, pairs
 from freehold.front.stream_errors import SlowDown
 from freehold.records.secrets import Sealer
@@ -29,31 +30,33 @@ Scope = MutableMapping[str, Any]
 Send = Callable[[MutableMapping[str, Any]], Awaitable[None]]
 App = Callable[[Scope, Receive, Send], Awaitable[None]]
 
-BODY_SECONDS_MAX = 30.0  # from the head of a request to the end of a body that does not stream
-HEADER_BYTES_MAX = 16 << 10
-URL_BYTES_MAX = 16 << 10
-STREAMS_MAX = 64  # bodies that stream in at a time, each in a thread
-LINGER_SECONDS_MAX = 10.0
 HEALTH_PATH = "/_freehold/health"  # no bucket can have this name: underscores are not allowed in one
 
 _THREADS = 16
 
 
 def create_app(
-    catalog: Catalog, store: Store, sealer: Sealer, config: Config, *, package: str = "freehold.services"
+    catalog: Catalog,
+    store: Store,
+    sealer: Sealer,
+    config: Config,
+    *,
+    package: str = "freehold.services",
+    limits: Limits | None = None,
 ) -> FrontDoor:
     """The front door as an ASGI application."""
-    return FrontDoor(Dispatcher(catalog, store, sealer, config, package=package), store)
+    return FrontDoor(Dispatcher(catalog, store, sealer, config, package=package), store, limits or Limits())
 
 
 class FrontDoor:
     """Receives requests in the event loop and answers each by one hop to a thread."""
 
-    def __init__(self, dispatcher: Dispatcher, store: Store) -> None:
+    def __init__(self, dispatcher: Dispatcher, store: Store, limits: Limits) -> None:
+        self.limits = limits
         self._dispatcher = dispatcher
         self._store = store
         self._threads = ThreadPoolExecutor(_THREADS, thread_name_prefix="request")
-        self._stream_threads = ThreadPoolExecutor(STREAMS_MAX, thread_name_prefix="stream")
+        self._stream_threads = ThreadPoolExecutor(limits.streams, thread_name_prefix="stream")
         self._streams = 0
 
     def close(self) -> None:
@@ -83,13 +86,14 @@ class FrontDoor:
         source = scope["client"][0] if scope.get("client") else ""
         arrival = Arrival(HttpRequest(scope["method"], "", [], {}), str(uuid.uuid4()), source)
         request = arrival.request
-        incoming = Incoming(receive, loop, empty=True)
+        incoming = Incoming(receive, loop, seconds=self.limits.body_seconds)
         try:
-            _read_head(scope, request)
+            request.headers, size = _headers(scope)
+            incoming.over = not _has_body(request)
+            _check_head(scope, request, size, self.limits)
             if request.path == HEALTH_PATH:
                 response = await loop.run_in_executor(self._threads, self._health)
             else:
-                incoming.over = not _has_body(request)
                 response = await self._answer(arrival, incoming)
         except AwsError as error:
             response = self._dispatcher.refuse(request, arrival.request_id, error)
@@ -106,9 +110,9 @@ class FrontDoor:
         journey = self._dispatcher.begin(arrival)
         if journey.body != "stream":
             if journey.body == "whole":
-                arrival.request.body = await _receive_body(arrival.request, incoming, journey.body_bytes_max)
+                arrival.request.body = await self._receive_body(arrival.request, incoming, journey.body_bytes_max)
             return await loop.run_in_executor(self._threads, self._dispatcher.answer, arrival, journey)
-        if self._streams == STREAMS_MAX:
+        if self._streams == self.limits.streams:
             raise SlowDown()
         self._streams += 1
         try:
@@ -116,6 +120,27 @@ class FrontDoor:
             return await loop.run_in_executor(self._stream_threads, self._dispatcher.answer, arrival, journey)
         finally:
             self._streams -= 1
+
+    async def _receive_body(self, request: HttpRequest, incoming: Incoming, bytes_max: int) -> bytes:
+        """The whole body. Raises TooLarge (before reading, when the length is declared), TooSlow, IncompleteBody."""
+        if incoming.over:
+            return b""
+        declared = request.headers.get("content-length", "")
+        too_large = TooLarge(limit=f"at most {bytes_max} bytes of body")
+        if declared.isdigit() and int(declared) > bytes_max:
+            raise too_large
+        parts: list[bytes] = []
+        size = 0
+        try:
+            async with asyncio.timeout(self.limits.body_seconds):
+                while not incoming.over:
+                    parts.append(await incoming.receive())
+                    size += len(parts[-1])
+                    if size > bytes_max:
+                        raise too_large
+        except TimeoutError:
+            raise TooSlow() from None
+        return parts[0] if len(parts) == 1 else b"".join(parts)
 
     def _health(self) -> HttpResponse:
         """200 when the database answers: for the supervisor, without a signature."""
@@ -145,10 +170,19 @@ class FrontDoor:
             await self._send_stream(send, receive, body, arrival)
         elif linger:
             await send({"type": "http.response.body", "body": body, "more_body": True})
-            await _drain(receive)
+            await self._drain(receive)
             await send({"type": "http.response.body", "body": b""})
         else:
             await send({"type": "http.response.body", "body": body})
+
+    async def _drain(self, receive: Receive) -> None:
+        """Let the client finish sending a body that nobody wants."""
+        with suppress(TimeoutError):
+            async with asyncio.timeout(self.limits.linger_seconds):
+                while True:
+                    message = await receive()
+                    if message["type"] == "http.disconnect" or not message.get("more_body"):
+                        return
 
     async def _send_stream(self, send: Send, receive: Receive, parts: Iterable[bytes], arrival: Arrival) -> None:
         """Send what an operation streams, part by part as the client takes them. It has sent its head already, so that
@@ -181,58 +215,30 @@ async def _disconnected(receive: Receive) -> None:
         pass
 
 
-async def _drain(receive: Receive) -> None:
-    """Let the client finish sending a body that nobody wants."""
-    with suppress(TimeoutError):
-        async with asyncio.timeout(LINGER_SECONDS_MAX):
-            while True:
-                message = await receive()
-                if message["type"] == "http.disconnect" or not message.get("more_body"):
-                    return
-
-
-def _read_head(scope: Scope, request: HttpRequest) -> None:
-    """Fill in what the head says. Raises HeadTooLarge, InvalidUri."""
+def _headers(scope: Scope) -> tuple[dict[str, str], int]:
+    """The headers, repeated ones joined by a comma, and how many bytes they are."""
     headers: dict[str, str] = {}
     size = 0
     for raw_name, raw_value in scope["headers"]:
         size += len(raw_name) + len(raw_value)
         name, value = raw_name.decode("latin-1"), raw_value.decode("latin-1")
         headers[name] = f"{headers[name]},{value}" if name in headers else value
-    request.headers = headers
-    if size > HEADER_BYTES_MAX:
-        raise HeadTooLarge(limit=f"at most {HEADER_BYTES_MAX} bytes of headers")
+    return headers, size
+
+
+def _check_head(scope: Scope, request: HttpRequest, size: int, limits: Limits) -> None:
+    """Fill in path and query string. Raises InvalidUri, HeadTooLarge."""
     raw_path, raw_query = scope["raw_path"], scope["query_string"]
-    if len(raw_path) + len(raw_query) > URL_BYTES_MAX:
-        raise HeadTooLarge(limit=f"at most {URL_BYTES_MAX} bytes of path and query string")
     try:
         request.path = raw_path.decode("ascii")
         request.query = pairs(raw_query.decode("ascii"))
     except UnicodeDecodeError:
         raise InvalidUri() from None
+    if size > limits.header_bytes:
+        raise HeadTooLarge(limit=f"at most {limits.header_bytes} bytes of headers")
+    if len(raw_path) + len(raw_query) > limits.url_bytes:
+        raise HeadTooLarge(limit=f"at most {limits.url_bytes} bytes of path and query string")
 
 
 def _has_body(request: HttpRequest) -> bool:
     return request.headers.get("content-length", "0") != "0" or "transfer-encoding" in request.headers
-
-
-async def _receive_body(request: HttpRequest, incoming: Incoming, bytes_max: int) -> bytes:
-    """The whole body. Raises TooLarge (before reading, when the length is declared), TooSlow, IncompleteBody."""
-    if incoming.over:
-        return b""
-    declared = request.headers.get("content-length", "")
-    too_large = TooLarge(limit=f"at most {bytes_max} bytes of body")
-    if declared.isdigit() and int(declared) > bytes_max:
-        raise too_large
-    parts: list[bytes] = []
-    size = 0
-    try:
-        async with asyncio.timeout(BODY_SECONDS_MAX):
-            while not incoming.over:
-                parts.append(await incoming.receive())
-                size += len(parts[-1])
-                if size > bytes_max:
-                    raise too_large
-    except TimeoutError:
-        raise TooSlow() from None
-    return parts[0] if len(parts) == 1 else b"".join(parts)

@@ -10,9 +10,7 @@ from freehold.front.errors import IncompleteBody, TooSlow
 
 Receive = Callable[[], Awaitable[MutableMapping[str, Any]]]
 
-# A client may be slow, but not so slow that it keeps a thread for nothing: so many bytes in so many seconds.
-SLOWEST_BYTES = 64 << 10
-SLOWEST_SECONDS = 30.0
+_SLOWEST_BYTES = 64 << 10
 
 
 class Reader(Protocol):
@@ -23,18 +21,19 @@ class Reader(Protocol):
 
 
 class Incoming:
-    """The body of an ASGI request as a reader. While nobody reads, the client is made to wait (by TCP).
+    """The body of an ASGI request as a reader. While nobody reads, the client is made to wait (by TCP). It may be slow,
+    but not so slow that it keeps a thread for nothing: 64 KiB in `seconds`.
 
     `begun`: something was read, so a client that waits for "100 Continue" got it; `over`: all was."""
 
-    def __init__(self, receive: Receive, loop: asyncio.AbstractEventLoop, *, empty: bool) -> None:
+    def __init__(self, receive: Receive, loop: asyncio.AbstractEventLoop, *, seconds: float) -> None:
         self._receive = receive
         self._loop = loop
         self._held = memoryview(b"")
         self._since = 0  # bytes received since the clock was last set back
-        self._seconds_left = SLOWEST_SECONDS
+        self._seconds = self._seconds_left = seconds
         self.begun = False
-        self.over = empty
+        self.over = False
 
     def read(self, size: int) -> bytes:
         """Raises IncompleteBody when the client is gone, TooSlow."""
@@ -63,8 +62,8 @@ class Incoming:
         except TimeoutError:
             raise TooSlow() from None
         self._since += len(part)
-        if self._since < SLOWEST_BYTES:
+        if self._since < _SLOWEST_BYTES:
             self._seconds_left -= self._loop.time() - started
         else:
-            self._since, self._seconds_left = 0, SLOWEST_SECONDS
+            self._since, self._seconds_left = 0, self._seconds
         return part

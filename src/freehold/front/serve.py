@@ -3,24 +3,35 @@
 from __future__ import annotations
 
 import argparse
+import resource
+import socket
 import sys
 from pathlib import Path
 
+import structlog
 import uvicorn
 
 from freehold import config as configuration
+from freehold.config import Config
 from freehold.front.app import FrontDoor, create_app
+from freehold.front.connection import Connection
+from freehold.front.https import Certificate
 from freehold.logs import log_as_json
+from freehold.paths import Paths
+from freehold.pki import PkiError
 from freehold.records.secrets import Sealer, SealError
 from freehold.records.store import Store
 from freehold.records.wake import SocketBell
 from freehold.services.operation import Catalog
 
-KEEP_ALIVE_SECONDS = 75  # longer than botocore keeps a pooled connection idle between two calls of a script
+log = structlog.get_logger()
+
 STOP_SECONDS = 20  # what runs may take to finish when the process is asked to stop
+_BACKLOG = 1024
+_TICKS_AN_HOUR = 36_000
 
 
-def open_store(data_dir: Path, config: configuration.Config) -> Store:
+def open_store(data_dir: Path, config: Config) -> Store:
     """The state database of the cloud in `data_dir`; its tables must exist already."""
     bells = data_dir / "run" / "bells"
     bells.mkdir(parents=True, exist_ok=True)
@@ -28,26 +39,81 @@ def open_store(data_dir: Path, config: configuration.Config) -> Store:
     return Store(url, SocketBell(bells), durable=config.state.durable)
 
 
-def server(app: FrontDoor, *, host: str = "127.0.0.1", port: int) -> uvicorn.Server:
-    """A uvicorn server for the front door; `run` it, or `serve` it in an event loop."""
-    return uvicorn.Server(
+class Server(uvicorn.Server):
+    """uvicorn, listening for HTTP and, when there is a certificate, for HTTPS as well."""
+
+    def __init__(self, config: uvicorn.Config, https: tuple[socket.socket, Certificate] | None) -> None:
+        super().__init__(config)
+        self._https = https
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        await super().startup(sockets)
+        if self._https is not None:
+            listener, certificate = self._https
+            (http, *_) = self.servers
+            loop = http.get_loop()
+            self.servers.append(
+                await loop.create_server(
+                    lambda: Connection(
+                        config=self.config, server_state=self.server_state, app_state=self.lifespan.state
+                    ),
+                    sock=listener,
+                    ssl=certificate.context,
+                    backlog=_BACKLOG,
+                )
+            )
+
+    async def on_tick(self, counter: int) -> bool:
+        if self._https is not None and counter % _TICKS_AN_HOUR == _TICKS_AN_HOUR - 1:
+            try:
+                self._https[1].load()
+            except (configuration.ConfigError, PkiError):
+                log.exception("certificate not renewed")
+        return await super().on_tick(counter)
+
+
+def server(
+    app: FrontDoor,
+    *,
+    host: str = "127.0.0.1",
+    port: int,
+    https: tuple[socket.socket, Certificate] | None = None,
+) -> Server:
+    """A server for the front door; `run` it, or `serve` it in an event loop. `https` is a bound socket and what to
+    present on it."""
+    return Server(
         uvicorn.Config(
             app,
             host=host,
             port=port,
-            http="httptools",
+            http=Connection,
             loop="uvloop",
             ws="none",
             lifespan="on",
             access_log=False,
             log_config=None,
+            proxy_headers=False,  # a client could say it is another
             server_header=False,
             date_header=True,
-            timeout_keep_alive=KEEP_ALIVE_SECONDS,
+            timeout_keep_alive=app.limits.idle_seconds,
             timeout_graceful_shutdown=STOP_SECONDS,
-            backlog=1024,
-        )
+            backlog=_BACKLOG,
+        ),
+        https,
     )
+
+
+def listen(address: str, port: int) -> socket.socket:
+    """A TCP socket bound to an address. Raises OSError."""
+    family = socket.AF_INET6 if ":" in address else socket.AF_INET
+    bound = socket.socket(family, socket.SOCK_STREAM)
+    try:
+        bound.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        bound.bind((address, port))
+    except OSError:
+        bound.close()
+        raise
+    return bound
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -56,15 +122,24 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--port", type=int, required=True)
     options = parser.parse_args(arguments)
     log_as_json()
+    _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))  # each connection is a file
+    https = None
     try:
         config = configuration.load(options.data_dir)
         sealer = Sealer.of(options.data_dir)
-    except (configuration.ConfigError, SealError) as error:
+        if config.https_address:
+            certificate = Certificate(config, Paths(options.data_dir).pki)
+            https = (listen(config.https_address, config.https_port), certificate)
+    except (configuration.ConfigError, SealError, PkiError) as error:
         print(error, file=sys.stderr)
+        return 1
+    except OSError as error:
+        print(f"HTTPS on {config.https_address} port {config.https_port}: {error.strerror}", file=sys.stderr)
         return 1
     store = open_store(options.data_dir, config)
     try:
-        server(create_app(Catalog(), store, sealer, config), port=options.port).run()
+        server(create_app(Catalog(), store, sealer, config), port=options.port, https=https).run()
     finally:
         store.close()
     return 0
