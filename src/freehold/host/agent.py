@@ -15,9 +15,11 @@ from freehold.host.guest import Guest
 from freehold.host.hypervisor import process
 from freehold.host.layout import MalformedSpec, check_ids, tap_name
 from freehold.host.machine import Machine
+from freehold.host.metadata.service import MetadataService
 from freehold.host.ports import taps
 from freehold.host.records import load_record, load_spec
 from freehold.host.starts import Starts
+from freehold.host.stats.egress import Egress
 from freehold.host.wire import Assignment, GuestReport, GuestSpec, Report
 
 log = structlog.get_logger()
@@ -33,6 +35,8 @@ class Agent:
         self.changed = asyncio.Event()
         self._machine = machine
         self._starts = Starts(cores)
+        self._metadata = MetadataService(machine, self.changed.set)
+        self._egress = Egress(machine.effects, self.changed.set)
         self._guests: dict[str, Guest] = {}
         self._consoles: dict[str, Console] = {}
         self._tasks: dict[str, asyncio.Task[None]] = {}
@@ -49,9 +53,14 @@ class Agent:
             if spec is not None:
                 self._follow(spec)
         self._looking = asyncio.create_task(self._look_at_consoles())
+        self._tell_guests()
+        self._metadata.start()
+        self._egress.start()
 
     async def close(self) -> None:
         """Stop working. Guests run on."""
+        await self._metadata.close()
+        await self._egress.close()
         tasks = [*self._tasks.values(), *(task for task in (self._cleaning, self._looking) if task)]
         for task in tasks:
             task.cancel()
@@ -76,17 +85,21 @@ class Agent:
                 orphan.assign(replace(orphan.spec, desired="absent"))
             if self._cleaning is None or self._cleaning.done():
                 self._cleaning = asyncio.create_task(self._clean())
+        self._tell_guests()
 
     def report(self, *, everything: bool) -> Report:
         """What changed since the last report, or all that is. `reported` must follow once it has been sent."""
-        ids = sorted(self._guests if everything else self._unreported | self._news)
+        self._tell_guests()
+        # The metadata service's link goes with the last guest of a VPC: until then something of that guest is left.
+        held = set() if self._metadata.tidy else {each for each, guest in self._guests.items() if guest.gone}
+        ids = sorted((self._guests.keys() if everything else self._unreported | self._news) - held)
         consoles = set(sorted(self._news)[:_CONSOLES_MAX])
         reports = [self._report(each, console=each in consoles) for each in ids if each in self._guests]
-        self._unreported.clear()
+        self._unreported = held
         self._news -= consoles
         if not self._news:
             self.changed.clear()
-        return Report(tuple(reports))
+        return Report(tuple(reports), self._egress.readings(everything=everything))
 
     def reported(self, report: Report) -> None:
         """The control plane has this report: forget the guests that it says are gone."""
@@ -95,6 +108,7 @@ class Agent:
             if guest is not None and guest.gone and said.state == "absent":
                 del self._guests[said.instance_id], self._consoles[said.instance_id]
                 self._tasks.pop(said.instance_id).cancel()
+        self._egress.reported(report.traffic)
 
     def forget_reported(self) -> None:
         """The link is a new one: whoever is there now may have heard nothing yet."""
@@ -116,6 +130,11 @@ class Agent:
         self._consoles[instance_id] = Console(paths)
         self._tasks[instance_id] = asyncio.create_task(guest.run(), name=instance_id)
         self._changed(instance_id)
+
+    def _tell_guests(self) -> None:
+        specs = [guest.spec for guest in self._guests.values() if not guest.gone]
+        self._metadata.know(specs)
+        self._egress.know(specs)
 
     def _changed(self, instance_id: str) -> None:
         self._unreported.add(instance_id)

@@ -8,6 +8,7 @@ from __future__ import annotations
 import hashlib
 import re
 from dataclasses import dataclass
+from ipaddress import IPv4Address
 from pathlib import Path
 
 from freehold.host.wire import GuestSpec
@@ -22,7 +23,7 @@ class MalformedSpec(Exception):
 
 
 def check_ids(spec: GuestSpec) -> None:
-    """Raise MalformedSpec unless every id in a spec is one."""
+    """Raise MalformedSpec unless every id in a spec is one, and every address of an interface."""
     ids = [spec.instance_id, *spec.delete_volumes]
     for volume in spec.volumes:
         ids += [volume.volume_id, *((volume.image_id,) if volume.image_id else ())]
@@ -31,6 +32,11 @@ def check_ids(spec: GuestSpec) -> None:
     for each in ids:
         if not _ID.fullmatch(each):
             raise MalformedSpec(f"{each!r} is not an id")
+    for interface in spec.interfaces:
+        try:
+            IPv4Address(interface.private_ip), IPv4Address(interface.public_ip or interface.private_ip)
+        except ValueError as error:
+            raise MalformedSpec(f"{interface.interface_id}: {error}") from error
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,6 +103,11 @@ class Layout:
     @property
     def accelerator(self) -> Path:
         return self.paths.host / "accelerator.json"
+
+    @property
+    def metadata_key(self) -> Path:
+        """What the metadata service signs its tokens with."""
+        return self.paths.host / "metadata.key"
 
     @property
     def ovsdb(self) -> str:

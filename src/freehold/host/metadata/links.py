@@ -1,0 +1,133 @@
+"""Links of the metadata service: for each VPC a veth from Open vSwitch to the service's own address.
+
+    guest ── OVN ── br-int ── fm… ══ fi…  169.254.169.254 ── the agent
+
+The address is on every link, and guests of different VPCs may have the same one: a listener hears one link only, and
+the kernel keeps connections of different links apart. An answer leaves by the link that its socket is bound to. Like
+taps, links outlive the agent, so that Open vSwitch sees one unbroken interface.
+"""
+
+from __future__ import annotations
+
+import socket
+
+from freehold.host.commands import run
+from freehold.host.errors import CommandError
+from freehold.host.layout import metadata_link, metadata_mac, metadata_port
+from freehold.host.machine import Machine
+from freehold.host.ports import taps
+
+ADDRESS = "169.254.169.254"
+_ROUTER = "169.254.169.1"
+_PORT = 80
+_BACKLOG = 64
+_PREFIX, _INNER_PREFIX = "fm", "fi"
+_TABLE = "16925"  # of routes, and the priority of the rule that leads to it
+
+# Connections of two VPCs may look the same to the firewall of the namespace, which need not know them.
+_UNTRACKED = (
+    "add table inet freehold-metadata",
+    "add chain inet freehold-metadata in { type filter hook prerouting priority raw; }",
+    "add chain inet freehold-metadata out { type filter hook output priority raw; }",
+    "flush table inet freehold-metadata",
+    f'add rule inet freehold-metadata in iifname "{_INNER_PREFIX}*" ip daddr {ADDRESS} notrack',
+    f"add rule inet freehold-metadata out ip saddr {ADDRESS} notrack",
+)
+
+
+async def prepare(machine: Machine) -> None:
+    """Have what all links need: a routing table of their own, and no connection tracking."""
+
+    async def prepare_routes() -> None:
+        rule = ("priority", _TABLE)
+        if not await run(("ip", "rule", "show", *rule)):
+            await run(("ip", "rule", "add", "from", ADDRESS, "lookup", _TABLE, *rule))
+        await run(("nft", "; ".join(_UNTRACKED)))
+
+    await machine.effects.perform("prepare metadata links", prepare_routes)
+
+
+async def make(machine: Machine, vpc_id: str) -> None:
+    """Have the link of a VPC, plugged into Open vSwitch."""
+
+    async def make_link() -> None:
+        await _make(machine.layout.tag, vpc_id)
+
+    async def plug() -> None:
+        await machine.vswitch.plug(metadata_link(vpc_id), metadata_port(vpc_id), vpc_id)
+
+    await machine.effects.perform("make metadata link", make_link)
+    await machine.effects.perform("plug metadata link", plug)
+
+
+async def remove(machine: Machine, name: str) -> None:
+    """Have no such link."""
+
+    async def unplug() -> None:
+        await machine.vswitch.unplug(name)
+
+    async def delete() -> None:
+        if taps.exists(name):
+            try:
+                await run(("ip", "link", "delete", "dev", name))
+            except CommandError:
+                if taps.exists(name):
+                    raise
+
+    await machine.effects.perform("unplug metadata link", unplug)
+    await machine.effects.perform("remove metadata link", delete)
+
+
+async def found(machine: Machine) -> frozenset[str]:
+    """The links that there are, whoever made them: this namespace and this bridge are the cloud's own."""
+    names = {name for _, name in socket.if_nameindex()} | await machine.vswitch.plugged()
+    return frozenset(name for name in names if name.startswith(_PREFIX))
+
+
+def listen(vpc_id: str) -> socket.socket:
+    """A listening socket for the guests of a VPC, which has its link. Raises OSError."""
+    listener = socket.socket()
+    try:
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_BINDTODEVICE, _inner(vpc_id).encode())
+        listener.bind((ADDRESS, _PORT))
+        listener.listen(_BACKLOG)
+    except OSError:
+        listener.close()
+        raise
+    return listener
+
+
+async def _make(tag: str, vpc_id: str) -> None:
+    outer, inner = metadata_link(vpc_id), _inner(vpc_id)
+    if not taps.exists(outer):
+        peer = ("peer", "name", inner, "address", metadata_mac(vpc_id))
+        await run(("ip", "link", "add", "name", outer, "type", "veth", *peer))
+    metric = str(socket.if_nametoindex(inner))  # to tell the links' default routes apart
+    for command in (
+        # Open vSwitch's own data path expects packets with their checksums made.
+        ("ethtool", "-K", inner, "tx", "off"),
+        ("ip", "address", "replace", f"{ADDRESS}/32", "dev", inner),
+        ("ip", "link", "set", "dev", inner, "up"),
+        (
+            "ip",
+            "route",
+            "replace",
+            "default",
+            "via",
+            _ROUTER,
+            "dev",
+            inner,
+            "onlink",
+            "table",
+            _TABLE,
+            "metric",
+            metric,
+        ),
+        ("ip", "link", "set", "dev", outer, "alias", f"freehold-{tag} {vpc_id}", "up"),
+    ):
+        await run(command)
+
+
+def _inner(vpc_id: str) -> str:
+    return _INNER_PREFIX + metadata_link(vpc_id).removeprefix(_PREFIX)

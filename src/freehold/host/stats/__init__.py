@@ -1,0 +1,1 @@
+"""What a host counts for the bill."""
