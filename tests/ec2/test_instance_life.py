@@ -16,6 +16,7 @@ from hypothesis.stateful import (
     initialize,
     invariant,
     multiple,
+    precondition,
     rule,
     run_state_machine_as_test,
 )
@@ -36,6 +37,7 @@ from tests.ec2.launching import IMAGE, add_host, add_images
 
 HOST = "host-1"
 MIB = 400  # room for three
+FEW = 4  # instances in a life, so that much happens to each
 
 # The states from which each call is answered; from all others it fails with IncorrectInstanceState.
 ANSWERED = {
@@ -70,6 +72,7 @@ class Life(RuleBasedStateMachine):
         super().__init__()
         self.store = store
         self.guests: dict[str, Guest] = {}
+        self.launched = 0
 
     @initialize()
     def open(self) -> None:
@@ -82,6 +85,7 @@ class Life(RuleBasedStateMachine):
 
     # What callers do
 
+    @precondition(lambda self: self.launched < FEW)
     @rule(target=instances, count=st.integers(1, 2), behaviour=st.sampled_from(["stop", "terminate"]))
     def launch(self, count: int, behaviour: str) -> Any:
         answer, code = attempt(
@@ -93,17 +97,35 @@ class Life(RuleBasedStateMachine):
             InstanceInitiatedShutdownBehavior=behaviour,
         )
         assert code in (None, "InsufficientInstanceCapacity")
-        return multiple() if code else multiple(*(instance["InstanceId"] for instance in answer["Instances"]))
+        if code is not None:
+            return multiple()
+        self.launched += count
+        return multiple(*(instance["InstanceId"] for instance in answer["Instances"]))
 
-    @rule(operation=st.sampled_from(sorted(ANSWERED)), one=instances, other=instances)
-    def change(self, operation: str, one: str, other: str) -> None:
-        before = {instance_id: self.record(instance_id) for instance_id in (one, other)}
+    @rule(named=st.lists(instances, min_size=1, max_size=2))
+    def start(self, named: list[str]) -> None:
+        self.change("start_instances", named)
+
+    @rule(named=st.lists(instances, min_size=1, max_size=2))
+    def stop(self, named: list[str]) -> None:
+        self.change("stop_instances", named)
+
+    @rule(named=st.lists(instances, min_size=1, max_size=2))
+    def reboot(self, named: list[str]) -> None:
+        self.change("reboot_instances", named)
+
+    @rule(named=st.lists(instances, min_size=1, max_size=2))
+    def terminate(self, named: list[str]) -> None:
+        self.change("terminate_instances", named)
+
+    def change(self, operation: str, named: list[str]) -> None:
+        before = {instance_id: self.record(instance_id) for instance_id in named}
         states = {instance.state for instance in before.values()}
-        _, code = attempt(getattr(self.caller, operation), InstanceIds=[one, other])
+        _, code = attempt(getattr(self.caller, operation), InstanceIds=named)
         if code is None:
             assert states <= ANSWERED[operation]
             return
-        assert {instance_id: self.record(instance_id) for instance_id in (one, other)} == before
+        assert {instance_id: self.record(instance_id) for instance_id in named} == before
         if code == "InsufficientInstanceCapacity":
             assert (operation, "stopped" in states) == ("start_instances", True)
         else:
@@ -148,6 +170,11 @@ class Life(RuleBasedStateMachine):
         self.report(instance_id, guest)
 
     @rule(instance_id=instances)
+    def host_follows(self, instance_id: str) -> None:
+        self.host_hears(instance_id)
+        self.host_works(instance_id)
+
+    @rule(instance_id=instances)
     def host_fails(self, instance_id: str) -> None:
         guest = self.guests.get(instance_id)
         if guest is not None and guest.spec.desired == "running" and not guest.powered_off:
@@ -176,8 +203,7 @@ class Life(RuleBasedStateMachine):
     def settle(self) -> None:
         for _ in range(3):  # a guest that powered off is heard, told to stop, and has stopped
             for instance in self.all(Instance):
-                self.host_hears(instance.id)
-                self.host_works(instance.id)
+                self.host_follows(instance.id)
 
     def report(self, instance_id: str, guest: Guest) -> None:
         with self.store.read() as tx:
