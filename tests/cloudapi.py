@@ -151,7 +151,9 @@ def check_answer(parsed: dict[str, Any], model: Any, http_response: Any, **_: An
     """boto3 event handler: the answer has every member that its shape requires and none that it does not know."""
     if http_response.status_code >= 300:
         assert parsed["Error"]["Code"], "an error without a code"
-        assert parsed["ResponseMetadata"]["RequestId"], "an error without a request id"
+        # botocore leaves it in the headers where an error has no body (HEAD).
+        request_id = parsed["ResponseMetadata"].get("RequestId") or http_response.headers.get("x-amz-request-id")
+        assert request_id, "an error without a request id"
         return
     assert parsed["ResponseMetadata"]["RequestId"], f"{model.name}: no request id"
     shape = model.output_shape

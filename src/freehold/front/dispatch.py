@@ -120,6 +120,8 @@ class Dispatcher:
                 journey.body = "whole"
                 journey.body_bytes_max = self._directory.body_bytes_max(claimed.service)
                 return journey
+            if not self._directory.serves(claimed.service):
+                return journey
             # S3 names the body's hash in its head, so only who needs the body needs to read it.
             journey.service, journey.protocol = self._directory.find(request, claimed.service)
             journey.name, journey.routed = journey.protocol.route(self._in_path(request, journey.service))
@@ -173,8 +175,9 @@ class Dispatcher:
             if journey.refusal is not None:
                 raise journey.refusal
             if journey.protocol is None:
-                self._directory.find(request, claimed.service)  # raises: the service is not built
-                raise AssertionError(claimed.service)
+                journey.service, journey.protocol = self._directory.unbuilt(request, claimed.service)
+                journey.name, _ = journey.protocol.route(self._in_path(request, journey.service))
+                raise NotBuilt(what=f"The operation {journey.name} of the service {journey.service}")
             if not journey.name:
                 request.path = signature.normalised_path(request.path)  # as it was signed
                 journey.name, journey.routed = journey.protocol.route(request)
@@ -238,7 +241,7 @@ class Dispatcher:
             return found
         operation = self._catalog.operations.get((service, name))
         if operation is None:
-            raise NotBuilt(what=f"The operation {name}")
+            raise NotBuilt(what=f"The operation {name} of the service {service}")
         with self._lock:
             codec = protocol.codec(operation.model)
             masks = self._masks[service]

@@ -5,7 +5,9 @@ from __future__ import annotations
 import re
 import threading
 from collections.abc import Callable, Iterable
+from functools import lru_cache
 
+from botocore.loaders import Loader
 from botocore.model import ServiceModel
 
 from freehold.front.errors import Family, NotBuilt, echo
@@ -42,6 +44,15 @@ _PROTOCOLS: dict[str, Callable[[ServiceModel], WireProtocol]] = {
 }
 
 
+# Services whose botocore name is not the one that is signed.
+_SIGNED_AS = {
+    "elasticloadbalancing": "elbv2",
+    "monitoring": "cloudwatch",
+    "s3express": "s3",
+    "s3-object-lambda": "s3",
+}
+
+
 class Directory:
     """The services of a catalog by the name they are signed for."""
 
@@ -52,6 +63,9 @@ class Directory:
             self._by_signing_name.setdefault(model.signing_name, []).append(name)
         self._protocols: dict[tuple[str, str], WireProtocol] = {}
         self._lock = threading.Lock()
+        self._loader = Loader()
+        # A few, since each takes megabytes and anyone with a key may ask for any.
+        self._model = lru_cache(4)(lambda name: ServiceModel(self._loader.load_service_model(name, "service-2"), name))
 
     def serves(self, signing_name: str) -> bool:
         return signing_name in self._by_signing_name
@@ -72,6 +86,16 @@ class Directory:
         service = names[0] if len(names) == 1 else self._one_of(names, request)
         return service, self.protocol(service, request)
 
+    def unbuilt(self, request: HttpRequest, signing_name: str) -> tuple[str, WireProtocol]:
+        """The same for a service of AWS that is not in the catalog, so that its own errors can be given.
+
+        Raises NotBuilt for a name that AWS has no service of."""
+        name = _SIGNED_AS.get(signing_name, signing_name)
+        if name not in self._loader.list_available_services("service-2"):
+            raise NotBuilt(what=f"The service '{echo(signing_name)}'")
+        model = self._model(name)
+        return name, _PROTOCOLS[_chosen(model, request)](model)
+
     def _one_of(self, names: list[str], request: HttpRequest) -> str:
         """Services that share a signing name: ELB and ELBv2 differ by version, S3 and S3 Control by path."""
         if "s3control" in names and request.path.startswith("/v20180820/") and "x-amz-account-id" in request.headers:
@@ -82,19 +106,26 @@ class Directory:
 
     def protocol(self, service: str, request: HttpRequest) -> WireProtocol:
         model = self._models[service]
-        offered = model.metadata.get("protocols") or [model.metadata["protocol"]]
-        if "smithy-protocol" in request.headers:
-            raise NotBuilt(what=f"The protocol {echo(request.headers['smithy-protocol'])}")
-        # botocore's own order is JSON first; a service that offers query as well is asked in it by a form.
-        if "json" in offered and ("x-amz-target" in request.headers or "query" not in offered):
-            chosen = "json"
-        else:
-            chosen = next(name for name in offered if name in _PROTOCOLS and name != "json")
+        chosen = _chosen(model, request)
         found = self._protocols.get((service, chosen))
         if found is None:
             with self._lock:
                 found = self._protocols.setdefault((service, chosen), _PROTOCOLS[chosen](model))
         return found
+
+
+def _chosen(model: ServiceModel, request: HttpRequest) -> str:
+    """Which of the protocols that a service offers the request is in. Raises NotBuilt, which names the protocol."""
+    offered = model.metadata.get("protocols") or [model.metadata["protocol"]]
+    if "smithy-protocol" in request.headers:
+        raise NotBuilt(what=f"The protocol {echo(request.headers['smithy-protocol'])}")
+    # botocore's own order is JSON first; a service that offers query as well is asked in it by a form.
+    if "json" in offered and ("x-amz-target" in request.headers or "query" not in offered):
+        return "json"
+    chosen = next((name for name in offered if name in _PROTOCOLS and name != "json"), None)
+    if chosen is None:
+        raise NotBuilt(what=f"The protocol {offered[0]}")
+    return str(chosen)
 
 
 def bucket_in_host(host: str, names: Iterable[str]) -> str | None:
