@@ -96,6 +96,11 @@ def test_every_attribute_has_an_answer(ready: Caller) -> None:
         ({"Attribute": "disableApiTermination", "Value": "TRUE"}, "disableApiTermination", {"Value": True}),
         ({"DisableApiStop": {"Value": True}}, "disableApiStop", {"Value": True}),
         (
+            {"Attribute": "", "Value": "", "Groups": [], "DisableApiStop": {"Value": True}},
+            "disableApiStop",
+            {"Value": True},
+        ),
+        (
             {"InstanceInitiatedShutdownBehavior": {"Value": "terminate"}},
             "instanceInitiatedShutdownBehavior",
             {"Value": "terminate"},

@@ -134,12 +134,13 @@ def _asked_for(request: Mapping[str, Any]) -> tuple[str, Any]:
     if attribute and attribute not in _MEMBERS:
         raise UnsupportedOperation(f"Modifying the attribute {attribute}")
     named = _MEMBERS[attribute] if attribute else None
-    if "Value" in request:
-        if named is None:
-            raise MissingParameter("Attribute")
+    text = request.get("Value")
+    if named is None and text:
+        raise MissingParameter("Attribute")
+    if named is not None and text is not None:
         if named in _LISTS or named in given:
             raise InvalidParameterCombination(f"The parameter Value can not be given for {named}.")
-        given[named] = {"Value": _typed(named, request["Value"])}
+        given[named] = {"Value": _typed(named, text)}
     if not given:
         raise InvalidParameterCombination("No attributes specified.")
     if len(given) > 1 or named not in (None, *given):
