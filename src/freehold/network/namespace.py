@@ -33,6 +33,7 @@ _CLONE_NEWNET = 0x40000000
 _NAMED = Path("/run/netns")
 _MAIN_TABLE = 254
 _NFT = "/usr/sbin/nft"
+_MAIN_TABLE = 254  # linux/rtnetlink.h
 
 T = TypeVar("T")
 
@@ -180,8 +181,8 @@ def _link_inside(network: CloudNetwork) -> None:
         ip.route("replace", dst=f"{network.machine}/32", oif=index, scope="link")
         if network.uplink is not None:
             ip.route("replace", dst="default", gateway=str(network.machine), oif=index)
-        elif ip.get_default_routes(family=socket.AF_INET):
-            ip.route("del", dst="default")
+        elif any(route["table"] == _MAIN_TABLE for route in ip.get_default_routes(family=socket.AF_INET)):
+            ip.route("del", dst="default")  # the metadata service's links have default routes in another table
 
 
 def _guard(network: CloudNetwork) -> str:

@@ -2,20 +2,25 @@
 
 from __future__ import annotations
 
+import datetime as dt
+
 import sqlalchemy as sa
 
 from freehold.records.compute import Instance, hosts
 from freehold.records.ids import HostId
 from freehold.records.store import Transaction
 
+_SILENCE_MAX = dt.timedelta(seconds=60)  # hosts report far more often; an agent that is upgraded is back before
+
 
 def reserve(tx: Transaction, zone: str, vcpus: int, memory_mib: int, on_host: HostId | None = None) -> HostId | None:
-    """Reserve room on the connected host of `zone` with the most free memory, or on `on_host` and no other.
+    """Reserve room on the host of `zone` with the most free memory that was heard of lately, connected ones first; or
+    on `on_host` and no other.
 
     None = it fits nowhere. The caller records the host, and `holds_capacity`, in the instance.
     """
     fits = [
-        hosts.c.connected,
+        hosts.c.reported_at >= tx.now - _SILENCE_MAX,
         sa.or_(hosts.c.zone.is_(None), hosts.c.zone == zone),
         hosts.c.vcpus_used + vcpus <= hosts.c.vcpus,
         hosts.c.memory_used_mib + memory_mib <= hosts.c.memory_mib,
@@ -23,7 +28,9 @@ def reserve(tx: Transaction, zone: str, vcpus: int, memory_mib: int, on_host: Ho
     if on_host is not None:
         fits.append(hosts.c.id == on_host)
     free_memory = hosts.c.memory_mib - hosts.c.memory_used_mib
-    candidates = sa.select(hosts.c.id).where(*fits).order_by(free_memory.desc(), hosts.c.id).limit(1)
+    candidates = (
+        sa.select(hosts.c.id).where(*fits).order_by(hosts.c.connected.desc(), free_memory.desc(), hosts.c.id).limit(1)
+    )
     while (candidate := tx.connection.execute(candidates).scalar()) is not None:
         # The conditions are checked again by the update: on PostgreSQL another launch may have taken the room since.
         taken = tx.connection.execute(

@@ -38,7 +38,7 @@ class IncorrectInstanceState(AwsError):
 
 
 class InsufficientInstanceCapacity(AwsError):
-    """Fewer instances than the minimum asked for fit on the connected hosts of the zone."""
+    """Fewer instances than the minimum asked for fit on the hosts of the zone."""
 
     code = "InsufficientInstanceCapacity"
     status = 500

@@ -1,0 +1,123 @@
+"""Real servers for tests: launched by boto3 in a cloud that `freehold up` started, and logged in to by OpenSSH."""
+
+from __future__ import annotations
+
+import subprocess
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import boto3
+
+from freehold.cli.host_keys import host_keys, known_hosts
+from tests.cli.clouds import CommandCloud
+
+if TYPE_CHECKING:
+    from mypy_boto3_ec2 import EC2Client
+    from mypy_boto3_ec2.type_defs import InstanceTypeDef
+
+READY = "freehold-micro ready"
+SECONDS_MAX = 120.0
+
+
+def wait(condition: Callable[[], bool], what: str, seconds: float = SECONDS_MAX) -> None:
+    """Return once the condition holds; the limit is there for a test that would never end."""
+    deadline = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < deadline, f"waited {seconds:.0f} s for: {what}"
+        time.sleep(0.1)
+
+
+class Servers:
+    """The EC2 of one cloud, as its user sees it, with one key pair."""
+
+    def __init__(self, cloud: CommandCloud) -> None:
+        self.cloud = cloud
+        environment = dict(
+            line.removeprefix("export ").split("=", 1)
+            for line in cloud.ok("env").splitlines()
+            if line.startswith("export AWS_")
+        )
+        self.ec2: EC2Client = boto3.client(
+            "ec2",
+            endpoint_url=environment["AWS_ENDPOINT_URL"],
+            region_name="us-east-1",
+            aws_access_key_id=environment["AWS_ACCESS_KEY_ID"],
+            aws_secret_access_key=environment["AWS_SECRET_ACCESS_KEY"],
+        )
+        self.image: str = self.ec2.describe_images(Filters=[{"Name": "name", "Values": ["freehold-micro-*"]}])[
+            "Images"
+        ][0]["ImageId"]
+        self.key = cloud.data_dir.parent / "key.pem"
+        self.key.touch(mode=0o600)
+        self.key.write_text(self.ec2.create_key_pair(KeyName="e2e", KeyType="ed25519")["KeyMaterial"])
+
+    def launch(self, *groups: str, count: int = 1, **parameters: Any) -> list[str]:
+        """Ids of new micro servers, which need not have booted yet."""
+        launched = self.ec2.run_instances(
+            ImageId=self.image,
+            InstanceType="fh1.nano",
+            KeyName="e2e",
+            MinCount=count,
+            MaxCount=count,
+            **({"SecurityGroupIds": list(groups)} if groups else {}),
+            **parameters,
+        )
+        return [instance["InstanceId"] for instance in launched["Instances"]]
+
+    def get(self, instance_id: str) -> InstanceTypeDef:
+        return self.ec2.describe_instances(InstanceIds=[instance_id])["Reservations"][0]["Instances"][0]
+
+    def state(self, instance_id: str) -> str:
+        return self.get(instance_id)["State"]["Name"]
+
+    def wait_for_state(self, state: str, *instance_ids: str) -> None:
+        for each in instance_ids:
+            wait(lambda each=each: self.state(each) == state, f"{each} is {state}")  # type: ignore[misc]
+
+    def console(self, instance_id: str) -> str:
+        return self.ec2.get_console_output(InstanceId=instance_id, Latest=True).get("Output", "")
+
+    def wait_until_ready(self, *instance_ids: str, boots: int = 1) -> None:
+        """Until each has printed the last line of its start."""
+        for each in instance_ids:
+            wait(lambda each=each: self.console(each).count(READY) >= boots, f"{each} is ready")  # type: ignore[misc]
+
+    def try_ssh(self, instance_id: str, command: str) -> subprocess.CompletedProcess[str]:
+        """Run a command in a server, which must show the host keys that it printed on its console."""
+        address = self.get(instance_id)["PublicIpAddress"]
+        trusted = self.key.with_name(f"known-{instance_id}")
+        trusted.write_text(known_hosts(address, host_keys(self.console(instance_id))))
+        return subprocess.run(
+            (*ssh_command(self.key, trusted), f"root@{address}", command), capture_output=True, text=True, timeout=60
+        )
+
+    def ssh(self, instance_id: str, command: str) -> str:
+        done = self.try_ssh(instance_id, command)
+        assert done.returncode == 0, f"{command}: {done.stdout}{done.stderr}"
+        return done.stdout
+
+    def group(self, name: str, *permissions: Any) -> str:
+        """The id of a new security group that lets in what the permissions say."""
+        group = self.ec2.create_security_group(GroupName=name, Description=name)["GroupId"]
+        if permissions:
+            self.ec2.authorize_security_group_ingress(GroupId=group, IpPermissions=list(permissions))
+        return group
+
+
+def ssh_command(key: Path, known: Path) -> tuple[str, ...]:
+    options = (
+        "BatchMode=yes",
+        "StrictHostKeyChecking=yes",
+        f"UserKnownHostsFile={known}",
+        "GlobalKnownHostsFile=/dev/null",
+        "IdentitiesOnly=yes",
+        "ConnectTimeout=10",
+    )
+    return ("ssh", "-i", str(key), *(word for option in options for word in ("-o", option)))
+
+
+def tcp(port: int, cidr: str = "0.0.0.0/0") -> dict[str, Any]:
+    """Permission to come in by a TCP port from a network."""
+    return {"IpProtocol": "tcp", "FromPort": port, "ToPort": port, "IpRanges": [{"CidrIp": cidr}]}
