@@ -83,8 +83,8 @@ def console(data_dir: Path, instance_id: str) -> None:
     terminal = sys.stdin.fileno()
     before = termios.tcgetattr(terminal) if os.isatty(terminal) else None
     if before is not None:
-        print("Ctrl-] leaves.", file=sys.stderr)
         tty.setraw(terminal)
+        print("Ctrl-] leaves.", end="\r\n", file=sys.stderr)
     try:
         _join(terminal, sys.stdout.fileno(), line)
     finally:

@@ -56,6 +56,11 @@ class CloudNetwork:
                 f"The public pool {self.pool} is too small: name a network of at least 8 addresses (/29) as "
                 "network.public_pool in freehold.toml."
             )
+        if self.pool.is_loopback or self.pool.is_link_local or self.pool.is_multicast or self.pool.is_unspecified:
+            raise OperatorError(
+                f"The public pool {self.pool} has no addresses that a server may have: name another network, such as "
+                "203.0.113.0/24, as network.public_pool in freehold.toml."
+            )
         if self.pool.overlaps(self.link_range):
             raise OperatorError(
                 f"The link range {self.link_range} overlaps the public pool {self.pool}: name another network as "
