@@ -187,7 +187,10 @@ def _claim(
     try:
         if not _AMZ_DATE.fullmatch(amz_date):
             raise ValueError
-        signed_at = dt.datetime.strptime(amz_date, "%Y%m%dT%H%M%SZ").replace(tzinfo=dt.UTC)
+        # 20261125T183519Z; several times as fast as strptime, which every request would pay.
+        day, time = amz_date[:8], amz_date[9:15]
+        date = (int(day[:4]), int(day[4:6]), int(day[6:]))
+        signed_at = dt.datetime(*date, int(time[:2]), int(time[2:4]), int(time[4:]), tzinfo=dt.UTC)
     except ValueError:
         raise incomplete(problem=f"Date must be in ISO-8601 'basic format'. Got '{echo(amz_date)}'.") from None
     if amz_date[:8] != scope["date"]:
