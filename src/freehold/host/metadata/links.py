@@ -124,7 +124,7 @@ async def _make(tag: str, vpc_id: str) -> None:
             "metric",
             metric,
         ),
-        ("ip", "link", "set", "dev", outer, "alias", f"freehold-{tag} {vpc_id}", "up"),
+        ("ip", "link", "set", "dev", outer, "alias", f"freehold-{tag}-imds {vpc_id}", "up"),
     ):
         await run(command)
 

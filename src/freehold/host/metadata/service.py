@@ -56,8 +56,9 @@ class MetadataService:
         by_age = sorted(specs, key=lambda spec: (spec.desired != "absent", spec.metadata.launched_at))
         guests = {(each.vpc_id, each.private_ip): spec for spec in by_age for each in spec.interfaces}
         if guests != self._guests:
+            before = self._vpcs()
             self._guests = guests
-            self.tidy = self.tidy and self._listening.keys() <= self._vpcs()
+            self.tidy = self.tidy and before <= self._vpcs()
             self._woken.set()
 
     async def _run(self) -> None:
