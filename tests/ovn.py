@@ -18,9 +18,12 @@ from functools import partial
 from ipaddress import IPv4Network
 from pathlib import Path
 
+from freehold.host.cgroup import Cgroups
 from freehold.network import namespace
 from freehold.network.daemons import Daemon, Paths, daemons, prepare
 from freehold.network.names import BR_INT, CloudNetwork, tag_of
+from freehold.paths import Paths as FreeholdPaths
+from freehold.processes import end, guests
 
 TEST_POOL = IPv4Network("198.51.100.0/24")
 LINK_RANGE = IPv4Network("100.64.0.0/16")
@@ -138,9 +141,16 @@ def ovn_cloud(directory: Path, pool: IPv4Network = TEST_POOL) -> Iterator[Cloud]
             cloud.start(daemon.name)
         yield cloud
     finally:
+        tag = FreeholdPaths(directory).tag
+        for who in guests(tag).values():  # a test that failed may leave some
+            end(who, seconds=0)
         for name in reversed(list(cloud.processes)):
             cloud.stop(name)
         for guest in filter(None, cloud.guests):
             if os.path.exists(f"/run/netns/{guest}"):
                 run("ip", "netns", "del", guest)
         namespace.remove(network)
+        groups = Cgroups.detect(tag)
+        for instance_id in groups.guests():
+            groups.remove(instance_id)
+        groups.remove_parent()

@@ -30,6 +30,8 @@ NEEDED = {
 # Only `make test` needs these.
 NEEDED_BY_TESTS = {
     "postgresql": "the records are tested on SQLite and on PostgreSQL",
+    "busybox": "the network is tested with its DHCP client",
+    "iputils-ping": "the network is tested by ping",
 }
 
 MINIMUM_PYTHON = (3, 11)
