@@ -107,7 +107,11 @@ def test_status_shows_the_server_and_what_it_takes(cloud: CommandCloud, server: 
     assert status["instances"]["running"] == 1
     (host,) = status["hosts"]
     assert (host["connected"], host["vcpus_used"], host["memory_used_mib"]) == (True, 1, 128)
-    assert "Servers: 1 running" in cloud.ok("status")
+    (listed,) = status["servers"]
+    assert (listed["id"], listed["type"], listed["state"]) == (server, "fh1.nano", "running")
+    shown = cloud.ok("status")
+    assert "Servers: 1 running" in shown
+    assert server in shown
 
 
 def test_console_joins_the_terminal_and_the_serial_line(cloud: CommandCloud, server: str) -> None:

@@ -15,10 +15,12 @@ from freehold.cli.tables import print_table, table
 from freehold.paths import Paths
 from freehold.processes import guests
 from freehold.records.accounts import Account
-from freehold.records.compute import Host, instances
+from freehold.records.compute import Host, Instance, instances
 from freehold.records.store import Store, Transaction
 from freehold.records.wake import SocketBell
 from freehold.supervisor_status import read_status
+
+_SERVERS_MAX = 100  # listed; all are counted
 
 
 def show(data_dir: Path, *, as_json: bool) -> None:
@@ -31,7 +33,7 @@ def show(data_dir: Path, *, as_json: bool) -> None:
 
 
 def look(paths: Paths) -> dict[str, Any]:
-    """What `status --json` prints. Memory in MiB, times in seconds since 1970."""
+    """What `status --json` prints. Memory in MiB, times in seconds since 1970; at most 100 servers, none terminated."""
     config = configuration.load(paths.data_dir)
     status = read_status(paths.run)
     parts = status["parts"] if status else []
@@ -45,6 +47,7 @@ def look(paths: Paths) -> dict[str, Any]:
         "guests": sorted(guests(paths.tag)),
         "hosts": [],
         "instances": {},
+        "servers": [],
         "accounts": [],
     }
     if config.state.url or (paths.data_dir / "state.db").exists():
@@ -71,6 +74,17 @@ def _records(tx: Transaction) -> dict[str, Any]:
             for host in tx.select(Host)
         ],
         "instances": {str(state): number for state, number in tx.connection.execute(counted)},
+        "servers": [
+            {
+                "id": server.id,
+                "account": server.account_id,
+                "type": server.instance_type,
+                "state": server.state,
+                "private_ip": server.private_ip,
+                "host": server.host_id,
+            }
+            for server in tx.select(Instance, instances.c.state != "terminated", limit=_SERVERS_MAX)
+        ],
         "accounts": [
             {"id": account.id, "name": account.name, "closing": account.closing_at is not None}
             for account in tx.select(Account)
@@ -108,6 +122,11 @@ def _print(found: dict[str, Any]) -> None:
         )
     states = ", ".join(f"{number} {state}" for state, number in sorted(found["instances"].items())) or "none"
     print(f"Servers: {states} (QEMU processes: {len(found['guests'])})")
+    if found["servers"]:
+        servers = table("Server", "Account", "Type", "State", "Private address", "Host")
+        for server in found["servers"]:
+            servers.add_row(*(server[key] or "" for key in ("id", "account", "type", "state", "private_ip", "host")))
+        print_table(servers)
     for account in found["accounts"]:
         # repr: the name is a customer's text, and must not steer the terminal.
         print(f"Account {account['id']}  {account['name']!r}" + ("  closing" if account["closing"] else ""))
