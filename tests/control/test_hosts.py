@@ -15,9 +15,10 @@ from freehold import pki
 from freehold.config import Config
 from freehold.control.hosts import HostLinks, link_security
 from freehold.host.wire import Assignment, GuestReport, Hello, Report, encode
-from freehold.records.compute import Host, Instance
+from freehold.records.compute import Host, Instance, Volume
 from freehold.records.migrations import upgrade
 from freehold.records.store import Store
+from freehold.records.volumes import begin_deleting
 from freehold.records.wake import SocketBell
 
 from .builders import HOST, make_host, make_instance, make_network
@@ -100,6 +101,29 @@ def test_a_host_is_told_everything_and_then_what_changes(plane: Any) -> None:
         assert not change.complete
         assert [(guest.desired, guest.generation) for guest in change.guests] == [("stopped", 2)]
         await host.close()
+
+    plane(test)
+
+
+def test_a_host_is_told_which_volumes_are_to_go_until_it_says_they_are_gone(plane: Any) -> None:
+    async def test(links: HostLinks, connect: Any, store: Store) -> None:
+        records(store)
+        host = await connect(HOST)
+        await host.send(HELLO)
+        assert (await host.assigned()).delete_volumes == ()
+        with store.write() as tx:
+            (volume,) = tx.select(Volume)
+            begin_deleting(tx, tx.update(volume, instance_id=None))
+        await links.send_changed([], [volume.id, "vol-unknown"])
+        assert await host.assigned() == Assignment((), complete=False, delete_volumes=(volume.id,))
+        await host.close()
+
+        again = await connect(HOST)
+        await again.send(HELLO)
+        assert (await again.assigned()).delete_volumes == (volume.id,)
+        await again.send(Report((), (), (volume.id,)))
+        await until(store, lambda tx: tx.count(Volume) == 0)
+        await again.close()
 
     plane(test)
 

@@ -4,28 +4,34 @@ nothing."""
 from __future__ import annotations
 
 import datetime as dt
+from collections.abc import Iterator
 from decimal import Decimal
 from pathlib import Path
 
+import msgspec
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from msgspec.structs import replace
 
 from freehold.config import Config
-from freehold.control.accounts import close_account, create_account, finish_closing
+from freehold.control.accounts import close_account, create_account
 from freehold.control.billing import NoPrice, bill
 from freehold.control.housekeeping import keep_house
 from freehold.control.networks import vpc_view
 from freehold.control.reports import apply_report
-from freehold.control.specs import guests_of_host
-from freehold.host.wire import GuestReport, Report, TrafficReading
+from freehold.control.specs import guests_of_host, volumes_to_delete
+from freehold.host.wire import GuestReport, HostMessage, Report, TrafficReading
 from freehold.records.accounts import AccessKey, Account
-from freehold.records.compute import Host, Instance, Volume
+from freehold.records.audit import AuditEvent
+from freehold.records.compute import Host, Instance, TrafficCounter, Volume, VolumeState
 from freehold.records.ids import new_account_id
-from freehold.records.network import Address, NetworkInterface, Vpc
+from freehold.records.network import Address, NetworkInterface
+from freehold.records.schema import TABLES
 from freehold.records.secrets import Sealer
 from freehold.records.store import Store, Transaction
 from freehold.records.usage import UsageEntry, close_usage, open_usage, usage
+from freehold.records.volumes import begin_deleting
 
 from .builders import ACCOUNT, HOST, REGION, make_host, make_instance, make_network
 
@@ -76,7 +82,9 @@ def test_a_first_launch_that_fails_ends_terminated(store: Store, instance: Insta
         going = report(tx, instance, "failed", message="no disk left")
         assert (going.state, going.generation) == ("shutting-down", 2)
         assert going.state_reason is not None
-        assert "no disk left" in going.state_reason.message
+        # The host's words are for the operator.
+        assert going.state_reason.message == "Server.InternalError: Internal error on launch"
+        assert going.failure == "no disk left"
         assert report(tx, going, "absent").state == "terminated"
         assert tx.count(UsageEntry, usage.c.closed_at.is_(None)) == 0
 
@@ -93,8 +101,8 @@ def test_a_start_that_fails_ends_stopped_and_keeps_its_disk(store: Store, instan
 def test_a_guest_that_powers_off_stops_and_is_billed_to_that_moment(store: Store, instance: Instance) -> None:
     with store.write() as tx:
         report(tx, instance, "running")
+        moment = tx.now
     with store.write() as tx:
-        moment = tx.now + dt.timedelta(seconds=2)
         guest = GuestReport(instance.id, 1, "stopped", moment, guest_shutdown=True)
         apply_report(tx, HOST, Report((guest,)))
         stopping = tx.get(Instance, instance.id)
@@ -148,6 +156,30 @@ def test_a_volume_that_outlives_its_instance_becomes_available(store: Store, ins
         (volume,) = tx.select(Volume)
         assert (volume.state, volume.instance_id) == ("available", None)
         assert tx.count(UsageEntry, usage.c.closed_at.is_(None)) == 1
+        assert volumes_to_delete(tx, HOST) == ()
+
+
+def test_a_deleted_volume_is_nobodys_until_its_host_says_that_it_is_gone(store: Store, instance: Instance) -> None:
+    with store.write() as tx:
+        (volume,) = tx.select(Volume)
+        volume = tx.update(volume, state="available", instance_id=None)
+        begin_deleting(tx, volume)
+        assert tx.count(UsageEntry, usage.c.closed_at.is_(None)) == 0
+        assert (volumes_to_delete(tx, HOST), volumes_to_delete(tx, "host-2")) == ((volume.id,), ())
+        apply_report(tx, "host-2", Report((), (), (volume.id,)))
+        assert tx.count(Volume) == 1
+        for _ in range(2):
+            apply_report(tx, HOST, Report((), (), (volume.id, "vol-unknown")))
+        assert tx.count(Volume) == 0
+
+
+@pytest.mark.parametrize("state", ["available", "in-use"])
+def test_a_host_can_not_delete_a_volume_that_is_wanted(store: Store, instance: Instance, state: VolumeState) -> None:
+    with store.write() as tx:
+        (volume,) = tx.select(Volume)
+        tx.update(volume, state=state)
+        apply_report(tx, HOST, Report((), (), (volume.id,)))
+        assert tx.count(Volume) == 1
 
 
 def test_a_host_is_told_all_that_a_guest_needs(store: Store, instance: Instance) -> None:
@@ -174,23 +206,95 @@ def test_the_fabric_sees_ports_groups_and_references_but_no_ipv6(store: Store, i
     ]
 
 
+@pytest.fixture
+def interface(store: Store, instance: Instance) -> NetworkInterface:
+    """The interface of the instance, with the public address 203.0.113.9."""
+    with store.write() as tx:
+        (interface,) = tx.select(NetworkInterface)
+        tx.insert(Address("203.0.113.9", ACCOUNT, REGION, "auto", None, None, interface.id, "10.0.0.5", tx.now))
+    return interface
+
+
+def sent(tx: Transaction) -> int:
+    return sum(entry.quantity for entry in tx.select(UsageEntry, usage.c.item == "egress"))
+
+
+def read(tx: Transaction, interface: NetworkInterface, epoch: str, counter: int, host: str = HOST) -> None:
+    apply_report(tx, host, Report((), (TrafficReading("203.0.113.9", interface.id, epoch, counter),)))
+
+
 @settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(st.lists(st.tuples(st.integers(0, 10**9), st.booleans()), max_size=12))
-def test_every_byte_is_counted_once_whatever_repeats_or_restarts(store: Store, steps: list[tuple[int, bool]]) -> None:
+def test_every_byte_is_counted_once_whatever_repeats_or_restarts(
+    store: Store, interface: NetworkInterface, steps: list[tuple[int, bool]]
+) -> None:
     """Each step the counter grows, or restarts at zero; each reading arrives twice."""
     with store.write() as tx:
-        for kind in (UsageEntry, Address):
+        for kind in (UsageEntry, TrafficCounter):
             tx.delete_where(kind)
-        tx.put(Address("203.0.113.9", ACCOUNT, REGION, "auto", None, None, None, None, tx.now))
-        sent, counter, epoch = 0, 0, new_account_id()
+        total, counter, epoch = 0, 0, new_account_id()
         for grown, restarts in steps:
             if restarts:
                 counter, epoch = 0, new_account_id()
-            counter, sent = counter + grown, sent + grown
-            reading = TrafficReading("203.0.113.9", epoch, counter)
-            apply_report(tx, HOST, Report((), (reading,)))
-            apply_report(tx, HOST, Report((), (reading,)))
-        assert sum(entry.quantity for entry in tx.select(UsageEntry)) == sent
+            counter, total = counter + grown, total + grown
+            read(tx, interface, epoch, counter)
+            read(tx, interface, epoch, counter)
+        assert sent(tx) == total
+
+
+def test_the_last_bytes_of_an_address_are_its_former_owners(store: Store, interface: NetworkInterface) -> None:
+    with store.write() as tx:
+        read(tx, interface, "a", 100)
+        (address,) = tx.select(Address)
+        tx.put(replace(address, account_id=new_account_id(), interface_id=None))
+        read(tx, interface, "a", 130)
+        assert sent(tx) == 130
+        assert {entry.account_id for entry in tx.select(UsageEntry, usage.c.item == "egress")} == {ACCOUNT}
+
+
+def test_a_host_counts_only_addresses_of_its_own_guests(store: Store, interface: NetworkInterface) -> None:
+    with store.write() as tx:
+        read(tx, interface, "a", 100)
+        read(tx, interface, "a", 900, host="host-2")
+        read(tx, interface, "b", 900, host="host-2")
+        read(tx, replace(interface, id="eni-unknown"), "c", 900)
+        apply_report(tx, HOST, Report((), (TrafficReading("203.0.113.10", interface.id, "d", 900),)))
+        read(tx, interface, "a", 110)
+        assert sent(tx) == 110
+
+
+def test_a_counter_that_runs_backwards_or_faster_than_any_card_counts_nothing(
+    store: Store, interface: NetworkInterface
+) -> None:
+    with store.write() as tx:
+        for counter in (100, 99, 0, 10**15, 2**62, 120):
+            read(tx, interface, "a", counter)
+        assert sent(tx) == 120
+
+
+@pytest.mark.parametrize("days", [-1000, 1000])
+def test_a_host_can_not_bill_the_past_or_the_future(store: Store, instance: Instance, days: int) -> None:
+    with store.write() as tx:
+        report(tx, instance, "running")
+        moment = tx.now + dt.timedelta(days=days)
+        apply_report(tx, HOST, Report((GuestReport(instance.id, 1, "stopped", moment, guest_shutdown=True),)))
+        entry = tx.find(UsageEntry, usage.c.item == "instance:t3.nano")
+        assert entry is not None
+        assert entry.closed_at == tx.now
+
+
+@pytest.mark.parametrize(
+    "report",
+    [
+        b'{"type":"report","guests":[],"traffic":[{"public_ip":"a","interface_id":"b","epoch":"c","bytes_out":-1}]}',
+        b'{"type":"report","guests":[],"traffic":[{"public_ip":"a","interface_id":"b","epoch":"c","bytes_out":1e99}]}',
+        b'{"type":"report","guests":[{"instance_id":"i-1","generation":1,"state":"running","changed_at":"2026-01-01T00:00:00"}]}',
+        b'{"type":"hello","host_id":"h","zone":null,"vcpus":-1,"memory_mib":1,"accelerator":"tcg"}',
+    ],
+)
+def test_what_no_host_says_is_not_even_read(report: bytes) -> None:
+    with pytest.raises(msgspec.ValidationError):
+        msgspec.json.decode(report, type=HostMessage)
 
 
 def test_the_bill_is_exact_to_the_second_in_decimal(store: Store) -> None:
@@ -227,26 +331,77 @@ def test_a_bill_names_the_item_that_has_no_price(store: Store) -> None:
             bill(tx, CONFIG, ACCOUNT, tx.now - dt.timedelta(hours=1), tx.now + dt.timedelta(hours=1))
 
 
-def test_closing_an_account_takes_everything_but_its_bill_and_its_trail(store: Store, tmp_path: Path) -> None:
+@pytest.fixture
+def closing(store: Store, tmp_path: Path) -> Iterator[tuple[Account, Instance]]:
+    """An account with a server that runs."""
     with store.write() as tx:
         account, _key, _secret = create_account(tx, Sealer.of(tmp_path), "lab")
         make_network(tx)
         make_host(tx)
-        for kind in (Vpc,):
-            for record in tx.select(kind):
-                tx.update(record, account_id=account.id)
-        instance = tx.update(make_instance(tx), account_id=account.id)
-        running = report(tx, instance, "running")
-        close_account(tx, account)
-        close_account(tx, account)
+        instance = make_instance(tx)
+        for table in TABLES.values():
+            if "account_id" in table.c:
+                tx.connection.execute(table.update().values(account_id=account.id))
+        running = report(tx, replace(instance, account_id=account.id), "running")
+    yield account, running
+    with store.read() as tx:
+        for kind, table in TABLES.items():
+            if "account_id" in table.c and kind not in (UsageEntry, AuditEvent):
+                assert tx.count(kind) == 0, kind
+        assert tx.count(Account) == 0
+        assert tx.count(UsageEntry) == 2
+        assert tx.count(UsageEntry, usage.c.closed_at.is_(None)) == 0
+
+
+def present(tx: Transaction, instance: Instance) -> Instance:
+    found = tx.get(Instance, instance.id)
+    assert found is not None
+    return found
+
+
+def test_closing_an_account_takes_everything_but_its_bill_and_its_trail(
+    store: Store, closing: tuple[Account, Instance]
+) -> None:
+    account, instance = closing
+    with store.write() as tx:
+        assert not close_account(tx, account)
+        assert not close_account(tx, account)
         assert tx.count(AccessKey) == 0
-        assert finish_closing(tx) == []
-        going = tx.get(Instance, running.id)
-        assert going is not None
-        report(tx, going, "absent")
-        assert finish_closing(tx) == [account.id]
-        assert tx.count(Account) == tx.count(Instance) == tx.count(Vpc) == 0
-        assert tx.count(UsageEntry) > 0
+    keep_house(store, CONFIG)
+    with store.write() as tx:
+        going = present(tx, instance)
+        assert (going.state, going.generation) == ("shutting-down", 2)
+        apply_report(tx, HOST, Report((GuestReport(instance.id, 2, "absent", tx.now),)))
+
+
+def test_closing_an_account_deletes_the_volumes_that_outlive_their_servers(
+    store: Store, closing: tuple[Account, Instance]
+) -> None:
+    """The instance went to be terminated before, with a volume that is kept."""
+    account, instance = closing
+    with store.write() as tx:
+        (volume,) = tx.select(Volume)
+        tx.update(volume, delete_on_termination=False)
+        tx.update(instance, state="shutting-down", generation=2)
+        close_usage(tx, instance.id)
+        assert not close_account(tx, account)
+        assert volumes_to_delete(tx, HOST) == ()
+        report(tx, present(tx, instance), "absent")
+        assert volumes_to_delete(tx, HOST) == (volume.id,)
+        assert tx.count(Account) == 1
+        apply_report(tx, HOST, Report((), (), (volume.id,)))
+
+
+def test_what_a_call_made_while_its_account_was_closed_goes_too(
+    store: Store, closing: tuple[Account, Instance]
+) -> None:
+    account, instance = closing
+    with store.write() as tx:
+        tx.update(account, closing_at=tx.now)
+    keep_house(store, CONFIG)
+    with store.write() as tx:
+        assert present(tx, instance).state == "shutting-down"
+        apply_report(tx, HOST, Report((GuestReport(instance.id, 2, "absent", tx.now),)))
 
 
 def test_terminated_instances_are_forgotten_after_an_hour(store: Store, instance: Instance) -> None:

@@ -11,8 +11,11 @@ import subprocess
 import time
 from collections.abc import Iterator
 
+import boto3
 import pytest
+from botocore.exceptions import ClientError
 
+from freehold.fabric.differ import Fabric
 from freehold.processes import guests
 from tests.e2e.servers import Servers, ssh_command, tcp, wait
 from tests.host.plane import leftovers
@@ -131,3 +134,50 @@ def test_in_the_end_nothing_is_left(servers: Servers, server: str) -> None:
     status = servers.cloud.status()
     assert not any(line["running"] for line in json.loads(servers.cloud.ok("bill", "--json"))["lines"])
     assert [(host["vcpus_used"], host["memory_used_mib"]) for host in status["hosts"]] == [(0, 0)]
+
+
+def test_a_deleted_account_leaves_its_bill_and_nothing_else(servers: Servers) -> None:
+    """It has a server that runs and a volume that outlived another one."""
+    cloud = servers.cloud
+    keys = json.loads(cloud.ok("account", "create", "lab"))
+    ec2 = boto3.client(
+        "ec2",
+        endpoint_url=f"http://127.0.0.1:{cloud.port}",
+        region_name="us-east-1",
+        aws_access_key_id=keys["AccessKeyId"],
+        aws_secret_access_key=keys["SecretAccessKey"],
+    )
+    launched = ec2.run_instances(
+        ImageId=servers.image,
+        InstanceType="fh1.nano",
+        MinCount=2,
+        MaxCount=2,
+        BlockDeviceMappings=[{"DeviceName": "/dev/xvda", "Ebs": {"DeleteOnTermination": False}}],
+    )
+    running, ended = (instance["InstanceId"] for instance in launched["Instances"])
+    ec2.get_waiter("instance_running").wait(InstanceIds=[running, ended], WaiterConfig={"Delay": 1})
+    ec2.terminate_instances(InstanceIds=[ended], SkipOsShutdown=True)
+    ec2.get_waiter("volume_available").wait(
+        Filters=[{"Name": "status", "Values": ["available"]}], WaiterConfig={"Delay": 1}
+    )
+    assert running in guests(cloud.paths.tag)
+
+    assert "is being deleted" in cloud.ok("account", "delete", keys["AccountId"], "--yes")
+    with pytest.raises(ClientError, match="AuthFailure"):
+        ec2.describe_instances()
+    ec2.close()
+    wait(lambda: keys["AccountId"] not in {each["id"] for each in cloud.status()["accounts"]}, "the account is gone")
+    wait(lambda: leftovers(cloud.data_dir, cloud.paths.ovn / "db.sock") == [], "nothing is left")
+    wait(lambda: networks(servers) == set(), "its network is gone")
+    lines = json.loads(cloud.ok("bill", "--account", keys["AccountId"], "--json"))["lines"]
+    assert {line["item"] for line in lines} >= {"instance:fh1.nano", "volume:gp3"}
+    assert not any(line["running"] for line in lines)
+
+
+def networks(servers: Servers) -> set[str]:
+    """The VPCs that OVN has."""
+    fabric = Fabric(servers.cloud.paths.ovn / "nb.sock")
+    try:
+        return fabric.vpcs_present()
+    finally:
+        fabric.close()

@@ -51,6 +51,7 @@ class Plane:
         self.consoles: dict[str, bytes] = {}
         self.traffic: dict[str, Any] = {}
         self.specs: dict[str, GuestSpec] = {}
+        self.doomed: set[str] = set()
         self._news = threading.Condition()
         self._peer: ssl.SSLSocket | None = None
         pki.ensure(self.paths.pki, HOST)
@@ -69,6 +70,14 @@ class Plane:
             if self._peer is not None:
                 with suppress(OSError):  # the agent was just killed: the next one is told everything
                     self._peer.sendall(encode(Assignment(specs, complete=False)))
+
+    def delete_volume(self, volume_id: str) -> None:
+        """Want a volume gone that no guest has any longer."""
+        with self._news:
+            self.doomed.add(volume_id)
+            if self._peer is not None:
+                with suppress(OSError):
+                    self._peer.sendall(encode(Assignment((), complete=False, delete_volumes=(volume_id,))))
 
     def want(self, instance_id: str, desired: Any, **changes: Any) -> GuestSpec:
         """Want something else of a guest: the next generation of its spec."""
@@ -140,7 +149,7 @@ class Plane:
                     if isinstance(message, Hello):
                         self.hello = message
                         self._peer = peer
-                        peer.sendall(encode(Assignment(tuple(self.specs.values()), complete=True)))
+                        peer.sendall(encode(Assignment(tuple(self.specs.values()), True, tuple(self.doomed))))
                     else:
                         self._take(message)
                     self._news.notify_all()
@@ -153,6 +162,7 @@ class Plane:
             self.guests[guest.instance_id] = guest
             if guest.console is not None:
                 self.consoles[guest.instance_id] = guest.console
+        self.doomed.difference_update(report.deleted_volumes)
         for reading in report.traffic:
             self.traffic[reading.public_ip] = reading
 

@@ -1,21 +1,22 @@
 """The cut test: whatever the last thing was that an agent did before it was killed, the next one makes all well.
 
-A guest's life (launch, reboot, stop, start, terminate) is lived once to learn its effects, once with each effect done
-twice, and then once for each effect with an agent that dies after it. To be cut before an effect is to be cut after the
-one before it.
+A guest's life (launch, reboot, stop, start, terminate; then its disk, which was kept, is deleted) is lived once to
+learn its effects, once with each effect done twice, and then once for each effect with an agent that dies after it. To
+be cut before an effect is to be cut after the one before it.
 """
 
 from __future__ import annotations
 
 import multiprocessing
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from ipaddress import IPv4Network
 from multiprocessing.process import BaseProcess
 from pathlib import Path
 
 import pytest
 
+from freehold.host.layout import Layout
 from freehold.images.build import build
 from freehold.processes import guests
 from tests.host.cut_agent import DEATH, agent
@@ -40,7 +41,8 @@ class Host:
         """One life of a guest, with an agent that dies after effect `last`; returns the effects of all agents."""
         self._lives += 1
         journal = self.data_dir / f"effects-{self._lives}"
-        spec = guest_spec(self._lives, self.image_id, shutdown_grace_seconds=0)
+        spec = guest_spec(self._lives, self.image_id, shutdown_grace_seconds=0, delete_volumes=())
+        (volume,) = spec.volumes
         self._agent = self._start(journal, last, times)
         try:
             self.plane.assign(spec)
@@ -50,6 +52,9 @@ class Host:
             for desired in ("stopped", "running", "absent"):
                 self.plane.want(spec.instance_id, desired)
                 self._reach(spec.instance_id, desired, journal)
+            assert leftovers(self.data_dir, self.cloud.paths.switch) == [f"file {self._disk(volume.volume_id)}"]
+            self.plane.delete_volume(volume.volume_id)
+            self._wait(lambda: not self.plane.doomed, "volume is deleted", journal)
             # The VPC's metadata link goes after the VPC's last guest.
             wait_until(lambda: leftovers(self.data_dir, self.cloud.paths.switch) == [], "nothing is left")
         finally:
@@ -59,16 +64,21 @@ class Host:
         return journal.read_text().splitlines()
 
     def _reach(self, instance_id: str, state: str, journal: Path) -> None:
+        self._wait(lambda: self.plane.reached(instance_id, state), state, journal)
+        assert len(guests(self.plane.paths.tag)) == (1 if state == "running" else 0)
+
+    def _wait(self, condition: Callable[[], bool], what: str, journal: Path) -> None:
+        """Until the condition holds, with an agent that is started again when it has died."""
         deadline = time.monotonic() + 30
-        while not self.plane.reached(instance_id, state):
-            assert time.monotonic() < deadline, (
-                f"{instance_id} is not {state} but {self.plane.guests.get(instance_id)} after {journal.read_text()}"
-            )
+        while not condition():
+            assert time.monotonic() < deadline, f"not {what}: {self.plane.guests} after {journal.read_text()}"
             if self._agent.exitcode is not None:
                 assert self._agent.exitcode == DEATH, self._log()
                 self._agent = self._start(journal, None, 1)
             time.sleep(0.01)
-        assert len(guests(self.plane.paths.tag)) == (1 if state == "running" else 0)
+
+    def _disk(self, volume_id: str) -> Path:
+        return Layout(self.plane.paths).volume(volume_id)
 
     def _log(self) -> str:
         return (self.data_dir / "agent.log").read_text()[-4000:]
@@ -95,6 +105,15 @@ def test_every_effect_may_be_done_twice(host: Host) -> None:
 
 def test_an_agent_may_die_after_any_effect(host: Host) -> None:
     effects = host.live()
-    assert {"make volume", "make tap", "plug port", "start process", "reset", "kill", "remove files"} <= set(effects)
+    assert {
+        "make volume",
+        "make tap",
+        "plug port",
+        "start process",
+        "reset",
+        "kill",
+        "remove files",
+        "delete volume",
+    } <= set(effects)
     for last in range(len(effects)):
         host.live(last)

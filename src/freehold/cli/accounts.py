@@ -21,12 +21,12 @@ def create(data_dir: Path, name: str) -> None:
 
 
 def delete(data_dir: Path, account_id: str) -> None:
-    """Begin to close the account; the controllers finish it when its last instance is gone."""
+    """Begin to close the account; the controllers finish it when its last server and disk are gone."""
     _config, store = open_state(data_dir)
     with store.write() as tx:
         account = tx.get(Account, account_id)
         if account is None:
             raise fail(f"There is no account {account_id}: `freehold status` lists them.")
-        close_account(tx, account)
+        gone = close_account(tx, account)
     store.close()
-    print(f"Account {account_id} is being deleted; its keys no longer work.")
+    print(f"Account {account_id} {'is deleted' if gone else 'is being deleted'}; its keys no longer work.")

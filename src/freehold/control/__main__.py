@@ -20,6 +20,7 @@ from freehold.control.housekeeping import keep_house
 from freehold.control.networks import NetworkController
 from freehold.fabric.differ import Fabric
 from freehold.fabric.view import PublicView
+from freehold.logs import log_as_json
 from freehold.network.names import tag_of
 from freehold.paths import Paths
 from freehold.records import feed
@@ -90,13 +91,15 @@ async def _follow(
             if position == before:
                 break
             network.look_at(key for topic, key in changed if topic == "vpc")
-            if guests := [key for topic, key in changed if topic == "guest"]:
-                await links.send_changed(guests)
+            guests = [key for topic, key in changed if topic == "guest"]
+            volumes = [key for topic, key in changed if topic == "volume"]
+            if guests or volumes:
+                await links.send_changed(guests, volumes)
 
 
 def _read_feed(store: Store, position: int) -> tuple[int, set[tuple[str, str]]]:
     with store.read() as tx:
-        return feed.since(tx, position, ("guest", "vpc"))
+        return feed.since(tx, position, ("guest", "volume", "vpc"))
 
 
 async def _housekeeping(store: Store, config: Config) -> None:
@@ -111,7 +114,9 @@ async def _housekeeping(store: Store, config: Config) -> None:
 def main() -> None:
     parser = argparse.ArgumentParser(description="Freehold's controllers")
     parser.add_argument("--data-dir", type=Path, required=True)
-    asyncio.run(run(parser.parse_args().data_dir))
+    options = parser.parse_args()
+    log_as_json()
+    asyncio.run(run(options.data_dir))
 
 
 if __name__ == "__main__":

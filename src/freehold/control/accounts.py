@@ -1,7 +1,7 @@
 """Opening and closing accounts.
 
-Closing takes away the keys at once and terminates every instance; when the hosts have reported the last one gone,
-`finish_closing` removes whatever else the account has. Its usage and audit records stay: the bill is still owed.
+Closing takes away the keys at once, terminates every instance and deletes every volume; when the hosts have reported
+the last of them gone, whatever else the account has is removed. Its usage and audit records stay: the bill is owed.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ import secrets
 import sqlalchemy as sa
 
 from freehold.records import feed
-from freehold.records.accounts import AccessKey, Account, User, access_keys, accounts
+from freehold.records.accounts import AccessKey, Account, User, access_keys
 from freehold.records.addressing import release_auto_addresses
 from freehold.records.audit import AuditEvent
 from freehold.records.compute import (
@@ -19,6 +19,7 @@ from freehold.records.compute import (
     Instance,
     InstanceUserData,
     StateReason,
+    Volume,
     console_outputs,
     instance_user_data,
     instances,
@@ -30,6 +31,7 @@ from freehold.records.schema import TABLES
 from freehold.records.secrets import ACCESS_KEY, Sealer
 from freehold.records.store import Transaction
 from freehold.records.usage import UsageEntry, close_usage
+from freehold.records.volumes import begin_deleting
 
 _KEPT = (UsageEntry, AuditEvent)
 
@@ -57,14 +59,36 @@ def create_access_key(tx: Transaction, sealer: Sealer, account_id: AccountId, us
     return key_id, secret
 
 
-def close_account(tx: Transaction, account: Account) -> None:
-    """Begin to delete the account and everything in it (see the module docstring). Closing twice changes nothing."""
+def close_account(tx: Transaction, account: Account) -> bool:
+    """Begin to delete the account and everything in it, or go on with it; True when it is gone.
+
+    To be called again whenever something of the account has gone (see the module docstring); in between it changes
+    nothing.
+    """
     feed.take_turn(tx)
     tx.update(account, closing_at=account.closing_at or tx.now)
     tx.delete_where(AccessKey, access_keys.c.account_id == account.id)
+    _terminate_instances(tx, account.id)
+    for volume in tx.select(Volume, volumes.c.account_id == account.id, volumes.c.state == "available"):
+        begin_deleting(tx, volume)
+    alive = tx.count(Instance, instances.c.account_id == account.id, instances.c.state != "terminated")
+    if alive or tx.count(Volume, volumes.c.account_id == account.id):
+        return False
+    _remove(tx, account)
+    return True
+
+
+def go_on_closing(tx: Transaction, account_id: AccountId) -> None:
+    """Something of the account has gone: if it is being closed, see whether that was the last."""
+    account = tx.get(Account, account_id)
+    if account is not None and account.closing_at is not None:
+        close_account(tx, account)
+
+
+def _terminate_instances(tx: Transaction, account_id: AccountId) -> None:
     reason = StateReason("Server.AccountClosed", "Server.AccountClosed: The account was closed")
     alive = instances.c.state.not_in(("shutting-down", "terminated"))
-    for instance in tx.select(Instance, instances.c.account_id == account.id, alive):
+    for instance in tx.select(Instance, instances.c.account_id == account_id, alive):
         tx.connection.execute(
             sa.update(volumes).where(volumes.c.instance_id == instance.id).values(delete_on_termination=True)
         )
@@ -80,27 +104,20 @@ def close_account(tx: Transaction, account: Account) -> None:
         feed.publish(tx, "guest", instance.id)
 
 
-def finish_closing(tx: Transaction) -> list[AccountId]:
-    """Remove the accounts that are closing and have no instance left; returns their ids."""
-    finished = []
-    for account in tx.select(Account, accounts.c.closing_at.is_not(None)):
-        mine = instances.c.account_id == account.id
-        if tx.count(Instance, mine, instances.c.state != "terminated"):
-            continue
-        for instance in tx.select(Instance, mine):
-            delete_instance(tx, instance.id)
-        for address in tx.select(Address, TABLES[Address].c.account_id == account.id):
-            close_usage(tx, address.public_ip)
-        for vpc_id in tx.connection.scalars(sa.select(vpcs.c.id).where(vpcs.c.account_id == account.id)):
-            feed.publish(tx, "vpc", vpc_id)
-        own_interfaces = sa.select(network_interfaces.c.id).where(network_interfaces.c.account_id == account.id)
-        tx.connection.execute(sa.delete(interface_groups).where(interface_groups.c.interface_id.in_(own_interfaces)))
-        for kind, table in TABLES.items():
-            if kind not in _KEPT and "account_id" in table.c:
-                tx.delete_where(kind, table.c.account_id == account.id)
-        tx.delete(account)
-        finished.append(account.id)
-    return finished
+def _remove(tx: Transaction, account: Account) -> None:
+    """Delete every row of an account that no host has anything of."""
+    for instance in tx.select(Instance, instances.c.account_id == account.id):
+        delete_instance(tx, instance.id)
+    for address in tx.select(Address, TABLES[Address].c.account_id == account.id):
+        close_usage(tx, address.public_ip)
+    for vpc_id in tx.connection.scalars(sa.select(vpcs.c.id).where(vpcs.c.account_id == account.id)):
+        feed.publish(tx, "vpc", vpc_id)
+    own_interfaces = sa.select(network_interfaces.c.id).where(network_interfaces.c.account_id == account.id)
+    tx.connection.execute(sa.delete(interface_groups).where(interface_groups.c.interface_id.in_(own_interfaces)))
+    for kind, table in TABLES.items():
+        if kind not in _KEPT and "account_id" in table.c:
+            tx.delete_where(kind, table.c.account_id == account.id)
+    tx.delete(account)
 
 
 def delete_instance(tx: Transaction, instance_id: InstanceId) -> None:

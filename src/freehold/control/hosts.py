@@ -8,7 +8,7 @@ from __future__ import annotations
 import asyncio
 import ssl
 from collections import defaultdict
-from collections.abc import Iterable
+from collections.abc import Sequence
 from pathlib import Path
 
 import msgspec
@@ -16,9 +16,9 @@ import structlog
 
 from freehold.config import Config
 from freehold.control.reports import apply_report, host_connected, host_disconnected
-from freehold.control.specs import guest_specs, guests_of_host
-from freehold.host.wire import FRAME_BYTES_MAX, Assignment, GuestSpec, Hello, HostMessage, Report, encode
-from freehold.records.compute import Host, Instance, instances
+from freehold.control.specs import guest_specs, guests_of_host, volumes_to_delete
+from freehold.host.wire import FRAME_BYTES_MAX, Assignment, Hello, HostMessage, Report, encode
+from freehold.records.compute import Host, Instance, Volume, instances, volumes
 from freehold.records.store import Store
 
 log = structlog.get_logger()
@@ -57,12 +57,12 @@ class HostLinks:
         path.chmod(0o600)
         return server
 
-    async def send_changed(self, instance_ids: Iterable[str]) -> None:
-        """Tell the hosts of these instances what should now be true of them."""
-        by_host = await asyncio.to_thread(self._hosts_of, tuple(instance_ids))
-        for host_id, on_host in by_host.items():
+    async def send_changed(self, instance_ids: Sequence[str], volume_ids: Sequence[str] = ()) -> None:
+        """Tell the hosts of these instances what should now be true of them, and which of these volumes are to go."""
+        by_host = await asyncio.to_thread(self._hosts_of, instance_ids, volume_ids)
+        for host_id, (on_host, volumes_on_host) in by_host.items():
             if link := self._links.get(host_id):
-                await link.send_changed(on_host)
+                await link.send_changed(on_host, volumes_on_host)
 
     async def _handle(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         host_id: str | None = None
@@ -93,11 +93,16 @@ class HostLinks:
                 await asyncio.to_thread(self._disconnected, host_id)
                 log.info("host disconnected", host=host_id)
 
-    def _hosts_of(self, instance_ids: tuple[str, ...]) -> dict[str, list[str]]:
-        found: dict[str, list[str]] = defaultdict(list)
+    def _hosts_of(
+        self, instance_ids: Sequence[str], volume_ids: Sequence[str]
+    ) -> dict[str, tuple[list[str], list[str]]]:
+        """The ids of instances and of volumes, by host."""
+        found: dict[str, tuple[list[str], list[str]]] = defaultdict(lambda: ([], []))
         with self._store.read() as tx:
             for instance in tx.select(Instance, instances.c.id.in_(instance_ids)):
-                found[instance.host_id or ""].append(instance.id)
+                found[instance.host_id or ""][0].append(instance.id)
+            for volume in tx.select(Volume, volumes.c.id.in_(volume_ids)):
+                found[volume.host_id or ""][1].append(volume.id)
         return found
 
     def _forget_connections(self) -> None:
@@ -128,11 +133,11 @@ class _Link:
 
     async def send_all(self) -> None:
         async with self._lock:
-            await self._send(Assignment(await asyncio.to_thread(self._read_all), complete=True))
+            await self._send(await asyncio.to_thread(self._read_all))
 
-    async def send_changed(self, instance_ids: list[str]) -> None:
+    async def send_changed(self, instance_ids: list[str], volume_ids: list[str]) -> None:
         async with self._lock:
-            await self._send(Assignment(await asyncio.to_thread(self._read_some, instance_ids), complete=False))
+            await self._send(await asyncio.to_thread(self._read_some, instance_ids, volume_ids))
 
     async def _send(self, assignment: Assignment) -> None:
         try:
@@ -141,13 +146,16 @@ class _Link:
         except OSError:
             pass  # its reader sees the broken link and ends it
 
-    def _read_all(self) -> tuple[GuestSpec, ...]:
+    def _read_all(self) -> Assignment:
         with self._store.read() as tx:
-            return guests_of_host(tx, self._config, self._host_id)
+            guests = guests_of_host(tx, self._config, self._host_id)
+            return Assignment(guests, complete=True, delete_volumes=volumes_to_delete(tx, self._host_id))
 
-    def _read_some(self, instance_ids: list[str]) -> tuple[GuestSpec, ...]:
+    def _read_some(self, instance_ids: list[str], volume_ids: list[str]) -> Assignment:
         with self._store.read() as tx:
-            return guest_specs(tx, self._config, tx.select(Instance, instances.c.id.in_(instance_ids)))
+            guests = guest_specs(tx, self._config, tx.select(Instance, instances.c.id.in_(instance_ids)))
+            going = volumes_to_delete(tx, self._host_id, volumes.c.id.in_(volume_ids))
+            return Assignment(guests, complete=False, delete_volumes=going)
 
 
 async def _read(reader: asyncio.StreamReader) -> HostMessage:

@@ -5,8 +5,9 @@ from __future__ import annotations
 import datetime as dt
 
 from freehold.config import Config
-from freehold.control.accounts import delete_instance, finish_closing
+from freehold.control.accounts import close_account, delete_instance
 from freehold.records import feed
+from freehold.records.accounts import Account, accounts
 from freehold.records.compute import IdempotencyToken, Instance, idempotency_tokens, instances
 from freehold.records.store import Store
 from freehold.records.tags import delete_tags_of
@@ -21,7 +22,9 @@ _BATCH = 200
 def keep_house(store: Store, config: Config) -> None:
     """One round, in short transactions so that no caller waits long behind it."""
     with store.write() as tx:
-        finish_closing(tx)
+        # Also what a call that was under way when its account was closed has made since.
+        for account in tx.select(Account, accounts.c.closing_at.is_not(None)):
+            close_account(tx, account)
     with store.write() as tx:
         feed.trim(tx, tx.now - dt.timedelta(hours=config.state.keep_feed_hours))
         tx.delete_where(IdempotencyToken, idempotency_tokens.c.created_at < tx.now - _TOKEN_KEPT)

@@ -4,12 +4,20 @@ Reports carry state and may repeat; each is applied in one transaction with its 
 report counts for an instance only while the instance is on that host, and moves its state only when it names the
 instance's present generation, so that what the host saw before the last API call cannot undo the call. Each takes its
 turn before it reads, so that on PostgreSQL too it cannot undo a call that was answered meanwhile.
+
+A host is not trusted with the cloud: what it says of instances, volumes and addresses that are not on it is passed
+over, it can end a meter no earlier than it was opened and no later than now, and it counts no more bytes than a network
+card could have sent.
 """
 
 from __future__ import annotations
 
+import structlog
+from msgspec.structs import replace
+
 from freehold.config import Config
-from freehold.host.wire import GuestReport, Hello, Report, TrafficReading
+from freehold.control.accounts import go_on_closing
+from freehold.host.wire import REPORT_SECONDS, GuestReport, Hello, Report, TrafficReading
 from freehold.records.addressing import release_auto_addresses
 from freehold.records.capacity import release
 from freehold.records.compute import (
@@ -34,6 +42,11 @@ from freehold.records.network import (
 from freehold.records.store import Transaction
 from freehold.records.tags import delete_tags_of
 from freehold.records.usage import UsageEntry, close_usage, count_usage, open_usage, usage
+from freehold.records.volumes import forget
+
+log = structlog.get_logger()
+
+_BYTES_PER_SECOND_MAX = 50 * 10**9  # 400 Gbit/s
 
 
 def host_connected(tx: Transaction, config: Config, hello: Hello) -> None:
@@ -73,7 +86,12 @@ def apply_report(tx: Transaction, host_id: str, report: Report) -> None:
         if instance is not None and instance.host_id == host_id:
             _apply_guest(tx, instance, guest)
     for reading in report.traffic:
-        _apply_traffic(tx, reading)
+        _apply_traffic(tx, host_id, reading)
+    for volume_id in report.deleted_volumes:
+        volume = tx.get(Volume, volume_id)
+        if volume is not None and volume.host_id == host_id and volume.state == "deleting":
+            forget(tx, volume)
+            go_on_closing(tx, volume.account_id)
 
 
 def _apply_guest(tx: Transaction, instance: Instance, guest: GuestReport) -> None:
@@ -90,9 +108,9 @@ def _apply_guest(tx: Transaction, instance: Instance, guest: GuestReport) -> Non
         case "pending", "failed":
             _launch_failed(tx, instance, guest)
         case "running", "running" if instance.system_impaired:
-            tx.update(instance, system_impaired=False)
+            tx.update(instance, system_impaired=False, failure=None)
         case "running", "failed" if not instance.system_impaired:
-            tx.update(instance, system_impaired=True)
+            tx.update(instance, system_impaired=True, failure=_failure(instance, guest))
         case "running", "stopped" if guest.guest_shutdown:
             _guest_shut_down(tx, instance, guest)
         case "stopping", "stopped":
@@ -103,19 +121,29 @@ def _apply_guest(tx: Transaction, instance: Instance, guest: GuestReport) -> Non
 
 def _runs(tx: Transaction, instance: Instance) -> Instance:
     open_usage(tx, instance.account_id, instance.region, instance.id, f"instance:{instance.instance_type}")
-    return tx.update(instance, state="running", state_reason=None, state_transition_reason="", system_impaired=False)
+    return tx.update(
+        instance, state="running", state_reason=None, state_transition_reason="", system_impaired=False, failure=None
+    )
+
+
+def _failure(instance: Instance, guest: GuestReport) -> str:
+    """What the host says is wrong: its paths and sizes are for the operator's eyes, not the tenant's."""
+    message = guest.message or "the host gave no reason"
+    log.warning("guest failed", instance=instance.id, host=instance.host_id, reason=message)
+    return message
 
 
 def _launch_failed(tx: Transaction, instance: Instance, guest: GuestReport) -> None:
     """A first launch that fails ends terminated, a start that fails ends stopped (EC2: "Instance terminates
     immediately", https://docs.aws.amazon.com/AWSEC2/latest/UserGuide/troubleshooting-launch.html)."""
-    reason = StateReason("Server.InternalError", f"Server.InternalError: {guest.message or 'the host gave no reason'}")
+    reason = StateReason("Server.InternalError", "Server.InternalError: Internal error on launch")
     ran_before = tx.find(UsageEntry, usage.c.resource_id == instance.id) is not None
     tx.update(
         instance,
         state="stopping" if ran_before else "shutting-down",
         state_reason=reason,
         state_transition_reason="Server.InternalError",
+        failure=_failure(instance, guest),
         generation=instance.generation + 1,
     )
     release_auto_addresses(tx, instance.id)
@@ -124,7 +152,7 @@ def _launch_failed(tx: Transaction, instance: Instance, guest: GuestReport) -> N
 
 def _guest_shut_down(tx: Transaction, instance: Instance, guest: GuestReport) -> None:
     """The guest powered itself off: it stops or terminates, as InstanceInitiatedShutdownBehavior says."""
-    close_usage(tx, instance.id, at=guest.changed_at)
+    close_usage(tx, instance.id, at=min(guest.changed_at, tx.now))
     reason = StateReason(
         "Client.InstanceInitiatedShutdown", "Client.InstanceInitiatedShutdown: Instance initiated shutdown"
     )
@@ -157,24 +185,42 @@ def _terminated(tx: Transaction, instance: Instance) -> None:
         publish(tx, "vpc", interface.vpc_id)
     for volume in tx.select(Volume, volumes.c.instance_id == instance.id):
         if volume.delete_on_termination:
-            close_usage(tx, volume.id)
-            delete_tags_of(tx, volume.id)
-            tx.delete(volume)
+            forget(tx, volume)
         else:
             tx.update(volume, state="available", instance_id=None, device=None, attached_at=None)
     tx.update(instance, state="terminated", terminated_at=tx.now)
+    go_on_closing(tx, instance.account_id)
 
 
-def _apply_traffic(tx: Transaction, reading: TrafficReading) -> None:
-    """Add what was sent since the last reading to the ledger; a counter that restarted begins at zero."""
-    last = tx.get(TrafficCounter, reading.public_ip)
-    if last is not None and last.epoch == reading.epoch:
-        account_id, region, sent = last.account_id, last.region, reading.bytes_out - last.bytes_out
-    else:
-        address = tx.get(Address, reading.public_ip)
-        if address is None:
-            return
-        account_id, region, sent = address.account_id, address.region, reading.bytes_out
-    if sent > 0:
-        count_usage(tx, account_id, region, reading.public_ip, "egress", sent)
-    tx.put(TrafficCounter(reading.public_ip, reading.epoch, reading.bytes_out, account_id, region))
+def _apply_traffic(tx: Transaction, host_id: str, reading: TrafficReading) -> None:
+    """Add what was sent since the last reading to the ledger; a counter that began anew began at zero."""
+    last = tx.get(TrafficCounter, host_id, reading.public_ip)
+    if last is None or last.epoch != reading.epoch:
+        last = _new_counter(tx, host_id, reading)
+    if last is None:
+        return
+    sent = reading.bytes_out - last.bytes_out
+    seconds = (tx.now - last.read_at).total_seconds() + REPORT_SECONDS
+    if not 0 <= sent <= seconds * _BYTES_PER_SECOND_MAX:
+        log.warning("implausible traffic", host=host_id, address=last.public_ip, bytes=sent, seconds=seconds)
+        return
+    if sent:
+        count_usage(tx, last.account_id, last.region, last.public_ip, "egress", sent)
+    tx.put(replace(last, bytes_out=reading.bytes_out, read_at=tx.now))
+
+
+def _new_counter(tx: Transaction, host_id: str, reading: TrafficReading) -> TrafficCounter | None:
+    """A counter at zero for an address that an interface on this host has now; None if none has it."""
+    address = tx.get(Address, reading.public_ip)
+    interface = tx.get(NetworkInterface, reading.interface_id)
+    if address is None or interface is None or address.interface_id != interface.id or interface.host_id != host_id:
+        return None
+    return TrafficCounter(
+        host_id=interface.host_id,
+        public_ip=address.public_ip,
+        epoch=reading.epoch,
+        bytes_out=0,
+        read_at=address.allocated_at,
+        account_id=address.account_id,
+        region=address.region,
+    )

@@ -1,10 +1,12 @@
-"""From records to what a host is told: one `GuestSpec` per instance on it."""
+"""From records to what a host is told: one `GuestSpec` per instance on it, and the volumes that it is to delete."""
 
 from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Sequence
 from typing import Literal
+
+import sqlalchemy as sa
 
 from freehold.config import Config
 from freehold.host.wire import GuestSpec, InterfaceSpec, MetadataSpec, VolumeSpec
@@ -51,6 +53,12 @@ def guests_of_host(tx: Transaction, config: Config, host_id: str) -> tuple[Guest
     """All that should be on a host."""
     on_host = tx.select(Instance, instances.c.host_id == host_id, instances.c.state != "terminated")
     return guest_specs(tx, config, on_host)
+
+
+def volumes_to_delete(tx: Transaction, host_id: str, *among: sa.ColumnElement[bool]) -> tuple[str, ...]:
+    """The volumes on a host that are to be deleted though no instance goes with them."""
+    doomed = tx.select(Volume, volumes.c.host_id == host_id, volumes.c.state == "deleting", *among)
+    return tuple(volume.id for volume in doomed)
 
 
 def guest_specs(tx: Transaction, config: Config, wanted: Sequence[Instance]) -> tuple[GuestSpec, ...]:

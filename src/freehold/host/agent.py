@@ -20,6 +20,7 @@ from freehold.host.ports import taps
 from freehold.host.records import load_record, load_spec
 from freehold.host.starts import Starts
 from freehold.host.stats.egress import Egress
+from freehold.host.volumes.deletions import Deletions
 from freehold.host.wire import Assignment, GuestReport, GuestSpec, Report
 
 log = structlog.get_logger()
@@ -37,6 +38,7 @@ class Agent:
         self._starts = Starts(cores)
         self._metadata = MetadataService(machine, self.changed.set)
         self._egress = Egress(machine.effects, self.changed.set)
+        self._deletions = Deletions(machine, self.changed.set)
         self._guests: dict[str, Guest] = {}
         self._consoles: dict[str, Console] = {}
         self._tasks: dict[str, asyncio.Task[None]] = {}
@@ -56,11 +58,13 @@ class Agent:
         self._tell_guests()
         self._metadata.start()
         self._egress.start()
+        self._deletions.start()
 
     async def close(self) -> None:
         """Stop working. Guests run on."""
         await self._metadata.close()
         await self._egress.close()
+        await self._deletions.close()
         tasks = [*self._tasks.values(), *(task for task in (self._cleaning, self._looking) if task)]
         for task in tasks:
             task.cancel()
@@ -85,6 +89,7 @@ class Agent:
                 orphan.assign(replace(orphan.spec, desired="absent"))
             if self._cleaning is None or self._cleaning.done():
                 self._cleaning = asyncio.create_task(self._clean())
+        self._deletions.delete(assignment.delete_volumes)
         self._tell_guests()
 
     def report(self, *, everything: bool) -> Report:
@@ -99,7 +104,7 @@ class Agent:
         self._news -= consoles
         if not self._news:
             self.changed.clear()
-        return Report(tuple(reports), self._egress.readings(everything=everything))
+        return Report(tuple(reports), self._egress.readings(everything=everything), self._deletions.deleted())
 
     def reported(self, report: Report) -> None:
         """The control plane has this report: forget the guests that it says are gone."""
@@ -109,6 +114,7 @@ class Agent:
                 del self._guests[said.instance_id], self._consoles[said.instance_id]
                 self._tasks.pop(said.instance_id).cancel()
         self._egress.reported(report.traffic)
+        self._deletions.reported(report.deleted_volumes)
 
     def forget_reported(self) -> None:
         """The link is a new one: whoever is there now may have heard nothing yet."""

@@ -7,10 +7,10 @@ import time
 from pathlib import Path
 
 from freehold.host.layout import GuestPaths
+from freehold.host.wire import CONSOLE_BYTES_MAX
 
-TAIL_BYTES = 64 * 1024  # what GetConsoleOutput gives
 _LOG_BYTES_MAX = 1024 * 1024
-_REPORT_SECONDS = 2.0  # between two reports of a console that is still being written to, five times as long
+_REPORT_SECONDS = 1.0  # between two reports of a console that is still being written to, five times as long
 
 
 class Console:
@@ -35,7 +35,7 @@ class Console:
     def take(self) -> bytes:
         """The end of the output, which counts as reported."""
         self._reported, self._reported_at = self._mark(), time.monotonic()
-        return (_end_of(self._paths.console_before) + _end_of(self._paths.console_log))[-TAIL_BYTES:]
+        return (_end_of(self._paths.console_before) + _end_of(self._paths.console_log))[-CONSOLE_BYTES_MAX:]
 
     def forget_reported(self) -> None:
         """Nobody knows what was reported: report it again."""
@@ -59,7 +59,7 @@ class Console:
 def _end_of(path: Path) -> bytes:
     try:
         with path.open("rb") as file:
-            file.seek(max(0, os.fstat(file.fileno()).st_size - TAIL_BYTES))
-            return file.read(TAIL_BYTES)
+            file.seek(max(0, os.fstat(file.fileno()).st_size - CONSOLE_BYTES_MAX))
+            return file.read(CONSOLE_BYTES_MAX)
     except FileNotFoundError:
         return b""

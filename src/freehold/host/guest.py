@@ -26,7 +26,7 @@ from freehold.host.hypervisor.monitor import Monitor
 from freehold.host.machine import Machine
 from freehold.host.records import GuestRecord, State, new_record
 from freehold.host.starts import Starts
-from freehold.host.wire import GuestReport, GuestSpec
+from freehold.host.wire import MESSAGE_CHARACTERS_MAX, GuestReport, GuestSpec
 
 log = structlog.get_logger()
 
@@ -81,7 +81,7 @@ class Guest:
             record.state,
             record.changed_at,
             guest_shutdown=record.guest_shutdown,
-            message=record.message,
+            message=record.message and record.message[:MESSAGE_CHARACTERS_MAX],
         )
 
     def wake(self) -> None:

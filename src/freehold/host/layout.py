@@ -1,6 +1,6 @@
 """Where a host keeps its things, and what it calls them on the machine.
 
-Ids become parts of paths and interface names, so each is checked once, when its spec arrives (`check_ids`).
+Ids become parts of paths and interface names, so each is checked once, when it arrives (`check_ids`, `is_volume_id`).
 """
 
 from __future__ import annotations
@@ -20,6 +20,10 @@ _SOCKET_PATH_BYTES_MAX = 107  # sun_path of unix(7), without its closing zero
 
 class MalformedSpec(Exception):
     """A spec that no control plane of Freehold writes."""
+
+
+def is_volume_id(text: str) -> bool:
+    return text.startswith("vol-") and _ID.fullmatch(text) is not None
 
 
 def check_ids(spec: GuestSpec) -> None:

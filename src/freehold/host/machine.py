@@ -102,9 +102,12 @@ class Machine:
     async def erase(self, spec: GuestSpec) -> None:
         """Have none of the guest's files, and none of the volumes that go with it."""
         for volume_id in spec.delete_volumes:
-            await self._do("delete volume", partial(self.pool.delete, volume_id))
+            await self.delete_volume(volume_id)
         directory = self.layout.guest(spec.instance_id).directory
         await self._do("remove files", partial(shutil.rmtree, directory, onerror=_unless_missing))
+
+    async def delete_volume(self, volume_id: str) -> None:
+        await self._do("delete volume", partial(self.pool.delete, volume_id))
 
     async def _do(self, name: str, action: Callable[[], None]) -> None:
         async def act() -> None:

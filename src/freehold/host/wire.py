@@ -3,20 +3,28 @@
 One long-lived connection per host over mutual TLS (a Unix socket on a single machine, TCP in a rack), opened by the
 host. Each message is a frame: 4 bytes length (big endian), then one JSON object of a type below (msgspec, tagged by
 ``type``). The host opens with `Hello`; the control plane answers with `Assignment(complete=True)`, all that should be
-on the host, and from then on sends `Assignment(complete=False)` with the guests that changed. The host sends `Report`
-whenever something changed, and at least every `REPORT_SECONDS`. Both sides may repeat any message at any time:
-messages carry state, not deltas, except that counters name their epoch.
+on the host, and from then on sends `Assignment(complete=False)` with the guests that changed and the volumes that are
+to go. The host sends `Report` whenever something changed, and at least every `REPORT_SECONDS`. Both sides may repeat
+any message at any time: messages carry state, not deltas, except that counters name their epoch.
+
+A host is not trusted: the limits that its messages keep to are in their types, so that what is beyond them is not even
+read. What it may speak of is decided where reports are applied (control/reports.py).
 """
 
 from __future__ import annotations
 
 import datetime as dt
-from typing import Literal
+from typing import Annotated, Literal
 
 import msgspec
 
 FRAME_BYTES_MAX = 16 * 1024 * 1024
 REPORT_SECONDS = 10
+CONSOLE_BYTES_MAX = 64 * 1024
+MESSAGE_CHARACTERS_MAX = 1000
+
+Count = Annotated[int, msgspec.Meta(ge=0, le=2**62)]
+Moment = Annotated[dt.datetime, msgspec.Meta(tz=True)]
 
 
 class VolumeSpec(msgspec.Struct, frozen=True):
@@ -87,10 +95,14 @@ class GuestSpec(msgspec.Struct, frozen=True):
 
 
 class Assignment(msgspec.Struct, frozen=True, tag="assignment", tag_field="type"):
-    """`complete` = these are all guests of this host: whatever else it runs was deleted, and is to be made absent."""
+    """`complete` = these are all guests of this host: whatever else it runs was deleted, and is to be made absent.
+
+    `delete_volumes` are no guest's, and are to be deleted for ever; a volume that is not there counts as deleted.
+    """
 
     guests: tuple[GuestSpec, ...]
     complete: bool
+    delete_volumes: tuple[str, ...] = ()
 
 
 class Hello(msgspec.Struct, frozen=True, tag="hello", tag_field="type"):
@@ -98,8 +110,8 @@ class Hello(msgspec.Struct, frozen=True, tag="hello", tag_field="type"):
 
     host_id: str
     zone: str | None
-    vcpus: int
-    memory_mib: int
+    vcpus: Annotated[int, msgspec.Meta(ge=1, le=1 << 16)]
+    memory_mib: Annotated[int, msgspec.Meta(ge=0, le=1 << 32)]
     accelerator: Literal["kvm", "tcg"]
 
 
@@ -115,23 +127,28 @@ class GuestReport(msgspec.Struct, frozen=True):
     instance_id: str
     generation: int
     state: Literal["starting", "running", "stopping", "stopped", "absent", "failed"]
-    changed_at: dt.datetime
+    changed_at: Moment
     guest_shutdown: bool = False
-    message: str | None = None
-    console: bytes | None = None
+    message: Annotated[str, msgspec.Meta(max_length=MESSAGE_CHARACTERS_MAX)] | None = None
+    console: Annotated[bytes, msgspec.Meta(max_length=CONSOLE_BYTES_MAX)] | None = None
 
 
 class TrafficReading(msgspec.Struct, frozen=True):
-    """Bytes sent to the internet from one public address since its counter began (`epoch`)."""
+    """Bytes sent to the internet from one public address since its counter began (`epoch`), while it was the address
+    of one network interface."""
 
     public_ip: str
-    epoch: str
-    bytes_out: int
+    interface_id: str
+    epoch: Annotated[str, msgspec.Meta(max_length=64)]
+    bytes_out: Count
 
 
 class Report(msgspec.Struct, frozen=True, tag="report", tag_field="type"):
+    """`deleted_volumes` are gone, as an `Assignment` asked for."""
+
     guests: tuple[GuestReport, ...]
     traffic: tuple[TrafficReading, ...] = ()
+    deleted_volumes: tuple[str, ...] = ()
 
 
 HostMessage = Hello | Report

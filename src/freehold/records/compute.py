@@ -42,7 +42,8 @@ class Instance(Record, frozen=True):
 
     `generation` grows with every call that changes what the host must do; a host's report counts only for the
     generation it names. `reboots` counts RebootInstances calls; `force_stop` = the last StopInstances came with Force.
-    `holds_capacity` = its vCPUs and memory are reserved on `host_id`. User data is kept in InstanceUserData.
+    `holds_capacity` = its vCPUs and memory are reserved on `host_id`. `failure` is what its host last said why it does
+    not run, in words for the operator, who alone may see them. User data is kept in InstanceUserData.
     """
 
     id: InstanceId
@@ -78,6 +79,7 @@ class Instance(Record, frozen=True):
     terminated_at: dt.datetime | None
     force_stop: bool = False
     holds_capacity: bool = False
+    failure: str | None = None
 
 
 class InstanceUserData(Record, frozen=True):
@@ -96,6 +98,8 @@ class ConsoleOutput(Record, frozen=True):
 
 
 class Volume(Record, frozen=True):
+    """A disk, on `host_id` and nowhere else. State ``deleting``: its host is told to delete it until it says it has."""
+
     id: VolumeId
     account_id: AccountId
     region: str
@@ -174,9 +178,11 @@ class TrafficCounter(Record, frozen=True):
     The owner stays with the counter: the last bytes of an address may be read after it was given to someone else.
     """
 
+    host_id: HostId
     public_ip: str
     epoch: str
     bytes_out: int
+    read_at: dt.datetime
     account_id: AccountId
     region: str
 
@@ -209,4 +215,4 @@ idempotency_tokens = table(
     key=("account_id", "region", "operation", "token"),
     indexes=(("created_at",),),
 )
-traffic_counters = table("traffic_counters", TrafficCounter, key=("public_ip",))
+traffic_counters = table("traffic_counters", TrafficCounter, key=("host_id", "public_ip"))

@@ -89,7 +89,7 @@ class Egress:
     def readings(self, *, everything: bool) -> tuple[TrafficReading, ...]:
         """All counters as last read, or those with something new. `reported` must follow once they have been sent."""
         return tuple(
-            TrafficReading(str(each.address), each.epoch, each.bytes_out)
+            TrafficReading(str(each.address), each.owner, each.epoch, each.bytes_out)
             for each in self._counters
             if everything or self._is_news(each)
         )

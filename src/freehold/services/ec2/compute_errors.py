@@ -125,3 +125,10 @@ class VPCIdNotSpecified(AwsError):
 
     def __init__(self) -> None:
         super().__init__("No default subnet for this request: name the subnet to launch in.")
+
+
+class VolumeInUse(AwsError):
+    code = "VolumeInUse"
+
+    def __init__(self, volume_id: str, instance_id: str) -> None:
+        super().__init__(f"Volume {volume_id} is currently attached to {instance_id}")

@@ -1,21 +1,24 @@
-"""Volumes: DescribeVolumes, and making the root volume of an instance."""
+"""Volumes: DescribeVolumes, and DeleteVolume of those that outlived their instance."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
 from freehold.records.compute import Volume, volumes
+from freehold.records.feed import take_turn
 from freehold.records.tags import Tag, tags_of
+from freehold.records.volumes import begin_deleting
+from freehold.services.ec2.compute_errors import VolumeInUse
 from freehold.services.ec2.filters import Condition, constant, flag, moment, number, text
 from freehold.services.ec2.paging import described, not_with_ids
 from freehold.services.ec2.parameters import refuse_others
 from freehold.services.ec2.regions import zone_id, zone_id_filter
-from freehold.services.ec2.resources import VOLUME
+from freehold.services.ec2.resources import VOLUME, named_by
 from freehold.services.ec2.tags import tag_list
 from freehold.services.operation import Call, Response, operation
 
 if TYPE_CHECKING:
-    from mypy_boto3_ec2.type_defs import DescribeVolumesRequestTypeDef
+    from mypy_boto3_ec2.type_defs import DeleteVolumeRequestTypeDef, DescribeVolumesRequestTypeDef
 
 _FILTERS: dict[str, Condition] = {
     "attachment.attach-time": moment(volumes.c.attached_at),
@@ -50,6 +53,19 @@ def describe_volumes(call: Call, request: DescribeVolumesRequestTypeDef) -> Resp
     page = described(call, VOLUME, request, "VolumeIds", _FILTERS)
     tags = tags_of(call.tx, [volume.id for volume in page.rows])
     return {"Volumes": [_described(volume, tags[volume.id]) for volume in page.rows], **page.token}
+
+
+@operation(resources=named_by("VolumeId", VOLUME))
+def delete_volume(call: Call, request: DeleteVolumeRequestTypeDef) -> Response:
+    """Nobody pays for it from here on; its host deletes it. Raises VolumeInUse."""
+    refuse_others(request, {"VolumeId"})
+    take_turn(call.tx)
+    volume = VOLUME.load(call, request["VolumeId"])
+    if volume.instance_id is not None:
+        raise VolumeInUse(volume.id, volume.instance_id)
+    if volume.state != "deleting":
+        begin_deleting(call.tx, volume)
+    return {}
 
 
 def _described(volume: Volume, tags: list[Tag]) -> dict[str, Any]:

@@ -195,6 +195,7 @@ def upgrade() -> None:
         sa.Column("terminated_at", sa.BigInteger(), autoincrement=False, nullable=True),
         sa.Column("force_stop", sa.Boolean(), autoincrement=False, nullable=False),
         sa.Column("holds_capacity", sa.Boolean(), autoincrement=False, nullable=False),
+        sa.Column("failure", sa.Text(), autoincrement=False, nullable=True),
         sa.PrimaryKeyConstraint("id"),
         sqlite_autoincrement=False,
     )
@@ -388,12 +389,14 @@ def upgrade() -> None:
 
     op.create_table(
         "traffic_counters",
+        sa.Column("host_id", sa.Text(), autoincrement=False, nullable=False),
         sa.Column("public_ip", sa.Text(), autoincrement=False, nullable=False),
         sa.Column("epoch", sa.Text(), autoincrement=False, nullable=False),
         sa.Column("bytes_out", sa.BigInteger(), autoincrement=False, nullable=False),
+        sa.Column("read_at", sa.BigInteger(), autoincrement=False, nullable=False),
         sa.Column("account_id", sa.Text(), autoincrement=False, nullable=False),
         sa.Column("region", sa.Text(), autoincrement=False, nullable=False),
-        sa.PrimaryKeyConstraint("public_ip"),
+        sa.PrimaryKeyConstraint("host_id", "public_ip"),
         sqlite_autoincrement=False,
     )
     op.create_table(
