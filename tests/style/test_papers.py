@@ -79,3 +79,9 @@ def test_every_dependency_is_argued_for() -> None:
     rows = re.findall(r"^\| (.*?) \|", (ROOT / "docs/dependencies.md").read_text(), re.MULTILINE)
     argued = {name.partition("\\")[0] for row in rows for name in row.split(", ")}
     assert names - argued == set()
+
+
+def test_examples_are_in_the_source() -> None:
+    source = [path.read_text() for folder in ("src", "tests") for path in (ROOT / folder).rglob("*.py")]
+    examples = re.findall(r"^```python\n(.*?)^```", (ROOT / "CONTRIBUTING.md").read_text(), re.DOTALL | re.MULTILINE)
+    assert [example for example in examples if not any(example in text for text in source)] == []
