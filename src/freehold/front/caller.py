@@ -35,7 +35,7 @@ _KEY_QUERY = (
         users.c.name,
     )
     .select_from(access_keys.outerjoin(users, users.c.id == access_keys.c.user_id))
-    .where(access_keys.c.id == sa.bindparam("key_id"))
+    .where(access_keys.c.id == sa.bindparam("key_id", type_=sa.Text()))
 )
 
 
@@ -73,20 +73,23 @@ class Callers:
             claimed.service in _GLOBAL_SERVICES and claimed.region == "us-east-1"
         ):
             raise WrongScope(problem=f"Credential should be scoped to a valid region, not '{claimed.region}'.")
-        row = tx.connection.execute(_KEY_QUERY, {"key_id": claimed.access_key_id}).first()
-        if row is None or not row.active or (row.user_id is not None and row.name is None):
+        rows = tx.rows(_KEY_QUERY, key_id=claimed.access_key_id)
+        if not rows:
             raise UnknownKey()
-        _check_token(claimed, row.session_token, row.expires_at, tx.now)
-        key = self._signing_key(claimed, row.sealed_secret)
+        ((account, user_id, sealed_secret, active, session_token, expires_at, user_path, user_name),) = rows
+        if not active or (user_id is not None and user_name is None):
+            raise UnknownKey()
+        _check_token(claimed, session_token, expires_at, tx.now)
+        key = self._signing_key(claimed, sealed_secret)
         signature.verify(request, claimed, key, signature.signed_hash(claimed, payload_hash))
-        account_id = AccountId(row.account_id)
-        if row.user_id is None:
+        account_id = AccountId(account)
+        if user_id is None:
             principal = Principal(
                 account_id, f"arn:aws:iam::{account_id}:root", account_id, "root", claimed.access_key_id
             )
         else:
-            arn = f"arn:aws:iam::{account_id}:user{row.path}{row.name}"
-            principal = Principal(account_id, arn, row.user_id, "user", claimed.access_key_id)
+            arn = f"arn:aws:iam::{account_id}:user{user_path}{user_name}"
+            principal = Principal(account_id, arn, user_id, "user", claimed.access_key_id)
         return Caller(principal, claimed, key)
 
     def _signing_key(self, claimed: Claim, sealed_secret: bytes) -> bytes:

@@ -44,7 +44,7 @@ def publish(tx: Transaction, topic: str, key: str) -> None:
         # Positions are handed out at insert, not at commit: without this a reader could pass over an entry that
         # was numbered earlier and commits later.
         take_turn(tx)
-    tx.connection.execute(sa.insert(changes).values(topic=topic, key=key, at=tx.now))
+    tx.append(Change, topic=topic, key=key, at=tx.now)
     tx.woken.add(topic)
 
 

@@ -11,14 +11,16 @@ from __future__ import annotations
 
 import datetime as dt
 import functools
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any, TypeVar
 
 import msgspec
 import sqlalchemy as sa
 
+from freehold.records import statements
 from freehold.records.schema import TABLES, Record
+from freehold.records.statements import Rendered
 from freehold.records.wake import Bell
 
 R = TypeVar("R", bound=Record)
@@ -26,6 +28,9 @@ R = TypeVar("R", bound=Record)
 
 class Transaction:
     """One unit of work on one connection. Everything done through it commits together or not at all.
+
+    Records are found by the values of their columns (``find(Vpc, account_id=…, is_default=True)``): a list stands for
+    any of its values, None for NULL. Such statements are kept, and cost a tenth of one with other conditions.
 
     `now` is the transaction's one moment, so that a row, its audit record and its usage entry bear the same time.
     """
@@ -35,81 +40,114 @@ class Transaction:
         self.writable = writable
         self.now = dt.datetime.now(dt.UTC)
         self.woken: set[str] = set()
+        self._driver = connection.connection
 
-    def get(self, kind: type[R], *key: str | int) -> R | None:
+    def get(self, kind: type[R], /, *key: str | int) -> R | None:
         """The record with this primary key, or None."""
-        row = self.connection.execute(_by_key(kind), {f"key{i}": part for i, part in enumerate(key)}).first()
-        return None if row is None else kind(*row)
+        return self.find(kind, **dict(zip(_key(kind), key, strict=True)))
 
-    def find(self, kind: type[R], *where: sa.ColumnElement[bool]) -> R | None:
+    def find(self, kind: type[R], /, *where: sa.ColumnElement[bool], **equal: Any) -> R | None:
         """The first record that meets all conditions, or None."""
-        found = self.select(kind, *where, limit=1)
+        found = self.select(kind, *where, limit=1, **equal)
         return found[0] if found else None
 
     def select(
         self,
         kind: type[R],
+        /,
         *where: sa.ColumnElement[bool],
         order_by: Sequence[sa.ColumnElement[Any]] = (),
         limit: int | None = None,
+        **equal: Any,
     ) -> list[R]:
         """Records that meet all conditions, in key order unless `order_by` says otherwise."""
-        table = TABLES[kind]
-        query = sa.select(table).where(*where).order_by(*(order_by or table.primary_key.columns)).limit(limit)
-        return [kind(*row) for row in self.connection.execute(query)]
+        if [] in equal.values():
+            return []
+        if where:
+            table = TABLES[kind]
+            query = sa.select(table).where(*_conditions(kind, equal), *where).limit(limit)
+            rows = self.connection.execute(query.order_by(*(order_by or table.primary_key.columns)))
+            return [kind(*row) for row in rows]
+        query = statements.select(kind, statements.shape(equal), tuple(order_by), limited=limit is not None)
+        return [kind(*row) for row in self.rows(query, limit=limit, **equal)]
 
-    def count(self, kind: type[Record], *where: sa.ColumnElement[bool]) -> int:
-        query = sa.select(sa.func.count()).select_from(TABLES[kind]).where(*where)
-        return self.connection.execute(query).scalar_one()
+    def rows(self, query: sa.Select[Any], /, **values: Any) -> list[Sequence[Any]]:
+        """The rows of a query that is kept (made once, not for each call), with the values of its parameters."""
+        rendered = self._rendered(query)
+        return rendered.rows(self._execute(rendered, values).fetchall())
+
+    def count(self, kind: type[Record], /, *where: sa.ColumnElement[bool], **equal: Any) -> int:
+        if [] in equal.values():
+            return 0
+        if where:
+            query = sa.select(sa.func.count()).select_from(TABLES[kind]).where(*_conditions(kind, equal), *where)
+            return self.connection.execute(query).scalar_one()
+        return int(self.rows(statements.count(kind, statements.shape(equal)), **equal)[0][0])
 
     def insert(self, *records: Record) -> None:
         """Insert records; those of one type go in one statement."""
-        by_kind: dict[type[Record], list[dict[str, Any]]] = {}
+        by_kind: dict[type[Record], list[Record]] = {}
         for record in records:
-            by_kind.setdefault(type(record), []).append(msgspec.structs.asdict(record))
-        for kind, rows in by_kind.items():
-            self.connection.execute(sa.insert(TABLES[kind]), rows)
+            by_kind.setdefault(type(record), []).append(record)
+        for kind, alike in by_kind.items():
+            rendered = self._rendered(statements.insert(kind, kind.__struct_fields__))
+            self._execute(rendered, *map(msgspec.structs.asdict, alike))
 
-    def update(self, record: R, **changes: Any) -> R:
+    def append(self, kind: type[Record], /, **values: Any) -> None:
+        """Insert a row whose key the database counts."""
+        self._execute(self._rendered(statements.insert(kind, tuple(values))), values)
+
+    def update(self, record: R, /, **changes: Any) -> R:
         """Write `changes` to the record's row; returns the record with them applied."""
-        self.connection.execute(sa.update(TABLES[type(record)]).where(*self._is(record)).values(changes))
+        key = _key_of(record)
+        statement = statements.update(type(record), statements.shape(key), tuple(changes))
+        self._execute(self._rendered(statement), key | {f"new__{name}": value for name, value in changes.items()})
         return msgspec.structs.replace(record, **changes)
 
     def put(self, record: Record) -> None:
         """Insert the record, or overwrite the row that has its key."""
-        table = TABLES[type(record)]
-        if self.connection.dialect.name == "sqlite":
-            from sqlalchemy.dialects.sqlite import insert
-        else:
-            from sqlalchemy.dialects.postgresql import insert  # type: ignore[assignment]
-        values = msgspec.structs.asdict(record)
-        keys = [c.name for c in table.primary_key.columns]
-        statement = insert(table).values(values)
-        rest = {k: statement.excluded[k] for k in values if k not in keys}
-        self.connection.execute(
-            statement.on_conflict_do_update(index_elements=keys, set_=rest)
-            if rest
-            else statement.on_conflict_do_nothing(index_elements=keys)
-        )
+        statement = statements.put(type(record), self.connection.dialect.name)
+        self._execute(self._rendered(statement), msgspec.structs.asdict(record))
 
     def delete(self, record: Record) -> None:
-        self.connection.execute(sa.delete(TABLES[type(record)]).where(*self._is(record)))
+        self.delete_where(type(record), **_key_of(record))
 
-    def delete_where(self, kind: type[Record], *where: sa.ColumnElement[bool]) -> int:
+    def delete_where(self, kind: type[Record], /, *where: sa.ColumnElement[bool], **equal: Any) -> int:
         """Delete every record that meets all conditions; returns how many there were."""
-        return self.connection.execute(sa.delete(TABLES[kind]).where(*where)).rowcount
+        if [] in equal.values():
+            return 0
+        if where:
+            return self.connection.execute(sa.delete(TABLES[kind]).where(*_conditions(kind, equal), *where)).rowcount
+        return int(self._execute(self._rendered(statements.delete(kind, statements.shape(equal))), equal).rowcount)
 
-    @staticmethod
-    def _is(record: Record) -> list[sa.ColumnElement[bool]]:
-        return [c == getattr(record, c.name) for c in TABLES[type(record)].primary_key.columns]
+    def _rendered(self, statement: sa.Executable) -> Rendered:
+        return statements.rendered(statement, self.connection.dialect)
+
+    def _execute(self, rendered: Rendered, *rows: Mapping[str, Any]) -> Any:
+        """The driver's cursor; once for each of `rows`, the values of the parameters. Raises SQLAlchemy's errors."""
+        cursor, driver = self._driver.cursor(), self.connection.dialect.loaded_dbapi
+        try:
+            if len(rows) == 1:
+                cursor.execute(rendered.sql, rendered.parameters(rows[0]))
+            else:
+                parameters: Any = [rendered.parameters(row) for row in rows]
+                cursor.executemany(rendered.sql, parameters)
+        except driver.Error as error:
+            raise sa.exc.DBAPIError.instance(rendered.sql, None, error, driver.Error) from error
+        return cursor
 
 
 @functools.cache
-def _by_key(kind: type[Record]) -> sa.Select[Any]:
-    """The record with the key ``key0``, ``key1`` …: put together once, since that costs more than to run it."""
-    table = TABLES[kind]
-    columns = table.primary_key.columns
-    return sa.select(table).where(*(c == sa.bindparam(f"key{i}", type_=c.type) for i, c in enumerate(columns)))
+def _key(kind: type[Record]) -> tuple[str, ...]:
+    return tuple(column.name for column in TABLES[kind].primary_key.columns)
+
+
+def _key_of(record: Record) -> dict[str, Any]:
+    return {name: getattr(record, name) for name in _key(type(record))}
+
+
+def _conditions(kind: type[Record], equal: Mapping[str, Any]) -> list[sa.ColumnElement[bool]]:
+    return [statements.condition(TABLES[kind].c[name], value) for name, value in equal.items()]
 
 
 class Store:

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
-import sqlalchemy as sa
-
 from freehold.records.ids import AccountId
 from freehold.records.schema import Record, table
 from freehold.records.store import Transaction
@@ -50,10 +48,10 @@ def tags_of(tx: Transaction, resource_ids: Sequence[str]) -> dict[str, list[Tag]
     """The tags of many resources in one query, by resource id, each list in key order."""
     found: dict[str, list[Tag]] = {resource_id: [] for resource_id in resource_ids}
     for start in range(0, len(resource_ids), 500):
-        for tag in tx.select(Tag, tags.c.resource_id.in_(resource_ids[start : start + 500])):
+        for tag in tx.select(Tag, resource_id=list(resource_ids[start : start + 500])):
             found[tag.resource_id].append(tag)
     return found
 
 
 def delete_tags_of(tx: Transaction, resource_id: str) -> None:
-    tx.connection.execute(sa.delete(tags).where(tags.c.resource_id == resource_id))
+    tx.delete_where(Tag, resource_id=resource_id)

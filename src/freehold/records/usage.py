@@ -46,20 +46,16 @@ def open_usage(
     tx: Transaction, account_id: AccountId, region: str, resource_id: str, item: str, quantity: int = 1
 ) -> None:
     """Begin holding. Opening what is already open changes nothing."""
-    held = sa.select(usage.c.id).where(
-        usage.c.resource_id == resource_id, usage.c.item == item, usage.c.closed_at.is_(None)
-    )
-    if tx.connection.execute(held).first() is None:
-        tx.connection.execute(
-            sa.insert(usage).values(
-                account_id=account_id,
-                region=region,
-                resource_id=resource_id,
-                item=item,
-                quantity=quantity,
-                opened_at=tx.now,
-                closed_at=None,
-            )
+    if tx.find(UsageEntry, resource_id=resource_id, item=item, closed_at=None) is None:
+        tx.append(
+            UsageEntry,
+            account_id=account_id,
+            region=region,
+            resource_id=resource_id,
+            item=item,
+            quantity=quantity,
+            opened_at=tx.now,
+            closed_at=None,
         )
 
 
@@ -82,17 +78,23 @@ def count_usage(
 ) -> None:
     """Add a counted quantity to this hour's entry."""
     hour = tx.now.replace(minute=0, second=0, microsecond=0)
-    row = (usage.c.resource_id == resource_id, usage.c.item == item, usage.c.opened_at == hour)
+    # An address may be one account's and then another's within the hour.
+    row = (
+        usage.c.account_id == account_id,
+        usage.c.region == region,
+        usage.c.resource_id == resource_id,
+        usage.c.item == item,
+        usage.c.opened_at == hour,
+    )
     grown = tx.connection.execute(sa.update(usage).where(*row).values(quantity=usage.c.quantity + quantity)).rowcount
     if not grown:
-        tx.connection.execute(
-            sa.insert(usage).values(
-                account_id=account_id,
-                region=region,
-                resource_id=resource_id,
-                item=item,
-                quantity=quantity,
-                opened_at=hour,
-                closed_at=hour + dt.timedelta(hours=1),
-            )
+        tx.append(
+            UsageEntry,
+            account_id=account_id,
+            region=region,
+            resource_id=resource_id,
+            item=item,
+            quantity=quantity,
+            opened_at=hour,
+            closed_at=hour + dt.timedelta(hours=1),
         )

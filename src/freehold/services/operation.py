@@ -33,6 +33,16 @@ Request = Mapping[str, Any]
 Response = Mapping[str, Any]
 
 
+class Shared(dict[str, Any]):
+    """A structure that is part of many answers, or many times part of one, and never changed: it is serialised once.
+
+    `written` is for the serialisers: its text in each place where it may stand."""
+
+    def __init__(self, *given: Any, **members: Any) -> None:
+        super().__init__(*given, **members)
+        self.written: dict[Any, str] = {}
+
+
 @dataclass(frozen=True, slots=True)
 class Principal:
     """Who signed the request. `arn` as in ``arn:aws:iam::123456789012:root`` or ``…:user/alice``."""

@@ -65,16 +65,12 @@ class QueryProtocol:
         ec2 = self.family == "ec2"
 
         def respond(answer: Mapping[str, Any], request_id: str) -> HttpResponse:
-            parts = [before, request_id, between] if ec2 else [before]
-            if write is not None:
-                write(parts.append, answer)
-            if not ec2:
-                parts += (after, request_id)
-            parts.append(end)
+            members = "" if write is None else write(answer)
+            parts = (before, request_id, between, members) if ec2 else (before, members, after, request_id)
             return HttpResponse(
                 200,
                 {"content-type": "text/xml;charset=UTF-8", "x-amzn-requestid": request_id},
-                "".join(parts).encode(),
+                ("".join(parts) + end).encode(),
             )
 
         return respond

@@ -264,10 +264,8 @@ class RestProtocol:
         write = self._xml_out.element(member, str(member.serialization.get("name", member.name)))
 
         def write_xml(response: HttpResponse, value: Any) -> None:
-            parts = [_XML_HEAD]
-            write(parts.append, value)
             response.headers.setdefault("Content-Type", "application/xml")
-            response.body = "".join(parts).encode()
+            response.body = (_XML_HEAD + write(value)).encode()
 
         return write_xml
 
@@ -293,16 +291,13 @@ class RestProtocol:
                 if body:
                     raise KeyError(f"{operation.name} has no output members {sorted(body)}")
                 return
-            parts = [_XML_HEAD]
             if unwrapped:
                 location = escape(body.get("LocationConstraint") or "")
-                parts.append(f"<LocationConstraint{namespace}>{location}</LocationConstraint>")
+                text = f"<LocationConstraint{namespace}>{location}</LocationConstraint>"
             else:
-                parts.append(f"<{root}{namespace}>")
-                write(parts.append, body)
-                parts.append(f"</{root}>")
+                text = f"<{root}{namespace}>{write(body)}</{root}>"
             response.headers["Content-Type"] = "application/xml"
-            response.body = "".join(parts).encode()
+            response.body = (_XML_HEAD + text).encode()
 
         return write_xml
 

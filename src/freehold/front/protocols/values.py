@@ -133,8 +133,9 @@ def text_parser(shape: Shape) -> Callable[[str], Any]:
 
 
 def format_iso8601(moment: dt.datetime) -> str:
-    moment = moment.astimezone(dt.UTC)
-    return f"{moment:%Y-%m-%dT%H:%M:%S}.{moment.microsecond // 1000:03}Z"
+    if moment.tzinfo is not dt.UTC:
+        moment = moment.astimezone(dt.UTC)
+    return moment.isoformat(timespec="milliseconds").removesuffix("+00:00") + "Z"
 
 
 def to_unix(moment: dt.datetime) -> int | float:

@@ -1,7 +1,7 @@
 """Responses in XML (``ec2``, ``query``, ``rest-xml``), one compiled writer per shape.
 
-A writer appends pieces of text to a list. Members that the operation did not give are left out; empty lists, false
-and 0 are written, because clients tell absent from empty.
+A writer gives the text of a value. Members that the operation did not give are left out; empty lists, false and 0 are
+written, because clients tell absent from empty.
 """
 
 from __future__ import annotations
@@ -13,12 +13,13 @@ from typing import Any
 from botocore.model import ListShape, MapShape, Shape, StructureShape
 
 from freehold.front.protocols.values import text_formatter
+from freehold.services.operation import Shared
 
-Append = Callable[[str], None]
-Write = Callable[[Append, Any], None]
+Write = Callable[[Any], str]
 
 _SPECIAL = re.compile('[&<>"\r\n\t\x00-\x1f\ud800-\udfff\ufffe\uffff]')
 _ENTITIES = {"&": "&amp;", "<": "&lt;", ">": "&gt;", '"': "&quot;", "\r": "&#13;", "\n": "&#10;", "\t": "&#9;"}
+_TEXT = frozenset({"string", "character"})
 
 
 def escape(text: str) -> str:
@@ -41,7 +42,7 @@ class XmlWriter:
         if found is None:
             compiled: list[Write] = []
             # A shape may contain itself: until it is compiled, its place is held by a look at what it became.
-            self._compiled[key] = lambda append, value: compiled[0](append, value)  # noqa: PLW0108
+            self._compiled[key] = lambda value: compiled[0](value)  # noqa: PLW0108
             match shape:
                 case StructureShape():
                     compiled.append(self._structure(shape, tag))
@@ -56,18 +57,20 @@ class XmlWriter:
 
     def members(self, shape: StructureShape, names: frozenset[str] | None = None) -> Write:
         """A writer of the members of a structure without an element around them; of `names` only, if given."""
-        writers = {
-            name: self.element(member, _tag(name, member))
-            for name, member in shape.members.items()
-            if (names is None or name in names) and not member.serialization.get("xmlAttribute")
-        }
+        return _Members(
+            {
+                name: self._member(member, _tag(name, member))
+                for name, member in shape.members.items()
+                if (names is None or name in names) and not member.serialization.get("xmlAttribute")
+            }
+        )
 
-        def write_members(append: Append, value: Any) -> None:
-            for name, item in value.items():
-                if item is not None:
-                    writers[name](append, item)  # KeyError: the operation gave what its output shape does not have
-
-        return write_members
+    def _member(self, shape: Shape, tag: str) -> tuple[str, Write | None]:
+        """What `_Members` needs: a template with a place for what the writer gives; no writer = the value is text."""
+        if isinstance(shape, StructureShape | ListShape | MapShape):
+            return "%s", self.element(shape, tag)
+        template = f"<{tag}{_namespace(shape)}>%s</{tag}>"
+        return template, None if shape.type_name in _TEXT else text_formatter(shape, "iso8601")
 
     def _structure(self, shape: StructureShape, tag: str) -> Write:
         attributes = {
@@ -79,46 +82,38 @@ class XmlWriter:
         opening = head + ">"
         write_members = self.members(shape)
 
-        def write_structure(append: Append, value: Any) -> None:
-            append(opening)
-            write_members(append, value)
-            append(close)
+        def write_structure(value: Any) -> str:
+            if type(value) is not Shared:
+                return opening + write_members(value) + close
+            text = value.written.get(write_structure)
+            if text is None:
+                text = value.written[write_structure] = opening + write_members(value) + close
+            return text
 
         if not attributes:
             return write_structure
 
-        def write_with_attributes(append: Append, value: Any) -> None:
-            append(head)
-            for name, (attribute, form) in attributes.items():
-                if value.get(name) is not None:
-                    append(f' {attribute}="{escape(form(value[name]))}"')
-            append(">")
-            write_members(append, {name: item for name, item in value.items() if name not in attributes})
-            append(close)
+        def write_with_attributes(value: Any) -> str:
+            given = [
+                f' {attribute}="{escape(form(value[name]))}"'
+                for name, (attribute, form) in attributes.items()
+                if value.get(name) is not None
+            ]
+            members = write_members({name: item for name, item in value.items() if name not in attributes})
+            return f"{head}{''.join(given)}>{members}{close}"
 
         return write_with_attributes
 
     def _list(self, shape: ListShape, tag: str) -> Write:
         if shape.serialization.get("flattened"):
             write_item = self.element(shape.member, str(shape.member.serialization.get("name", tag)))
-
-            def write_flat(append: Append, value: Any) -> None:
-                for item in value:
-                    write_item(append, item)
-
-            return write_flat
+            return lambda value: "".join([write_item(item) for item in value])
 
         write_member = self.element(shape.member, str(shape.member.serialization.get("name", "member")))
         opening, close, empty = f"<{tag}{_namespace(shape)}>", f"</{tag}>", f"<{tag}{_namespace(shape)}/>"
 
-        def write_list(append: Append, value: Any) -> None:
-            if not value:
-                append(empty)
-                return
-            append(opening)
-            for item in value:
-                write_member(append, item)
-            append(close)
+        def write_list(value: Any) -> str:
+            return opening + "".join([write_member(item) for item in value]) + close if value else empty
 
         return write_list
 
@@ -129,31 +124,47 @@ class XmlWriter:
         write_value = self.element(shape.value, str(shape.value.serialization.get("name", "value")))
         opening, close = ("", "") if flattened else (f"<{tag}{_namespace(shape)}>", f"</{tag}>")
 
-        def write_map(append: Append, value: Any) -> None:
-            append(opening)
-            for key, item in value.items():
-                append(f"<{entry}>")
-                write_key(append, key)
-                write_value(append, item)
-                append(f"</{entry}>")
-            append(close)
+        def write_map(value: Any) -> str:
+            entries = [f"<{entry}>{write_key(key)}{write_value(item)}</{entry}>" for key, item in value.items()]
+            return opening + "".join(entries) + close
 
         return write_map
 
     def _scalar(self, shape: Shape, tag: str) -> Write:
         opening, close = f"<{tag}{_namespace(shape)}>", f"</{tag}>"
-        if shape.type_name in ("string", "character"):
+        form = escape if shape.type_name in _TEXT else text_formatter(shape, "iso8601")
+        return lambda value: opening + form(value) + close
 
-            def write_text(append: Append, value: Any) -> None:
-                append(opening + (value if _SPECIAL.search(value) is None else escape(value)) + close)
 
-            return write_text
-        form = text_formatter(shape, "iso8601")
+class _Members:
+    """Writes the members that a structure has: one template for each choice of them, filled in at once."""
 
-        def write_scalar(append: Append, value: Any) -> None:
-            append(opening + form(value) + close)
+    _TEMPLATES_MAX = 1000
 
-        return write_scalar
+    def __init__(self, members: dict[str, tuple[str, Write | None]]) -> None:
+        self._members = members
+        self._templates: dict[tuple[str, ...], tuple[str, list[Write | None]]] = {}
+
+    def __call__(self, value: Any) -> str:
+        if None in value.values():
+            value = {name: item for name, item in value.items() if item is not None}
+        names = tuple(value)
+        template, writers = self._templates.get(names) or self._template(names)
+        special = _SPECIAL.search
+        return template % tuple(
+            [
+                write(item) if write is not None else item if special(item) is None else escape(item)
+                for write, item in zip(writers, value.values(), strict=True)
+            ]
+        )
+
+    def _template(self, names: tuple[str, ...]) -> tuple[str, list[Write | None]]:
+        chosen = [self._members[name] for name in names]  # KeyError: what the operation gave is not in its output shape
+        made = "".join(template for template, _ in chosen), [write for _, write in chosen]
+        if len(self._templates) >= self._TEMPLATES_MAX:
+            self._templates.clear()
+        self._templates[names] = made
+        return made
 
 
 def _tag(name: str, member: Shape) -> str:

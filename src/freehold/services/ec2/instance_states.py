@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
 
 from freehold.records.compute import InstanceState
+from freehold.services.operation import Shared
 
 STATE_CODES: Mapping[InstanceState, int] = {
     "pending": 0,
@@ -17,11 +17,9 @@ STATE_CODES: Mapping[InstanceState, int] = {
 }
 """https://docs.aws.amazon.com/AWSEC2/latest/APIReference/API_InstanceState.html"""
 
-_SHOWN: Mapping[InstanceState, dict[str, Any]] = {
-    name: {"Code": code, "Name": name} for name, code in STATE_CODES.items()
-}
+_SHOWN: Mapping[InstanceState, Shared] = {name: Shared(Code=code, Name=name) for name, code in STATE_CODES.items()}
 
 
-def shown(state: InstanceState) -> dict[str, Any]:
+def shown(state: InstanceState) -> Shared:
     """The InstanceState of a state."""
     return _SHOWN[state]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -11,6 +12,7 @@ import sqlalchemy as sa
 from freehold.records.compute import Instance, volumes
 from freehold.records.names import private_dns_name, public_dns_name
 from freehold.records.network import addresses, interface_groups, network_interfaces, security_groups
+from freehold.records.statements import any_of, places
 from freehold.records.tags import tags_of
 from freehold.services.ec2 import metadata_options
 from freehold.services.ec2.instance_filters import FILTERS
@@ -20,7 +22,7 @@ from freehold.services.ec2.parameters import refuse_others
 from freehold.services.ec2.regions import zone_id
 from freehold.services.ec2.resources import INSTANCE
 from freehold.services.ec2.tags import tag_list
-from freehold.services.operation import Call, Response, operation
+from freehold.services.operation import Call, Response, Shared, operation
 
 if TYPE_CHECKING:
     from mypy_boto3_ec2.type_defs import DescribeInstancesRequestTypeDef
@@ -28,25 +30,25 @@ if TYPE_CHECKING:
 # What is the same for every instance is one object for all of them: a page has a thousand.
 _SAME: Mapping[str, Any] = {
     "Architecture": "x86_64",
-    "CapacityReservationSpecification": {"CapacityReservationPreference": "open"},
+    "CapacityReservationSpecification": Shared(CapacityReservationPreference="open"),
     "EnaSupport": False,
-    "EnclaveOptions": {"Enabled": False},
-    "HibernationOptions": {"Configured": False},
+    "EnclaveOptions": Shared(Enabled=False),
+    "HibernationOptions": Shared(Configured=False),
     "Hypervisor": "xen",
-    "MaintenanceOptions": {"AutoRecovery": "default"},
-    "Operator": {"Managed": False},
+    "MaintenanceOptions": Shared(AutoRecovery="default"),
+    "Operator": Shared(Managed=False),
     "PlatformDetails": "Linux/UNIX",
-    "PrivateDnsNameOptions": {
-        "HostnameType": "ip-name",
-        "EnableResourceNameDnsARecord": False,
-        "EnableResourceNameDnsAAAARecord": False,
-    },
+    "PrivateDnsNameOptions": Shared(
+        HostnameType="ip-name",
+        EnableResourceNameDnsARecord=False,
+        EnableResourceNameDnsAAAARecord=False,
+    ),
     "ProductCodes": [],
     "RootDeviceType": "ebs",
     "UsageOperation": "RunInstances",
     "VirtualizationType": "hvm",
 }
-_MONITORING = {True: {"State": "enabled"}, False: {"State": "disabled"}}
+_MONITORING = {True: Shared(State="enabled"), False: Shared(State="disabled")}
 
 
 @operation()
@@ -89,18 +91,18 @@ def descriptions(call: Call, rows: Sequence[Instance]) -> Iterable[dict[str, Any
     ids = [instance.id for instance in rows]
     parts = _Parts(_interfaces_of(call, ids), block_device_mappings(call, ids), tags_of(call.tx, ids))
     placements = {
-        zone: {
-            "AvailabilityZone": zone,
-            "AvailabilityZoneId": zone_id(call.region, zone),
-            "GroupName": "",
-            "Tenancy": "default",
-        }
+        zone: Shared(
+            AvailabilityZone=zone,
+            AvailabilityZoneId=zone_id(call.region, zone),
+            GroupName="",
+            Tenancy="default",
+        )
         for zone in {instance.zone for instance in rows}
     }
     return [_description(instance, parts, placements[instance.zone]) for instance in rows]
 
 
-def _description(instance: Instance, parts: _Parts, placement: dict[str, Any]) -> dict[str, Any]:
+def _description(instance: Instance, parts: _Parts, placement: Shared) -> dict[str, Any]:
     interfaces = parts.interfaces.get(instance.id, [])
     description: dict[str, Any] = {
         **_SAME,
@@ -117,7 +119,7 @@ def _description(instance: Instance, parts: _Parts, placement: dict[str, Any]) -
         "EbsOptimized": instance.ebs_optimized,
         "RootDeviceName": instance.root_device_name,
         "BlockDeviceMappings": parts.mappings.get(instance.id, []),
-        "CpuOptions": {"CoreCount": instance.vcpus, "ThreadsPerCore": 1},
+        "CpuOptions": _cpu_options(instance.vcpus),
         "MetadataOptions": metadata_options.shown(instance.metadata_options),
         "NetworkInterfaces": interfaces,
         "SecurityGroups": [],
@@ -147,17 +149,27 @@ def _description(instance: Instance, parts: _Parts, placement: dict[str, Any]) -
     return description
 
 
-def block_device_mappings(call: Call, ids: Sequence[str]) -> dict[str, list[dict[str, Any]]]:
-    """The InstanceBlockDeviceMappings of each instance."""
-    query = sa.select(
+@functools.lru_cache(1024)
+def _cpu_options(vcpus: int) -> Shared:
+    return Shared(CoreCount=vcpus, ThreadsPerCore=1)
+
+
+@functools.cache
+def _volumes_of(size: int) -> sa.Select[Any]:
+    return sa.select(
         volumes.c.instance_id,
         volumes.c.id,
         volumes.c.device,
         volumes.c.delete_on_termination,
         volumes.c.attached_at,
-    ).where(volumes.c.instance_id.in_(ids))
+    ).where(any_of(volumes.c.instance_id, "ids", size))
+
+
+def block_device_mappings(call: Call, ids: Sequence[str]) -> dict[str, list[dict[str, Any]]]:
+    """The InstanceBlockDeviceMappings of each instance."""
     found: dict[str, list[dict[str, Any]]] = defaultdict(list)
-    for instance_id, volume_id, device, delete_on_termination, attached_at in call.tx.connection.execute(query):
+    rows = call.tx.rows(_volumes_of(places(len(ids))), ids=ids)
+    for instance_id, volume_id, device, delete_on_termination, attached_at in rows:
         found[instance_id].append(
             {
                 "DeviceName": device,
@@ -172,33 +184,30 @@ def block_device_mappings(call: Call, ids: Sequence[str]) -> dict[str, list[dict
     return found
 
 
-def _interfaces_of(call: Call, ids: Sequence[str]) -> dict[str, list[dict[str, Any]]]:
-    """The InstanceNetworkInterfaces of each instance, the primary one first."""
-    of_page = network_interfaces.c.instance_id.in_(ids)
-    groups: dict[str, list[dict[str, str]]] = defaultdict(list)
-    for interface_id, group_id, name in call.tx.connection.execute(
+@functools.cache
+def _groups_of(size: int) -> sa.Select[Any]:
+    return (
         sa.select(interface_groups.c.interface_id, security_groups.c.id, security_groups.c.name)
         .join(network_interfaces, network_interfaces.c.id == interface_groups.c.interface_id)
         .join(security_groups, security_groups.c.id == interface_groups.c.group_id)
-        .where(of_page)
+        .where(any_of(network_interfaces.c.instance_id, "ids", size))
         .order_by(interface_groups.c.position)
-    ):
-        groups[interface_id].append({"GroupId": group_id, "GroupName": name})
-    associations = {
-        interface_id: {
-            "PublicIp": public_ip,
-            "PublicDnsName": public_dns_name(call.region, public_ip),
-            "IpOwnerId": "amazon" if kind == "auto" else owner,
-        }
-        for interface_id, public_ip, kind, owner in call.tx.connection.execute(
-            sa.select(addresses.c.interface_id, addresses.c.public_ip, addresses.c.kind, addresses.c.account_id)
-            .join(network_interfaces, network_interfaces.c.id == addresses.c.interface_id)
-            .where(of_page)
-        )
-    }
-    found: dict[str, list[dict[str, Any]]] = defaultdict(list)
+    )
+
+
+@functools.cache
+def _addresses_of(size: int) -> sa.Select[Any]:
+    return (
+        sa.select(addresses.c.interface_id, addresses.c.public_ip, addresses.c.kind, addresses.c.account_id)
+        .join(network_interfaces, network_interfaces.c.id == addresses.c.interface_id)
+        .where(any_of(network_interfaces.c.instance_id, "ids", size))
+    )
+
+
+@functools.cache
+def _attached_to(size: int) -> sa.Select[Any]:
     columns = network_interfaces.c
-    for row in call.tx.connection.execute(
+    return (
         sa.select(
             columns.instance_id,
             columns.id,
@@ -214,9 +223,33 @@ def _interfaces_of(call: Call, ids: Sequence[str]) -> dict[str, list[dict[str, A
             columns.delete_on_termination,
             columns.attached_at,
         )
-        .where(of_page)
+        .where(any_of(columns.instance_id, "ids", size))
         .order_by(columns.device_index)
-    ):
+    )
+
+
+def _interfaces_of(call: Call, ids: Sequence[str]) -> dict[str, list[dict[str, Any]]]:
+    """The InstanceNetworkInterfaces of each instance, the primary one first."""
+    size = places(len(ids))
+    # Instances are mostly in the same groups: one list for all that are.
+    lists: dict[tuple[tuple[str, str], ...], list[Shared]] = {}
+    memberships: dict[str, tuple[tuple[str, str], ...]] = {}
+    for interface_id, group_id, name in call.tx.rows(_groups_of(size), ids=ids):
+        memberships[interface_id] = (*memberships.get(interface_id, ()), (group_id, name))
+    groups = {
+        interface_id: lists.setdefault(of, [Shared(GroupId=group_id, GroupName=name) for group_id, name in of])
+        for interface_id, of in memberships.items()
+    }
+    associations = {
+        interface_id: Shared(
+            PublicIp=public_ip,
+            PublicDnsName=public_dns_name(call.region, public_ip),
+            IpOwnerId="amazon" if kind == "auto" else owner,
+        )
+        for interface_id, public_ip, kind, owner in call.tx.rows(_addresses_of(size), ids=ids)
+    }
+    found: dict[str, list[dict[str, Any]]] = defaultdict(list)
+    for row in call.tx.rows(_attached_to(size), ids=ids):
         instance_id, interface_id, owner, vpc_id, subnet_id, description, mac_address, private_ip, check = row[:9]
         attachment_id, device_index, delete_on_termination, attached_at = row[9:]
         dns_name = private_dns_name(call.region, private_ip)

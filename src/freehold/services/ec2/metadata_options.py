@@ -5,6 +5,7 @@ https://docs.aws.amazon.com/AWSEC2/latest/UserGuide/configuring-instance-metadat
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
@@ -18,7 +19,7 @@ from freehold.services.ec2.errors import InvalidParameterCombination, InvalidPar
 from freehold.services.ec2.parameters import refuse_others
 from freehold.services.ec2.resources import INSTANCE, named_by
 from freehold.services.ec2.tags import check_metadata_keys
-from freehold.services.operation import Call, Response, operation
+from freehold.services.operation import Call, Response, Shared, operation
 
 if TYPE_CHECKING:
     from mypy_boto3_ec2.type_defs import ModifyInstanceMetadataOptionsRequestTypeDef
@@ -65,13 +66,14 @@ def changed(options: MetadataOptions, request: Mapping[str, Any]) -> MetadataOpt
     return msgspec.structs.replace(options, **given)
 
 
-def shown(options: MetadataOptions) -> dict[str, Any]:
+@functools.lru_cache(1024)
+def shown(options: MetadataOptions) -> Shared:
     """The InstanceMetadataOptionsResponse. A change holds from the next request of the guest on, so it is applied."""
-    return {
-        "State": "applied",
-        "HttpTokens": options.http_tokens,
-        "HttpPutResponseHopLimit": options.http_put_response_hop_limit,
-        "HttpEndpoint": options.http_endpoint,
-        "HttpProtocolIpv6": options.http_protocol_ipv6,
-        "InstanceMetadataTags": options.instance_metadata_tags,
-    }
+    return Shared(
+        State="applied",
+        HttpTokens=options.http_tokens,
+        HttpPutResponseHopLimit=options.http_put_response_hop_limit,
+        HttpEndpoint=options.http_endpoint,
+        HttpProtocolIpv6=options.http_protocol_ipv6,
+        InstanceMetadataTags=options.instance_metadata_tags,
+    )

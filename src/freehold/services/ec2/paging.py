@@ -47,23 +47,24 @@ def page(
     *where: sa.ColumnElement[bool],
     key: Sequence[str] = ("id",),
     whole: bool = False,
+    **equal: Any,
 ) -> Page[R]:
     """The page of rows that `request` asks for by MaxResults and NextToken, in the order of the columns `key`.
 
-    `where` must hold the columns of an index before `key` equal (account, region): a page is then a range of the
-    index. `whole`: the operation has no paging, all rows are wanted. Raises InvalidNextToken for a token that is not
-    from this operation with the same parameters.
+    `equal` must be the columns of an index before `key` (account, region): a page is then a range of the index.
+    `whole`: the operation has no paging, all rows are wanted. Raises InvalidNextToken for a token that is not from
+    this operation with the same parameters.
     """
     columns = [TABLES[record].c[name] for name in key]
     if whole:
-        return Page(call.tx.select(record, *where, order_by=columns), {})
+        return Page(call.tx.select(record, *where, order_by=columns, **equal), {})
     limit = min(request.get("MaxResults") or LARGEST_PAGE, LARGEST_PAGE)
     asked = _hash(call, request)
     after = _read_token(request["NextToken"], asked, len(key)) if request.get("NextToken") else None
     beyond = (
         [] if after is None else [sa.tuple_(*columns) > sa.tuple_(*after) if len(key) > 1 else columns[0] > after[0]]
     )
-    rows = call.tx.select(record, *where, *beyond, order_by=columns, limit=limit + 1)
+    rows = call.tx.select(record, *where, *beyond, order_by=columns, limit=limit + 1, **equal)
     if len(rows) <= limit:
         return Page(rows, {})
     last = [getattr(rows[limit - 1], name) for name in key]
@@ -85,11 +86,11 @@ def described(
     """
     filtered = conditions(call, request.get("Filters", ()), supported, kind.id)
     resource_ids = request.get(ids) or ()
-    named = []
+    equal: dict[str, Any] = kind.owner(call)
     if resource_ids:
         kind.load_all(call, resource_ids)
-        named = [kind.id.in_(resource_ids)]
-    return page(call, kind.record, request, *kind.visible(call), *where, *named, *filtered, key=_key(kind), whole=whole)
+        equal |= {kind.id_column: list(resource_ids)}
+    return page(call, kind.record, request, *where, *filtered, key=_key(kind), whole=whole, **equal)
 
 
 def not_with_ids(request: Mapping[str, Any], ids: str) -> None:

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING
 
 import sqlalchemy as sa
 
-from freehold.records.accounts import OpenedRegion, opened_regions
-from freehold.records.network import Vpc, vpcs
+from freehold.records.accounts import OpenedRegion
+from freehold.records.network import Vpc
 from freehold.services.ec2.errors import InvalidParameterValue
 from freehold.services.ec2.filters import Condition, satisfied, wildcard_matches
 from freehold.services.ec2.resources import VPC
@@ -58,7 +58,7 @@ def zone_id_filter(zone: sa.ColumnElement[str]) -> Condition:
 def describe_regions(call: Call, request: DescribeRegionsRequestTypeDef) -> Response:
     """The configured regions; where every name is a region of its own: the default one, this one and those in use.
     AllRegions makes no difference: none is disabled for an account."""
-    opened = call.tx.select(OpenedRegion, opened_regions.c.account_id == call.account_id)
+    opened = call.tx.select(OpenedRegion, account_id=call.account_id)
     offered = call.config.regions or {call.config.region, call.region, *(region.region for region in opened)}
     named = request.get("RegionNames", ())
     if unknown := [n for n in named if n not in offered and not (call.config.serves(n) and _REGION_NAME.fullmatch(n))]:
@@ -138,7 +138,7 @@ def _zone(region: str, name: str) -> AvailabilityZoneTypeDef:
 @operation()
 def describe_account_attributes(call: Call, request: DescribeAccountAttributesRequestTypeDef) -> Response:
     """What EC2 says of every account, and its default VPC in the region."""
-    default = call.tx.find(Vpc, *VPC.visible(call), vpcs.c.is_default)
+    default = call.tx.find(Vpc, **VPC.owner(call), is_default=True)
     attributes = {
         "supported-platforms": "VPC",
         "default-vpc": default.id if default else "none",

@@ -50,10 +50,13 @@ class Kind(Generic[R]):
     def id(self) -> sa.Column[str]:
         return TABLES[self.record].c[self.id_column]
 
+    def owner(self, call: Call) -> dict[str, Any]:
+        """What a row has that is the caller's, in the region of the call; images are everyone's."""
+        return {} if self.shared else {"account_id": call.account_id, "region": call.region}
+
     def visible(self, call: Call) -> list[sa.ColumnElement[bool]]:
-        """The conditions that a row is the caller's, in the region of the call; images are everyone's."""
-        columns = TABLES[self.record].c
-        return [] if self.shared else [columns.account_id == call.account_id, columns.region == call.region]
+        """The same as conditions of a query."""
+        return [TABLES[self.record].c[name] == value for name, value in self.owner(call).items()]
 
     def check_form(self, resource_id: str) -> None:
         if not is_ec2_id(self.prefix, resource_id):
@@ -62,7 +65,7 @@ class Kind(Generic[R]):
     def load(self, call: Call, resource_id: str) -> R:
         """The resource with this id. Raises the kind's Malformed or NotFound."""
         self.check_form(resource_id)
-        found = call.tx.find(self.record, *self.visible(call), self.id == resource_id)
+        found = call.tx.find(self.record, **self.owner(call) | {self.id_column: resource_id})
         if found is None:
             raise self.not_found(resource_id)
         return found
@@ -75,7 +78,7 @@ class Kind(Generic[R]):
             self.check_form(resource_id)
         found = {
             getattr(record, self.id_column): record
-            for record in call.tx.select(self.record, *self.visible(call), self.id.in_(resource_ids))
+            for record in call.tx.select(self.record, **self.owner(call) | {self.id_column: list(resource_ids)})
         }
         if missing := [resource_id for resource_id in dict.fromkeys(resource_ids) if resource_id not in found]:
             raise self.not_found(*missing)

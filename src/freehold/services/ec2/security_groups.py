@@ -95,9 +95,9 @@ def create_security_group(call: Call, request: CreateSecurityGroupRequestTypeDef
     given = specified(request.get("TagSpecifications"), SECURITY_GROUP.resource_type)[SECURITY_GROUP.resource_type]
     take_turn(call.tx)
     vpc = _vpc(call, request.get("VpcId"))
-    if call.tx.find(SecurityGroup, _G.vpc_id == vpc.id, _G.name == name):
+    if call.tx.find(SecurityGroup, vpc_id=vpc.id, name=name):
         raise InvalidGroupDuplicate(name, vpc.id)
-    if call.tx.count(SecurityGroup, *SECURITY_GROUP.visible(call)) >= MAX_GROUPS:
+    if call.tx.count(SecurityGroup, **SECURITY_GROUP.owner(call)) >= MAX_GROUPS:
         raise SecurityGroupLimitExceeded(MAX_GROUPS)
     group = SecurityGroup(
         id=GroupId(new_id(SECURITY_GROUP.prefix)),
@@ -132,7 +132,7 @@ def _checked(parameter: str, value: str) -> str:
 def _vpc(call: Call, vpc_id: str | None) -> Vpc:
     if vpc_id:
         return VPC.load(call, vpc_id)
-    default = call.tx.find(Vpc, *VPC.visible(call), vpcs.c.is_default)
+    default = call.tx.find(Vpc, **VPC.owner(call), is_default=True)
     if default is None:
         raise VPCIdNotSpecified
     return default
@@ -199,7 +199,7 @@ def describe_security_groups(call: Call, request: DescribeSecurityGroupsRequestT
     ids = [group.id for group in found.rows]
     tags_by_group = tags_of(call.tx, ids)
     rules: dict[str, list[SecurityGroupRule]] = defaultdict(list)
-    for rule in call.tx.select(SecurityGroupRule, _R.group_id.in_(ids), order_by=(_R.created_at, _R.id)):
+    for rule in call.tx.select(SecurityGroupRule, group_id=ids, order_by=(_R.created_at, _R.id)):
         rules[rule.group_id].append(rule)
     return {
         "SecurityGroups": [_description(call, group, rules[group.id], tags_by_group[group.id]) for group in found.rows],

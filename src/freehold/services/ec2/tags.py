@@ -147,7 +147,7 @@ def create_tags(call: Call, request: ClientCreateTagsRequestTypeDef) -> Response
             raise TagLimitExceeded(MAX_TAGS)
         if isinstance(record, Instance) and record.metadata_options.instance_metadata_tags == "enabled":
             check_metadata_keys(given)
-    call.tx.delete_where(Tag, tags.c.resource_id.in_(list(resources)), tags.c.key.in_(given))
+    call.tx.delete_where(Tag, resource_id=list(resources), key=list(given))
     call.tx.insert(
         *(
             Tag(resource_id, key, value, call.account_id, call.region, _kind_of(resource_id).resource_type)
@@ -215,10 +215,10 @@ def describe_tags(call: Call, request: DescribeTagsRequestTypeDef) -> Response:
         call,
         Tag,
         request,
-        tags.c.account_id == call.account_id,
-        tags.c.region == call.region,
         *conditions(call, given, _FILTERS | by_key),
         key=("resource_id", "key"),
+        account_id=call.account_id,
+        region=call.region,
     )
     described: list[TagDescriptionTypeDef] = [
         {
