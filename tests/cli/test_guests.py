@@ -88,6 +88,13 @@ def test_ssh_finds_a_server_by_name_and_passes_the_exit_status_on(cloud: Command
     assert cloud.ok("ssh", "web", "-i", str(key), "-l", "ec2-user", "--", "whoami").strip() == "ec2-user"
 
 
+def test_ssh_waits_for_a_server_that_starts_again(cloud: CommandCloud, server: str, key: Path, ec2: Any) -> None:
+    ec2.stop_instances(InstanceIds=[server])
+    ec2.get_waiter("instance_stopped").wait(InstanceIds=[server], WaiterConfig={"Delay": 1, "MaxAttempts": 60})
+    ec2.start_instances(InstanceIds=[server])
+    assert cloud.ok("ssh", server, "-i", str(key), "--", "id", "-u").strip() == "0"
+
+
 def test_ssh_turns_away_from_a_server_with_other_host_keys(
     cloud: CommandCloud, server: str, key: Path, ec2: Any
 ) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import select
 import socket
@@ -16,12 +17,15 @@ from typing import Any, NoReturn
 from freehold.cli import fail
 from freehold.cli.endpoint import client, cloud_paths, running_endpoint
 from freehold.cli.host_keys import host_keys, known_hosts
+from freehold.cli.progress import say
 from freehold.host.layout import Layout
 from freehold.images.catalog import load
 from freehold.paths import Paths
 from freehold.records.ids import is_ec2_id
 
 _BOOT_SECONDS_MAX = 180
+_CONNECT_SECONDS_MAX = 10
+_SILENT_MAX = 4  # connections that nothing answers: a boot that has just begun, or a security group
 _LEAVE = b"\x1d"  # Ctrl-]
 _SSH_OPTIONS = ("StrictHostKeyChecking=yes", "GlobalKnownHostsFile=/dev/null", "UpdateHostKeys=no")
 
@@ -42,10 +46,25 @@ def ssh(data_dir: Path, instance: str, key: Path | None, user: str | None, comma
             raise fail(f"{instance_id} has not printed its SSH host keys: `freehold console {instance_id}` shows why.")
         time.sleep(0.5)
     ec2.close()
+    _wait_for_boot(address, deadline)
     trusted = paths.run / "ssh" / instance_id
     trust(trusted, address, keys)
     argv = ssh_command(address, user or default_user(paths, found["ImageId"]), trusted, key, command)
     os.execvp(argv[0], argv)  # noqa: S606 an argument list, no shell
+
+
+def _wait_for_boot(address: str, deadline: float) -> None:
+    """Wait for a server that boots again: its console still shows the keys that it printed before."""
+    for silent in range(_SILENT_MAX):
+        try:
+            while time.monotonic() < deadline:
+                with contextlib.suppress(ConnectionRefusedError):
+                    socket.create_connection((address, 22), _CONNECT_SECONDS_MAX).close()
+                    return
+                time.sleep(0.5)
+        except OSError:
+            if silent == 0:
+                say(f"{address} does not answer on port 22 yet; once it has booted, its security groups may be why")
 
 
 def printed_keys(ec2: Any, instance_id: str) -> list[str]:
