@@ -183,7 +183,8 @@ class Keeper:
         """Keep the log and one earlier piece of it. A line written between copy and cut is lost; the part keeps its
         descriptor, which appends."""
         if self.log.exists() and self.log.stat().st_size > LOG_BYTES_MAX:
-            self.log.with_suffix(".log.1").write_bytes(self.log.read_bytes())
+            with contextlib.suppress(OSError):  # a full disk, on which to cut the log matters more
+                self.log.with_suffix(".log.1").write_bytes(self.log.read_bytes())
             os.truncate(self.log, 0)
 
     def _bury(self) -> str:
@@ -244,7 +245,7 @@ class Supervisor:
             else:
                 keeper.stop()
             self._write_status("stopping")
-        self._status.unlink()
+        self._status.unlink(missing_ok=True)
 
     def _stop(self) -> None:
         self._stopping = True
@@ -295,7 +296,11 @@ class Supervisor:
         }
         if now != self._written:
             temporary = self._status.with_suffix(".new")
-            temporary.write_text(json.dumps(now))
+            try:
+                temporary.write_text(json.dumps(now))
+            except OSError as error:  # the parts are to be kept, and ended, on a full disk too
+                say(f"the status could not be written: {error.strerror}")
+                return
             temporary.rename(self._status)
             self._written = now
 
@@ -314,7 +319,8 @@ def only_supervisor(run: Path) -> Iterator[None]:
 
 
 def say(line: str) -> None:
-    print(time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()), line, file=sys.stderr, flush=True)
+    with contextlib.suppress(OSError):  # the log is on a disk that is full
+        print(time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()), line, file=sys.stderr, flush=True)
 
 
 def answers(port: int) -> bool:

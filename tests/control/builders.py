@@ -47,8 +47,8 @@ def make_host(tx: Transaction) -> None:
     tx.insert(Host(HOST, None, 8, 4096, 0, 0, "tcg", True, tx.now))
 
 
-def make_instance(tx: Transaction, number: int = 5, **changes: Any) -> Instance:
-    """An instance on HOST that is pending, with a root volume and one interface at 10.0.0.<number>."""
+def make_bare_instance(tx: Transaction, number: int = 5, **changes: Any) -> Instance:
+    """The instance alone."""
     fields: dict[str, Any] = {
         "id": InstanceId(new_id("i")),
         "account_id": ACCOUNT,
@@ -84,6 +84,13 @@ def make_instance(tx: Transaction, number: int = 5, **changes: Any) -> Instance:
         "holds_capacity": True,
     }
     instance = Instance(**(fields | changes))
+    tx.insert(instance)
+    return instance
+
+
+def make_instance(tx: Transaction, number: int = 5, **changes: Any) -> Instance:
+    """An instance on HOST that is pending, with a root volume and one interface at 10.0.0.<number>."""
+    instance = make_bare_instance(tx, number, **changes)
     interface = NetworkInterface(
         id=new_id("eni"),
         account_id=ACCOUNT,
@@ -121,6 +128,6 @@ def make_instance(tx: Transaction, number: int = 5, **changes: Any) -> Instance:
         host_id=HOST,
         created_at=tx.now,
     )
-    tx.insert(instance, interface, volume, InterfaceGroup(interface.id, "sg-1", 0))
+    tx.insert(interface, volume, InterfaceGroup(interface.id, "sg-1", 0))
     open_usage(tx, ACCOUNT, REGION, volume.id, "volume:gp3", volume.size_gib)
     return instance

@@ -21,6 +21,7 @@ from freehold.records.wake import SocketBell
 from freehold.supervisor_status import read_status
 
 _SERVERS_MAX = 100  # listed; all are counted
+_FAILURES_MAX = 20  # the newest
 
 
 def show(data_dir: Path, *, as_json: bool) -> None:
@@ -33,7 +34,8 @@ def show(data_dir: Path, *, as_json: bool) -> None:
 
 
 def look(paths: Paths) -> dict[str, Any]:
-    """What `status --json` prints. Memory in MiB, times in seconds since 1970; at most 100 servers, none terminated."""
+    """What `status --json` prints. Memory in MiB, times in seconds since 1970; at most 100 servers, none terminated,
+    and the 20 newest that their host could not run."""
     config = configuration.load(paths.data_dir)
     status = read_status(paths.run)
     parts = status["parts"] if status else []
@@ -48,6 +50,7 @@ def look(paths: Paths) -> dict[str, Any]:
         "hosts": [],
         "instances": {},
         "servers": [],
+        "failures": [],
         "accounts": [],
     }
     if config.state.url or (paths.data_dir / "state.db").exists():
@@ -84,6 +87,15 @@ def _records(tx: Transaction) -> dict[str, Any]:
                 "host": server.host_id,
             }
             for server in tx.select(Instance, instances.c.state != "terminated", limit=_SERVERS_MAX)
+        ],
+        "failures": [
+            {"id": server.id, "host": server.host_id, "launched": server.launched_at.timestamp(), "why": server.failure}
+            for server in tx.select(
+                Instance,
+                instances.c.failure.is_not(None),
+                order_by=(instances.c.launched_at.desc(), instances.c.id),
+                limit=_FAILURES_MAX,
+            )
         ],
         "accounts": [
             {"id": account.id, "name": account.name, "closing": account.closing_at is not None}
@@ -127,6 +139,9 @@ def _print(found: dict[str, Any]) -> None:
         for server in found["servers"]:
             servers.add_row(*(server[key] or "" for key in ("id", "account", "type", "state", "private_ip", "host")))
         print_table(servers)
+    for failure in found["failures"]:
+        # repr: a host is not trusted to leave the terminal alone.
+        print(f"Failed: {failure['id']} on {failure['host']}: {failure['why']!r}")
     for account in found["accounts"]:
         # repr: the name is a customer's text, and must not steer the terminal.
         print(f"Account {account['id']}  {account['name']!r}" + ("  closing" if account["closing"] else ""))

@@ -32,6 +32,7 @@ from freehold.supervisor_status import SUPERVISOR_PID, read_status
 
 BUILT_IN_IMAGE = "freehold-micro"
 _UP_SECONDS_MAX = 120.0
+_ROOM = ("disk", "memory")  # checks of what a new cloud needs
 _TRIES_MAX = 3  # a part that has ended so often does not come up by itself
 
 
@@ -59,9 +60,13 @@ def up(data_dir: Path, port: int, foreground: bool) -> None:
 
 
 def check_machine(paths: Paths) -> None:
-    """End the command with a sentence if this machine can not be a cloud."""
+    """End the command with a sentence if this machine can not be a cloud.
+
+    One that is here already has its servers' disks and memory, and must start for them to be deleted.
+    """
+    passed_over = _ROOM if paths.keys.exists() else ()
     for finding in examine(paths.data_dir):
-        if finding.state in ("mend", "fail"):
+        if finding.state in ("mend", "fail") and finding.check not in passed_over:
             raise fail(f"{finding.check}: {finding.saw}. {finding.remedy}")
 
 

@@ -7,6 +7,7 @@ import asyncio
 import contextlib
 import signal
 import socket
+from collections.abc import Callable
 from ipaddress import IPv4Network
 from pathlib import Path
 
@@ -33,17 +34,21 @@ _LOOK_SECONDS = 5.0  # a lost ring costs at most this
 _HOUSEKEEPING_SECONDS = 60.0
 
 
-async def run(data_dir: Path) -> None:
+async def run(
+    data_dir: Path, open_store: Callable[..., Store] = Store, open_fabric: Callable[[Path], Fabric] = Fabric
+) -> None:
+    """All changes that the controllers make pass the store and the fabric that are opened here: the cut test
+    (tests/control/test_cuts.py) gives its own."""
     paths = Paths(data_dir)
     config = configuration.load(data_dir)
     bell = listen(paths.bells, "control")
-    store = Store(config.state.url or paths.state_url, SocketBell(paths.bells), durable=config.state.durable)
+    store = open_store(config.state.url or paths.state_url, SocketBell(paths.bells), durable=config.state.durable)
     public = PublicView(
         pool=IPv4Network(config.network.public_pool),
         link_range=IPv4Network(config.network.link_range),
         chassis=tag_of(data_dir),
     )
-    network = NetworkController(store, Fabric(paths.ovn / "nb.sock"), public)
+    network = NetworkController(store, open_fabric(paths.ovn / "nb.sock"), public)
     links = HostLinks(store, config)
 
     with store.read() as tx:
@@ -61,6 +66,7 @@ async def run(data_dir: Path) -> None:
     log.info("controllers started")
     await asyncio.wait({asyncio.create_task(stopping.wait()), house, follower}, return_when=asyncio.FIRST_COMPLETED)
     server.close()
+    await links.close()
     network.close()
     store.close()
     for task in (house, follower):

@@ -19,6 +19,7 @@ from freehold.records.compute import (
     Instance,
     InstanceUserData,
     StateReason,
+    TrafficCounter,
     Volume,
     console_outputs,
     instance_user_data,
@@ -33,7 +34,7 @@ from freehold.records.store import Transaction
 from freehold.records.usage import UsageEntry, close_usage
 from freehold.records.volumes import begin_deleting
 
-_KEPT = (UsageEntry, AuditEvent)
+_KEPT = (UsageEntry, AuditEvent, TrafficCounter)  # the last may count on for a moment
 
 
 def create_account(tx: Transaction, sealer: Sealer, name: str) -> tuple[Account, str, str]:

@@ -48,6 +48,7 @@ class HostLinks:
         self._store = store
         self._config = config
         self._links: dict[str, _Link] = {}
+        self._open: dict[asyncio.Task[None], asyncio.StreamWriter] = {}
 
     async def serve(self, path: Path, security: ssl.SSLContext) -> asyncio.Server:
         """Listen on a Unix socket that only root may open."""
@@ -57,6 +58,12 @@ class HostLinks:
         path.chmod(0o600)
         return server
 
+    async def close(self) -> None:
+        """End all links; what hosts have reported is recorded when this returns."""
+        for writer in self._open.values():
+            writer.close()
+        await asyncio.gather(*self._open)
+
     async def send_changed(self, instance_ids: Sequence[str], volume_ids: Sequence[str] = ()) -> None:
         """Tell the hosts of these instances what should now be true of them, and which of these volumes are to go."""
         by_host = await asyncio.to_thread(self._hosts_of, instance_ids, volume_ids)
@@ -65,6 +72,12 @@ class HostLinks:
                 await link.send_changed(on_host, volumes_on_host)
 
     async def _handle(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        task = asyncio.ensure_future(self._serve(reader, writer))
+        self._open[task] = writer
+        task.add_done_callback(self._open.pop)
+        await task
+
+    async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         host_id: str | None = None
         try:
             hello = await asyncio.wait_for(_read(reader), _HELLO_SECONDS)

@@ -81,12 +81,13 @@ def apply_report(tx: Transaction, host_id: str, report: Report) -> None:
     host = tx.get(Host, host_id)
     if host is not None:
         tx.update(host, reported_at=tx.now)
+    # First: what a guest has sent is still to be counted when it is said to be gone.
+    for reading in report.traffic:
+        _apply_traffic(tx, host_id, reading)
     for guest in report.guests:
         instance = tx.get(Instance, guest.instance_id)
         if instance is not None and instance.host_id == host_id:
             _apply_guest(tx, instance, guest)
-    for reading in report.traffic:
-        _apply_traffic(tx, host_id, reading)
     for volume_id in report.deleted_volumes:
         volume = tx.get(Volume, volume_id)
         if volume is not None and volume.host_id == host_id and volume.state == "deleting":
