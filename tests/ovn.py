@@ -1,6 +1,6 @@
 """A cloud's network for tests: namespace, link and daemons, as `freehold up` runs them; a guest is a namespace too.
 
-with ovn_cloud(tmp_path, IPv4Network("198.51.100.0/24")) as cloud:
+with ovn_cloud(tmp_path, IPv4Network("198.51.100.0/25")) as cloud:
     fabric = Fabric(cloud.paths.northbound) …
     guest = cloud.plug("eni-0123456789abcdef0", "0a:00:00:00:00:01")
 """
@@ -25,7 +25,7 @@ from freehold.network.names import BR_INT, CloudNetwork, tag_of
 from freehold.paths import Paths as FreeholdPaths
 from freehold.processes import end, guests
 
-TEST_POOL = IPv4Network("198.51.100.0/24")
+TEST_POOL = IPv4Network("198.51.100.0/25")
 LINK_RANGE = IPv4Network("100.64.0.0/16")
 
 

@@ -30,7 +30,7 @@ from freehold.records.network import Address, NetworkInterface
 from freehold.records.schema import TABLES
 from freehold.records.secrets import Sealer
 from freehold.records.store import Store, Transaction
-from freehold.records.usage import UsageEntry, close_usage, open_usage, usage
+from freehold.records.usage import UsageEntry, close_usage, count_usage, open_usage, usage
 from freehold.records.volumes import begin_deleting
 
 from .builders import ACCOUNT, HOST, REGION, make_host, make_instance, make_network
@@ -250,6 +250,14 @@ def test_the_last_bytes_of_an_address_are_its_former_owners(store: Store, interf
         read(tx, interface, "a", 130)
         assert sent(tx) == 130
         assert {entry.account_id for entry in tx.select(UsageEntry, usage.c.item == "egress")} == {ACCOUNT}
+
+
+def test_an_address_that_changes_hands_within_the_hour_is_billed_to_each(store: Store) -> None:
+    with store.write() as tx:
+        other = new_account_id()
+        for account, quantity in ((ACCOUNT, 100), (other, 7), (ACCOUNT, 1)):
+            count_usage(tx, account, REGION, "203.0.113.9", "egress", quantity)
+        assert {entry.account_id: entry.quantity for entry in tx.select(UsageEntry)} == {ACCOUNT: 101, other: 7}
 
 
 def test_a_host_counts_only_addresses_of_its_own_guests(store: Store, interface: NetworkInterface) -> None:

@@ -1,0 +1,217 @@
+"""The cut test of the controllers: wherever they are killed, those that are started next make all well.
+
+The life of an account (servers launched, stopped, started, terminated, a rule changed, a volume deleted, the account
+closed) is lived once to learn what the controllers change, once with everything said and done twice, and then twice for
+each change, with controllers that die right before it and right after it. Controllers, store and OVN are the real ones;
+the host is willing.
+"""
+
+from __future__ import annotations
+
+import datetime as dt
+import multiprocessing
+import time
+from collections.abc import Callable, Iterator
+from contextlib import closing
+from ipaddress import IPv4Network
+from multiprocessing.process import BaseProcess
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from freehold import config as configuration
+from freehold import pki
+from freehold.control.accounts import close_account, create_account
+from freehold.control.networks import vpc_view
+from freehold.fabric import differ
+from freehold.fabric.differ import Fabric
+from freehold.fabric.rows import rows
+from freehold.fabric.view import PublicView
+from freehold.paths import Paths
+from freehold.records.accounts import Account
+from freehold.records.compute import Host, Instance, TrafficCounter, Volume
+from freehold.records.network import Vpc
+from freehold.records.schema import TABLES
+from freehold.records.secrets import Sealer
+from freehold.records.store import Store, Transaction
+from freehold.records.usage import UsageEntry, usage
+from freehold.records.wake import SocketBell
+from freehold.services.ec2.default_vpc import open_region
+from tests.control.builders import REGION, make_bare_instance
+from tests.control.cut_control import DEATH, Cut, controllers
+from tests.control.willing_host import WillingHost
+from tests.ec2.calls import Caller
+from tests.ec2.launching import add_images, launch_one
+from tests.ovn import Cloud, ovn_cloud
+
+_processes = multiprocessing.get_context("forkserver")
+_processes.set_forkserver_preload(["tests.control.cut_control"])
+
+POOL = IPv4Network("198.51.100.128/28")
+HOST = "host-1"
+KEPT = [{"DeviceName": "/dev/xvda", "Ebs": {"DeleteOnTermination": False}}]
+RULE = {"IpProtocol": "tcp", "FromPort": 22, "ToPort": 22, "IpRanges": [{"CidrIp": "198.18.0.0/15"}]}
+
+
+class Life:
+    """The life of an account, with controllers that are started again as soon as they have died."""
+
+    def __init__(self, plane: Plane, cut: Cut | None, times: int) -> None:
+        self._plane = plane
+        self._store = plane.store
+        self._journal = plane.data_dir / f"changes-{time.monotonic_ns()}"
+        self._journal.touch()
+        self._times = times
+        plane.host.times = times
+        plane.host.forget_sent()
+        with self._store.write() as tx:
+            account, _key, _secret = create_account(tx, Sealer.of(plane.data_dir), "lab")
+            open_region(tx, plane.config, account.id, REGION)
+            self._forgotten = make_bare_instance(
+                tx, state="terminated", terminated_at=tx.now - dt.timedelta(hours=2), holds_capacity=False
+            )
+        self._account = account
+        self._caller = Caller(self._store, account.id, REGION, plane.config)
+        self._controllers = self._start(cut)
+
+    def live(self) -> list[str]:
+        """Returns what all controllers have changed."""
+        try:
+            self._live()
+        finally:
+            self._controllers.terminate()
+            self._controllers.join(20)
+        return self._journal.read_text().splitlines()
+
+    def _live(self) -> None:
+        caller = self._caller
+        self._wait(lambda tx: tx.get(Host, HOST) is not None and tx.get(Host, HOST).connected, "host is connected")
+        self._wait(lambda tx: tx.get(Instance, self._forgotten.id) is None, "old instance is forgotten")
+
+        first = launch_one(caller, BlockDeviceMappings=KEPT)["InstanceId"]
+        self._reach(first, "running")
+        self._network_is_right()
+        (volume,) = caller.describe_volumes()["Volumes"]
+        caller.authorize_security_group_ingress(GroupName="default", IpPermissions=[RULE])
+        self._network_is_right()
+        caller.stop_instances(InstanceIds=[first])
+        self._reach(first, "stopped")
+        self._network_is_right()
+        caller.start_instances(InstanceIds=[first])
+        self._reach(first, "running")
+        caller.terminate_instances(InstanceIds=[first])
+        self._reach(first, "terminated")
+        caller.delete_volume(VolumeId=volume["VolumeId"])
+        self._wait(lambda tx: tx.get(Volume, volume["VolumeId"]) is None, "volume is deleted")
+
+        second = launch_one(caller, BlockDeviceMappings=KEPT)["InstanceId"]
+        self._reach(second, "running")
+        with self._store.write() as tx:
+            close_account(tx, self._account)
+        self._wait(lambda tx: tx.get(Account, self._account.id) is None, "account is gone")
+        self._network_is_right()
+        with self._store.read() as tx:
+            self._assert_nothing_is_left(tx)
+
+    def _assert_nothing_is_left(self, tx: Transaction) -> None:
+        mine = [
+            kind.__name__
+            for kind, table in TABLES.items()
+            if "account_id" in table.c and tx.count(kind, table.c.account_id == self._account.id)
+        ]
+        assert set(mine) == {kind.__name__ for kind in (UsageEntry, TrafficCounter)}
+        entries = tx.select(UsageEntry, usage.c.account_id == self._account.id)
+        assert all(entry.closed_at is not None for entry in entries)
+        assert [entry.item for entry in entries].count("instance:fh1.nano") == 3
+        assert [entry.item for entry in entries].count("address") == 3
+        assert sum(entry.quantity for entry in entries if entry.item == "egress") == self._plane.host.sent
+        host = tx.get(Host, HOST)
+        assert host is not None
+        assert (host.vcpus_used, host.memory_used_mib) == (0, 0)
+
+    def _reach(self, instance_id: str, state: str) -> None:
+        self._wait(lambda tx: tx.get(Instance, instance_id).state == state, f"{instance_id} is {state}")
+
+    def _network_is_right(self) -> None:
+        """OVN has what the records say, and nothing else."""
+        self._wait(self._plane.network_is_right, "network is right")
+
+    def _wait(self, condition: Callable[[Any], bool], what: str) -> None:
+        """Until the condition on the records holds."""
+        deadline = time.monotonic() + 30
+        while True:
+            with self._store.read() as tx:
+                if condition(tx):
+                    return
+            assert time.monotonic() < deadline, f"not: {what}, after {self._journal.read_text()}{self._plane.log()}"
+            if self._controllers.exitcode is not None:
+                assert self._controllers.exitcode == DEATH, self._plane.log()
+                self._controllers = self._start(None)
+            time.sleep(0.01)
+
+    def _start(self, cut: Cut | None) -> BaseProcess:
+        arguments = (self._plane.data_dir, self._journal, cut, self._times > 1)
+        process = _processes.Process(target=controllers, args=arguments)
+        process.start()
+        return process
+
+
+class Plane:
+    """What outlives the controllers: the records, OVN, the host."""
+
+    def __init__(self, data_dir: Path, cloud: Cloud, store: Store) -> None:
+        self.data_dir = data_dir
+        self.store = store
+        self.config = configuration.load(data_dir)
+        self.host = WillingHost(data_dir, HOST)
+        self._fabric = Fabric(cloud.paths.northbound)
+        self._public = PublicView(cloud.network.pool, cloud.network.link_range, cloud.network.tag)
+
+    def close(self) -> None:
+        self.host.close()
+        self._fabric.close()
+
+    def live(self, cut: Cut | None = None, times: int = 1) -> list[str]:
+        return Life(self, cut, times).live()
+
+    def network_is_right(self, tx: Transaction) -> bool:
+        self._fabric.forget()
+        present = self._fabric._read()
+        views = [view for vpc in tx.select(Vpc) if (view := vpc_view(tx, vpc.id))]
+        return self._fabric.vpcs_present() == {view.vpc_id for view in views} and not any(
+            differ._difference(view.vpc_id, present[view.vpc_id], rows(view, self._public)) for view in views
+        )
+
+    def log(self) -> str:
+        return (self.data_dir / "control.log").read_text()[-4000:]
+
+
+@pytest.fixture
+def plane(tmp_path: Path, store: Store) -> Iterator[Plane]:
+    (tmp_path / "freehold.toml").write_text(
+        f'[network]\npublic_pool = "{POOL}"\n[state]\nurl = "{store.url}"\ndurable = false\n'
+    )
+    pki.ensure(tmp_path / "pki", HOST)
+    add_images(store)
+    bells = Paths(tmp_path).bells
+    bells.mkdir(parents=True)
+    with (
+        closing(Store(store.url, SocketBell(bells), durable=False)) as calls,
+        ovn_cloud(tmp_path, POOL) as cloud,
+        closing(Plane(tmp_path, cloud, calls)) as opened,
+    ):
+        yield opened
+
+
+def test_everything_may_be_said_and_done_twice(plane: Plane) -> None:
+    plane.live(times=2)
+
+
+@pytest.mark.parametrize("store", ["sqlite"], indirect=True)
+def test_controllers_may_die_before_and_after_any_change(plane: Plane) -> None:
+    changes = plane.live()
+    assert {"commit", "network"} == set(changes)
+    for number in range(1, len(changes) + 1):
+        plane.live((number, "before"))
+        plane.live((number, "after"))
