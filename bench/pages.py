@@ -1,0 +1,87 @@
+"""What the first page of DescribeInstances costs in a small account and in a large one."""
+
+from __future__ import annotations
+
+import statistics
+import time
+from collections.abc import Iterator
+
+import msgspec
+from rich.table import Table
+
+from bench.client import Connection, signed
+from bench.servers import IMAGE_ID, Server, account, freehold
+from freehold.records.compute import Instance, Volume
+from freehold.records.ids import InstanceId, InterfaceId, VolumeId, new_id
+from freehold.records.network import Address, InterfaceGroup, NetworkInterface
+from freehold.records.schema import Record
+
+EC2 = ("ec2", "2016-11-15")
+SMALL, LARGE = 100, 100_000
+PAGE = 100
+ROUNDS = 100
+_BATCH = 2_000
+
+
+def fill(server: Server, number: int) -> None:
+    """Give the account `number` instances: one is launched by the API, the others have records like it."""
+    assert server.store is not None
+    launch = {"ImageId": IMAGE_ID, "InstanceType": "t3.nano", "MinCount": 1, "MaxCount": 1}
+    Connection(server.port).send(signed(server.endpoint, server.keys, *EC2, "RunInstances", **launch))
+    for start in range(1, number, _BATCH):
+        with server.store.write() as tx:
+            owner = server.account_id
+            (instance, *_) = tx.select(Instance, account_id=owner)
+            (interface, *_) = tx.select(NetworkInterface, instance_id=instance.id)
+            (volume, *_) = tx.select(Volume, instance_id=instance.id)
+            (address, *_) = tx.select(Address, interface_id=interface.id)
+            groups = tx.select(InterfaceGroup, interface_id=interface.id)
+            first = (instance, interface, volume, address, groups)
+            copies = (copy for place in range(start, min(start + _BATCH, number)) for copy in _copies(place, *first))
+            tx.insert(*copies)
+
+
+def _copies(
+    place: int,
+    instance: Instance,
+    interface: NetworkInterface,
+    volume: Volume,
+    address: Address,
+    groups: list[InterfaceGroup],
+) -> Iterator[Record]:
+    replace = msgspec.structs.replace
+    instance_id, interface_id = InstanceId(new_id("i")), InterfaceId(new_id("eni"))
+    private_ip = f"10.{place >> 16}.{place >> 8 & 255}.{place & 255}"
+    yield replace(instance, id=instance_id, private_ip=private_ip, reservation_id=new_id("r"))
+    yield replace(interface, id=interface_id, instance_id=instance_id, private_ip=private_ip)
+    yield replace(volume, id=VolumeId(new_id("vol")), instance_id=instance_id)
+    yield replace(address, public_ip=f"{instance.account_id}-{place}", interface_id=interface_id)
+    for group in groups:
+        yield replace(group, interface_id=interface_id)
+
+
+def pages() -> Table:
+    """The table of first pages; the two accounts take turns, so that what else the machine does meets both."""
+    times: dict[int, list[float]] = {SMALL: [], LARGE: []}
+    with freehold() as server:
+        accounts = {number: account(server, f"bench-{number}") for number in times}
+        connection = Connection(server.port)
+        for number, of_account in accounts.items():
+            fill(of_account, number)
+        for _ in range(ROUNDS):
+            for number, of_account in accounts.items():
+                request = signed(server.endpoint, of_account.keys, *EC2, "DescribeInstances", MaxResults=PAGE)
+                started = time.perf_counter()
+                answer = connection.send(request)
+                times[number].append(time.perf_counter() - started)
+                if answer.count(b"<instanceId>") != PAGE:
+                    raise RuntimeError(f"not a page of {PAGE}: {answer.decode()}")
+        connection.close()
+    medians = {number: statistics.median(taken) for number, taken in times.items()}
+    table = Table(title=f"The first {PAGE} instances of DescribeInstances")
+    for name in ("instances in the account", "median", "ratio", "wanted"):
+        table.add_column(name, justify="right")
+    table.add_row(f"{SMALL:,}", f"{medians[SMALL] * 1000:.1f} ms", "", "")
+    ratio = medians[LARGE] / medians[SMALL]
+    table.add_row(f"{LARGE:,}", f"{medians[LARGE] * 1000:.1f} ms", f"{ratio:.2f}×", "the same")
+    return table
