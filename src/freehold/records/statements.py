@@ -140,7 +140,7 @@ class Rendered:
             row = list(driver_row)
             for place, convert in self.results:
                 row[place] = convert(row[place])
-            rows.append(row)
+            rows.append(tuple(row))
         return rows
 
 

@@ -13,12 +13,14 @@ import datetime as dt
 import functools
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any, TypeVar
 
 import msgspec
 import sqlalchemy as sa
 
 from freehold.records import statements
+from freehold.records.durable import Log
 from freehold.records.schema import TABLES, Record
 from freehold.records.statements import Rendered
 from freehold.records.wake import Bell
@@ -156,10 +158,13 @@ class Store:
     def __init__(self, url: str, bell: Bell, *, durable: bool = True) -> None:
         self.url = url
         self.bell = bell
+        self._log: Log | None = None
         if url.startswith("sqlite"):
+            if durable:
+                self._log = Log(Path(sa.make_url(url).database or ""))
             self._writer = sa.create_engine(url, pool_size=1, max_overflow=0, pool_timeout=30)
             self._reader = sa.create_engine(url, pool_size=16, max_overflow=16)
-            _prepare_sqlite(self._writer, "BEGIN IMMEDIATE", f"PRAGMA synchronous={'FULL' if durable else 'NORMAL'}")
+            _prepare_sqlite(self._writer, "BEGIN IMMEDIATE", "PRAGMA synchronous=NORMAL")
             _prepare_sqlite(self._reader, "BEGIN", "PRAGMA query_only=1")
         else:
             self._writer = self._reader = sa.create_engine(url, pool_size=16, max_overflow=16, pool_pre_ping=True)
@@ -170,6 +175,8 @@ class Store:
         with self._writer.begin() as connection:
             tx = Transaction(connection, writable=True)
             yield tx
+        if self._log is not None:
+            self._log.settle()
         if tx.woken:
             self.bell.ring()
 
@@ -182,6 +189,8 @@ class Store:
     def close(self) -> None:
         self._writer.dispose()
         self._reader.dispose()
+        if self._log is not None:
+            self._log.close()
         self.bell.close()
 
 

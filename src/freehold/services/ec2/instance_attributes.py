@@ -40,8 +40,7 @@ def describe_instance_attribute(call: Call, request: DescribeInstanceAttributeRe
 def _described(call: Call, instance: Instance, attribute: str) -> dict[str, Any]:
     match attribute:
         case "blockDeviceMapping":
-            mappings = block_device_mappings(call, [instance.id])
-            return {"BlockDeviceMappings": mappings.get(instance.id, [])}
+            return {"BlockDeviceMappings": block_device_mappings(call, instance)}
         case "disableApiStop":
             return {"DisableApiStop": {"Value": instance.disable_api_stop}}
         case "disableApiTermination":

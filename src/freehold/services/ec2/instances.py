@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import datetime as dt
 import functools
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
@@ -13,7 +14,7 @@ from freehold.records.compute import Instance, volumes
 from freehold.records.names import private_dns_name, public_dns_name
 from freehold.records.network import addresses, interface_groups, network_interfaces, security_groups
 from freehold.records.statements import any_of, places
-from freehold.records.tags import tags_of
+from freehold.records.tags import Tag, tags_of
 from freehold.services.ec2 import metadata_options
 from freehold.services.ec2.instance_filters import FILTERS
 from freehold.services.ec2.instance_states import shown
@@ -76,36 +77,60 @@ def reservations(call: Call, rows: Sequence[Instance]) -> list[dict[str, Any]]:
     return list(found.values())
 
 
-class _Parts(NamedTuple):
-    """What belongs to the instances of a page, by instance id; read in one query per table."""
+class _Interface(NamedTuple):
+    """A row of `_attached_to`, with (id, name) of its groups and (address, owner) of its association."""
 
-    interfaces: Mapping[str, list[dict[str, Any]]]
-    mappings: Mapping[str, list[dict[str, Any]]]
-    tags: Mapping[str, Any]
+    id: str
+    account_id: str
+    vpc_id: str
+    subnet_id: str
+    description: str
+    mac_address: str
+    private_ip: str
+    source_dest_check: bool
+    attachment_id: str
+    device_index: int
+    delete_on_termination: bool
+    attached_at: dt.datetime
+    groups: tuple[tuple[str, str], ...]
+    association: tuple[str, str] | None
 
 
-def descriptions(call: Call, rows: Sequence[Instance]) -> Iterable[dict[str, Any]]:
+class _Mapping(NamedTuple):
+    """A row of `_volumes_of`."""
+
+    volume_id: str
+    device: str
+    delete_on_termination: bool
+    attached_at: dt.datetime
+
+
+def descriptions(call: Call, rows: Sequence[Instance]) -> Iterable[Shared]:
     """The Instance structure of each."""
     if not rows:
         return []
     ids = [instance.id for instance in rows]
-    parts = _Parts(_interfaces_of(call, ids), block_device_mappings(call, ids), tags_of(call.tx, ids))
-    placements = {
-        zone: Shared(
-            AvailabilityZone=zone,
-            AvailabilityZoneId=zone_id(call.region, zone),
-            GroupName="",
-            Tenancy="default",
+    interfaces, mappings, tags = _interfaces_of(call, ids), _mappings_of(call, ids), tags_of(call.tx, ids)
+    return [
+        _description(
+            instance,
+            tuple(interfaces.get(instance.id, ())),
+            tuple(mappings.get(instance.id, ())),
+            tuple(tags[instance.id]),
         )
-        for zone in {instance.zone for instance in rows}
-    }
-    return [_description(instance, parts, placements[instance.zone]) for instance in rows]
+        for instance in rows
+    ]
 
 
-def _description(instance: Instance, parts: _Parts, placement: Shared) -> dict[str, Any]:
-    interfaces = parts.interfaces.get(instance.id, [])
-    description: dict[str, Any] = {
-        **_SAME,
+# Who watches instances asks for the same ones again and again. What the database says of each is read every time;
+# while it is the same, so is the description, and its text.
+@functools.lru_cache(2048)
+def _description(
+    instance: Instance, attached: tuple[_Interface, ...], mapped: tuple[_Mapping, ...], held: tuple[Tag, ...]
+) -> Shared:
+    interfaces = [_interface(interface, instance.region) for interface in attached]
+    description = Shared(_SAME)
+    description |= {
         "InstanceId": instance.id,
         "ImageId": instance.image_id,
         "InstanceType": instance.instance_type,
@@ -114,18 +139,18 @@ def _description(instance: Instance, parts: _Parts, placement: Shared) -> dict[s
         "LaunchTime": instance.launched_at,
         "AmiLaunchIndex": instance.launch_index,
         "ClientToken": instance.client_token or "",
-        "Placement": placement,
+        "Placement": _placement(instance.region, instance.zone),
         "Monitoring": _MONITORING[instance.monitoring],
         "EbsOptimized": instance.ebs_optimized,
         "RootDeviceName": instance.root_device_name,
-        "BlockDeviceMappings": parts.mappings.get(instance.id, []),
+        "BlockDeviceMappings": [_mapping(mapping) for mapping in mapped],
         "CpuOptions": _cpu_options(instance.vcpus),
         "MetadataOptions": metadata_options.shown(instance.metadata_options),
         "NetworkInterfaces": interfaces,
         "SecurityGroups": [],
         "PrivateDnsName": "",
         "PublicDnsName": "",
-        "Tags": tag_list(parts.tags[instance.id]),
+        "Tags": tag_list(held),
     }
     if instance.key_name is not None:
         description["KeyName"] = instance.key_name
@@ -154,33 +179,77 @@ def _cpu_options(vcpus: int) -> Shared:
     return Shared(CoreCount=vcpus, ThreadsPerCore=1)
 
 
+@functools.lru_cache(1024)
+def _placement(region: str, zone: str) -> Shared:
+    return Shared(AvailabilityZone=zone, AvailabilityZoneId=zone_id(region, zone), GroupName="", Tenancy="default")
+
+
+def _mapping(mapping: _Mapping) -> dict[str, Any]:
+    return {
+        "DeviceName": mapping.device,
+        "Ebs": {
+            "VolumeId": mapping.volume_id,
+            "Status": "attached",
+            "AttachTime": mapping.attached_at,
+            "DeleteOnTermination": mapping.delete_on_termination,
+        },
+    }
+
+
+def _interface(of: _Interface, region: str) -> dict[str, Any]:
+    dns_name = private_dns_name(region, of.private_ip)
+    address = {"Primary": True, "PrivateIpAddress": of.private_ip, "PrivateDnsName": dns_name}
+    interface = {
+        "NetworkInterfaceId": of.id,
+        "OwnerId": of.account_id,
+        "VpcId": of.vpc_id,
+        "SubnetId": of.subnet_id,
+        "Description": of.description,
+        "MacAddress": of.mac_address,
+        "InterfaceType": "interface",
+        "Status": "in-use",
+        "PrivateIpAddress": of.private_ip,
+        "PrivateDnsName": dns_name,
+        "PrivateIpAddresses": [address],
+        "Ipv6Addresses": [],
+        "SourceDestCheck": of.source_dest_check,
+        "Groups": [{"GroupId": group_id, "GroupName": name} for group_id, name in of.groups],
+        "Attachment": {
+            "AttachmentId": of.attachment_id,
+            "AttachTime": of.attached_at,
+            "Status": "attached",
+            "DeviceIndex": of.device_index,
+            "DeleteOnTermination": of.delete_on_termination,
+            "NetworkCardIndex": 0,
+        },
+    }
+    if of.association is not None:
+        public_ip, owner = of.association
+        interface["Association"] = address["Association"] = {
+            "PublicIp": public_ip,
+            "PublicDnsName": public_dns_name(region, public_ip),
+            "IpOwnerId": owner,
+        }
+    return interface
+
+
+def block_device_mappings(call: Call, instance: Instance) -> list[dict[str, Any]]:
+    """The InstanceBlockDeviceMappings of an instance."""
+    return [_mapping(mapping) for mapping in _mappings_of(call, [instance.id])[instance.id]]
+
+
 @functools.cache
 def _volumes_of(size: int) -> sa.Select[Any]:
+    columns = volumes.c
     return sa.select(
-        volumes.c.instance_id,
-        volumes.c.id,
-        volumes.c.device,
-        volumes.c.delete_on_termination,
-        volumes.c.attached_at,
-    ).where(any_of(volumes.c.instance_id, "ids", size))
+        columns.instance_id, columns.id, columns.device, columns.delete_on_termination, columns.attached_at
+    ).where(any_of(columns.instance_id, "ids", size))
 
 
-def block_device_mappings(call: Call, ids: Sequence[str]) -> dict[str, list[dict[str, Any]]]:
-    """The InstanceBlockDeviceMappings of each instance."""
-    found: dict[str, list[dict[str, Any]]] = defaultdict(list)
-    rows = call.tx.rows(_volumes_of(places(len(ids))), ids=ids)
-    for instance_id, volume_id, device, delete_on_termination, attached_at in rows:
-        found[instance_id].append(
-            {
-                "DeviceName": device,
-                "Ebs": {
-                    "VolumeId": volume_id,
-                    "Status": "attached",
-                    "AttachTime": attached_at,
-                    "DeleteOnTermination": delete_on_termination,
-                },
-            }
-        )
+def _mappings_of(call: Call, ids: Sequence[str]) -> dict[str, list[_Mapping]]:
+    found: dict[str, list[_Mapping]] = defaultdict(list)
+    for instance_id, *row in call.tx.rows(_volumes_of(places(len(ids))), ids=ids):
+        found[instance_id].append(_Mapping(*row))
     return found
 
 
@@ -228,57 +297,18 @@ def _attached_to(size: int) -> sa.Select[Any]:
     )
 
 
-def _interfaces_of(call: Call, ids: Sequence[str]) -> dict[str, list[dict[str, Any]]]:
-    """The InstanceNetworkInterfaces of each instance, the primary one first."""
+def _interfaces_of(call: Call, ids: Sequence[str]) -> dict[str, list[_Interface]]:
+    """The interfaces of each instance, the primary one first."""
     size = places(len(ids))
-    # Instances are mostly in the same groups: one list for all that are.
-    lists: dict[tuple[tuple[str, str], ...], list[Shared]] = {}
-    memberships: dict[str, tuple[tuple[str, str], ...]] = {}
+    groups: dict[str, tuple[tuple[str, str], ...]] = {}
     for interface_id, group_id, name in call.tx.rows(_groups_of(size), ids=ids):
-        memberships[interface_id] = (*memberships.get(interface_id, ()), (group_id, name))
-    groups = {
-        interface_id: lists.setdefault(of, [Shared(GroupId=group_id, GroupName=name) for group_id, name in of])
-        for interface_id, of in memberships.items()
-    }
+        groups[interface_id] = (*groups.get(interface_id, ()), (group_id, name))
     associations = {
-        interface_id: Shared(
-            PublicIp=public_ip,
-            PublicDnsName=public_dns_name(call.region, public_ip),
-            IpOwnerId="amazon" if kind == "auto" else owner,
-        )
+        interface_id: (public_ip, "amazon" if kind == "auto" else owner)
         for interface_id, public_ip, kind, owner in call.tx.rows(_addresses_of(size), ids=ids)
     }
-    found: dict[str, list[dict[str, Any]]] = defaultdict(list)
-    for row in call.tx.rows(_attached_to(size), ids=ids):
-        instance_id, interface_id, owner, vpc_id, subnet_id, description, mac_address, private_ip, check = row[:9]
-        attachment_id, device_index, delete_on_termination, attached_at = row[9:]
-        dns_name = private_dns_name(call.region, private_ip)
-        address = {"Primary": True, "PrivateIpAddress": private_ip, "PrivateDnsName": dns_name}
-        interface = {
-            "NetworkInterfaceId": interface_id,
-            "OwnerId": owner,
-            "VpcId": vpc_id,
-            "SubnetId": subnet_id,
-            "Description": description,
-            "MacAddress": mac_address,
-            "InterfaceType": "interface",
-            "Status": "in-use",
-            "PrivateIpAddress": private_ip,
-            "PrivateDnsName": dns_name,
-            "PrivateIpAddresses": [address],
-            "Ipv6Addresses": [],
-            "SourceDestCheck": check,
-            "Groups": groups.get(interface_id, []),
-            "Attachment": {
-                "AttachmentId": attachment_id,
-                "AttachTime": attached_at,
-                "Status": "attached",
-                "DeviceIndex": device_index,
-                "DeleteOnTermination": delete_on_termination,
-                "NetworkCardIndex": 0,
-            },
-        }
-        if interface_id in associations:
-            interface["Association"] = address["Association"] = associations[interface_id]
-        found[instance_id].append(interface)
+    found: dict[str, list[_Interface]] = defaultdict(list)
+    for instance_id, interface_id, *row in call.tx.rows(_attached_to(size), ids=ids):
+        row += (groups.get(interface_id, ()), associations.get(interface_id))
+        found[instance_id].append(_Interface(interface_id, *row))
     return found
