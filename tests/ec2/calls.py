@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any
 
 import botocore
@@ -38,8 +39,9 @@ class Caller:
         def run(**request: Any) -> Mapping[str, Any]:
             (operation,) = [o for o in CATALOG.operations.values() if botocore.xform_name(o.name) == name]
             check(operation.model.input_shape, request)
+            prepared = operation.prepare(request) if operation.prepare else None
             with self.store.read() if operation.read_only else self.store.write() as tx:
-                call = self.call(tx, operation.name)
+                call = replace(self.call(tx, operation.name), prepared=prepared)
                 assert list(operation.resources(call, request))
                 answer = operation.function(call, request)
             check(operation.model.output_shape, answer)

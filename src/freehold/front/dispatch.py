@@ -193,7 +193,7 @@ class Dispatcher:
             )
             if handler.operation.read_only and not unopened:
                 return self._read(arrival, journey, tx)
-            if handler.operation.receive is not None:
+            if handler.operation.receive is not None or handler.operation.prepare is not None:
                 _authorise(handler, self._call(arrival, journey, tx), journey.params)
         if opener is not None and unopened:
             self._open_region(journey.service, opener, proven.principal.account_id, claimed.region)
@@ -227,8 +227,9 @@ class Dispatcher:
             if handler.codec.streams_in is not None:
                 params[handler.codec.streams_in].exhaust()  # whatever the operation left unread is proven as well
                 params = {**params, handler.codec.streams_in: received}
+            prepared = handler.operation.prepare(params) if handler.operation.prepare else None
             tx = stack.enter_context(self._store.write())
-            call = self._call(arrival, journey, tx)
+            call = replace(self._call(arrival, journey, tx), prepared=prepared)
             _authorise(handler, call, params)
             answer = handler.operation.function(call, params)
             response = handler.codec.respond(answer, arrival.request_id)

@@ -56,7 +56,8 @@ class Principal:
 
 @dataclass(frozen=True, slots=True)
 class Call:
-    """One authenticated call: who, where, when, and the transaction that it works in."""
+    """One authenticated call: who, where, when, and the transaction that it works in. `prepared` is what `prepare` of
+    the operation made (see `operation`)."""
 
     service: str
     operation: str
@@ -67,6 +68,7 @@ class Call:
     user_agent: str
     config: Config
     tx: Transaction
+    prepared: Any = None
 
     @property
     def account_id(self) -> AccountId:
@@ -83,18 +85,21 @@ class Call:
 
 Resources = Callable[[Call, Any], Iterable[str]]
 Receive = Callable[[Config, Any], AbstractContextManager[Any]]
+Prepare = Callable[[Any], Any]
 
 
 @dataclass(frozen=True, slots=True)
 class Operation:
     """A built operation. `resources` gives the ARNs that a policy must allow; ``("*",)`` where AWS has no
-    resource-level permission for the action. `receive` takes in a streaming input (see `operation`)."""
+    resource-level permission for the action. `receive` takes in a streaming input, `prepare` does what takes long
+    (see `operation`)."""
 
     service: str
     name: str
     function: Callable[[Call, Any], Response]
     resources: Resources
     receive: Receive | None
+    prepare: Prepare | None
     read_only: bool
     model: OperationModel
 
@@ -108,7 +113,7 @@ def _any_resource(_call: Call, _request: Request) -> Iterable[str]:
 
 
 def operation(
-    *, resources: Resources = _any_resource, receive: Receive | None = None
+    *, resources: Resources = _any_resource, receive: Receive | None = None, prepare: Prepare | None = None
 ) -> Callable[[Callable[[Call, Any], Response]], Callable[[Call, Any], Response]]:
     """Mark a function as the operation that its name says (see the module docstring).
 
@@ -116,10 +121,13 @@ def operation(
     that takes in the whole stream (``request["Body"].read(n)``) after the caller was authorised and before the write
     transaction begins, so that a slow client never holds the database. What it yields stands in the stream's place
     when the operation runs; on exit it removes what the operation did not keep.
+
+    An operation that computes for long names `prepare`: it gets the request, after the caller was authorised and before
+    the write transaction begins, and what it returns is `call.prepared`.
     """
 
     def mark(function: Callable[[Call, Any], Response]) -> Callable[[Call, Any], Response]:
-        function.__aws_operation__ = (resources, receive)  # type: ignore[attr-defined]
+        function.__aws_operation__ = (resources, receive, prepare)  # type: ignore[attr-defined]
         return function
 
     return mark
@@ -150,7 +158,7 @@ class Catalog:
                 marked = getattr(function, "__aws_operation__", None)
                 if marked is None or function.__module__ != module.__name__:
                     continue
-                resources, receive = marked
+                resources, receive, prepare = marked
                 operation_name = by_function_name[name]  # KeyError: no operation of the model has this name
                 self.operations[model.service_name, operation_name] = Operation(
                     service=model.service_name,
@@ -158,6 +166,7 @@ class Catalog:
                     function=function,
                     resources=resources,
                     receive=receive,
+                    prepare=prepare,
                     read_only=operation_name.startswith(_READ_ONLY),
                     model=model.operation_model(operation_name),
                 )

@@ -22,6 +22,7 @@ from cryptography.hazmat.primitives.asymmetric.types import PublicKeyTypes
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat, PublicFormat
 
 from freehold.records.compute import KeyPair, key_pairs
+from freehold.records.feed import take_turn
 from freehold.records.ids import new_id
 from freehold.records.tags import delete_tags_of, put_tags, tags_of
 from freehold.services.ec2.compute_errors import InvalidKeyFormat, InvalidKeyPairDuplicate
@@ -53,19 +54,24 @@ def _named_key_pair(call: Call, request: CreateKeyPairRequestTypeDef | ImportKey
     return [call.arn(f"key-pair/{request['KeyName']}")]
 
 
-@operation(resources=_named_key_pair)
+def _new_key(request: CreateKeyPairRequestTypeDef) -> PrivateKey:
+    """Generating an RSA key takes a tenth of a second and sometimes a whole one: too long for a write transaction."""
+    if request.get("KeyType") == "ed25519":
+        return Ed25519PrivateKey.generate()
+    return generate_private_key(public_exponent=65537, key_size=2048)
+
+
+@operation(resources=_named_key_pair, prepare=_new_key)
 def create_key_pair(call: Call, request: CreateKeyPairRequestTypeDef) -> Response:
     """The private key is in this answer and nowhere else. Raises InvalidKeyPair.Duplicate."""
     refuse_others(request, {"KeyName", "KeyType", "TagSpecifications"}, {"KeyFormat": "pem"})
     _check_name(request["KeyName"])
     tags = specified(request.get("TagSpecifications"), "key-pair")["key-pair"]
-    key: PrivateKey
-    if request.get("KeyType") == "ed25519":
-        key = Ed25519PrivateKey.generate()
+    key: PrivateKey = call.prepared
+    if isinstance(key, Ed25519PrivateKey):
         material = key.private_bytes(Encoding.PEM, PrivateFormat.OpenSSH, NoEncryption())
         fingerprint = _sha256(key.public_key())
     else:
-        key = generate_private_key(public_exponent=65537, key_size=2048)
         material = key.private_bytes(Encoding.PEM, PrivateFormat.TraditionalOpenSSL, NoEncryption())
         der = key.private_bytes(Encoding.DER, PrivateFormat.PKCS8, NoEncryption())
         fingerprint = _colons(hashlib.sha1(der, usedforsecurity=False).hexdigest())
@@ -104,7 +110,8 @@ def describe_key_pairs(call: Call, request: DescribeKeyPairsRequestTypeDef) -> R
     if names := request.get("KeyNames"):
         if len(names) > 1000:
             raise InvalidParameterValue("At most 1000 key pairs may be named in a request.")
-        present = {key.name for key in call.tx.select(KeyPair, *KEY_PAIR.visible(call), key_pairs.c.name.in_(names))}
+        possible = [name for name in names if _NAME.fullmatch(name)]
+        present = {key.name for key in call.tx.select(KeyPair, **KEY_PAIR.owner(call), name=possible)}
         if missing := [name for name in dict.fromkeys(names) if name not in present]:
             raise InvalidKeyPairNotFound(*missing)
         where.append(key_pairs.c.name.in_(names))
@@ -136,6 +143,7 @@ def delete_key_pair(call: Call, request: DeleteKeyPairRequestTypeDef) -> Respons
     """Deleting a key pair that does not exist succeeds, as in AWS. Instances keep the key that they were given."""
     if not (request.get("KeyName") or request.get("KeyPairId")):
         raise MissingParameter("KeyName")
+    take_turn(call.tx)
     key = _key_to_delete(call, request)
     if key is None:
         return {"Return": True}
@@ -209,12 +217,14 @@ def _store(call: Call, name: str, key: PublicKey, fingerprint: str, tags: dict[s
 
 
 def _key_to_delete(call: Call, request: DeleteKeyPairRequestTypeDef) -> KeyPair | None:
-    where = []
-    if request.get("KeyName"):
-        where.append(key_pairs.c.name == request["KeyName"])
-    if request.get("KeyPairId"):
-        where.append(key_pairs.c.id == request["KeyPairId"])
-    return call.tx.find(KeyPair, *KEY_PAIR.visible(call), *where) if where else None
+    given = {}
+    if name := request.get("KeyName"):
+        given["name"] = name
+    if key_pair_id := request.get("KeyPairId"):
+        given["id"] = key_pair_id
+    if not given or any("\0" in text for text in given.values()):  # no text in the database has a NUL
+        return None
+    return call.tx.find(KeyPair, **KEY_PAIR.owner(call) | given)
 
 
 def _summary(call: Call, key: KeyPair) -> dict[str, Any]:

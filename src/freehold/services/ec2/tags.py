@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, cast
 import sqlalchemy as sa
 
 from freehold.records.compute import Image, Instance
-from freehold.records.feed import publish
+from freehold.records.feed import publish, take_turn
 from freehold.records.schema import Record
 from freehold.records.tags import Tag, tags, tags_of
 from freehold.services.ec2.errors import InvalidID, InvalidParameterValue, MissingParameter, TagLimitExceeded
@@ -140,6 +140,7 @@ def _load(call: Call, ids: Sequence[str]) -> dict[str, Record]:
 def create_tags(call: Call, request: ClientCreateTagsRequestTypeDef) -> Response:
     """On every resource or, if one can not have them, on none. Raises TagLimitExceeded."""
     given = checked(request["Tags"])
+    take_turn(call.tx)  # or a resource could be deleted between here and the commit, and its tags stay
     resources = _load(call, request["Resources"])
     for resource_id, held in tags_of(call.tx, list(resources)).items():
         record = resources[resource_id]
@@ -165,6 +166,7 @@ def delete_tags(call: Call, request: ClientDeleteTagsRequestTypeDef) -> Response
     given = request.get("Tags", ())
     for tag in given:
         _check_key(tag.get("Key", ""))
+    take_turn(call.tx)
     resources = _load(call, request["Resources"])
     named = [
         sa.and_(tags.c.key == tag.get("Key", ""), *([tags.c.value == tag["Value"]] if "Value" in tag else []))
