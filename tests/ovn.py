@@ -20,9 +20,9 @@ from pathlib import Path
 
 from freehold.host.cgroup import Cgroups
 from freehold.network import namespace
-from freehold.network.daemons import Daemon, Paths, daemons, prepare
-from freehold.network.names import BR_INT, CloudNetwork, tag_of
-from freehold.paths import Paths as FreeholdPaths
+from freehold.network.daemons import Daemon, daemons, prepare
+from freehold.network.names import BR_INT, CloudNetwork
+from freehold.paths import Paths
 from freehold.processes import end, guests
 
 TEST_POOL = IPv4Network("198.51.100.0/25")
@@ -104,7 +104,7 @@ class Cloud:
 
     def _guest(self, interface: str, mac: str, device: str) -> str:
         number = len(self.guests)
-        guest, outer = f"{self.network.tag}-g{number}", f"p{number}"
+        guest, outer = f"{self.network.chassis}-g{number}", f"p{number}"
         self.guests.append(guest)
         run("ip", "netns", "add", guest)
         inside = self.network.namespace
@@ -131,8 +131,8 @@ class Cloud:
 @contextmanager
 def ovn_cloud(directory: Path, pool: IPv4Network = TEST_POOL) -> Iterator[Cloud]:
     """The running network of a cloud whose data directory is `directory`; nothing of it is left afterwards."""
-    network = CloudNetwork(tag_of(directory), pool, LINK_RANGE)
-    paths = Paths.under(directory)
+    paths = Paths(directory)
+    network = CloudNetwork(paths.tag, pool, LINK_RANGE)
     cloud = Cloud(network, paths, daemons(network, paths), directory / "ovn.log")
     try:
         namespace.create(network)
@@ -141,8 +141,7 @@ def ovn_cloud(directory: Path, pool: IPv4Network = TEST_POOL) -> Iterator[Cloud]
             cloud.start(daemon.name)
         yield cloud
     finally:
-        tag = FreeholdPaths(directory).tag
-        for who in guests(tag).values():  # a test that failed may leave some
+        for who in guests(paths.tag).values():  # a test that failed may leave some
             end(who, seconds=0)
         for name in reversed(list(cloud.processes)):
             cloud.stop(name)
@@ -150,7 +149,7 @@ def ovn_cloud(directory: Path, pool: IPv4Network = TEST_POOL) -> Iterator[Cloud]
             if os.path.exists(f"/run/netns/{guest}"):
                 run("ip", "netns", "del", guest)
         namespace.remove(network)
-        groups = Cgroups.detect(tag)
+        groups = Cgroups.detect(paths.tag)
         for instance_id in groups.guests():
             groups.remove(instance_id)
         groups.remove_parent()

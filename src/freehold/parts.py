@@ -18,7 +18,7 @@ from pathlib import Path
 from freehold import config as configuration
 from freehold.config import Config
 from freehold.network import daemons
-from freehold.network.names import CloudNetwork, tag_of
+from freehold.network.names import CloudNetwork
 from freehold.paths import Paths
 from freehold.processes import guests, registered
 from freehold.supervisor import AlreadyRunning, Part, Supervisor, answers, only_supervisor, say
@@ -29,7 +29,7 @@ _KEPT = ("HOME", "LANG", "PYTHONPATH", "XDG_CACHE_HOME")
 def cloud_network(data_dir: Path, config: Config) -> CloudNetwork:
     """The network of the cloud in `data_dir`. Raises OperatorError."""
     return CloudNetwork(
-        tag_of(data_dir),
+        Paths(data_dir).tag,
         IPv4Network(config.network.public_pool),
         IPv4Network(config.network.link_range),
         config.network.uplink or None,
@@ -47,7 +47,7 @@ def parts(paths: Paths, network: CloudNetwork, port: int) -> tuple[Part, ...]:
     env |= {name: os.environ[name] for name in _KEPT if name in os.environ}
     network_daemons = (
         Part(d.name, d.argv, d.env, d.ready, d.started, network.namespace, outlives=True)
-        for d in daemons.daemons(network, daemons.Paths.under(paths.data_dir))
+        for d in daemons.daemons(network, paths)
     )
 
     def python(module: str, *arguments: str) -> tuple[str, ...]:
@@ -102,7 +102,7 @@ def main() -> int:
     try:
         with only_supervisor(paths.run):
             if registered(paths.run / "ovsdb-server.pid") is None:
-                daemons.prepare(daemons.Paths.under(paths.data_dir))
+                daemons.prepare(paths)
             say("the supervisor starts")
             supervisor(paths, network, options.port).run()
             say("the supervisor has ended")

@@ -7,6 +7,11 @@ from dataclasses import dataclass
 from pathlib import Path
 
 
+def namespace_of(tag: str) -> str:
+    """The network namespace of the cloud with this tag."""
+    return f"freehold-{tag}"
+
+
 @dataclass(frozen=True, slots=True)
 class Paths:
     """The layout of one data directory. Only root may look into it, but for the images, which QEMU reads."""
@@ -20,8 +25,7 @@ class Paths:
 
     @property
     def namespace(self) -> str:
-        """The network namespace of the cloud."""
-        return f"freehold-{self.tag}"
+        return namespace_of(self.tag)
 
     @property
     def state_url(self) -> str:
@@ -46,7 +50,26 @@ class Paths:
 
     @property
     def ovn(self) -> Path:
+        """The sockets of Open vSwitch's and OVN's daemons."""
         return self.run / "ovn"
+
+    @property
+    def ovn_state(self) -> Path:
+        """Their databases."""
+        return self.data_dir / "ovn"
+
+    @property
+    def northbound(self) -> Path:
+        return self.ovn / "nb.sock"
+
+    @property
+    def southbound(self) -> Path:
+        return self.ovn / "sb.sock"
+
+    @property
+    def switch(self) -> Path:
+        """The socket of Open vSwitch's own database."""
+        return self.ovn / "db.sock"
 
     @property
     def pki(self) -> Path:

@@ -166,7 +166,7 @@ class Plane:
         self.config = configuration.load(data_dir)
         self.host = WillingHost(data_dir, HOST)
         self._fabric = Fabric(cloud.paths.northbound)
-        self._public = PublicView(cloud.network.pool, cloud.network.link_range, cloud.network.tag)
+        self._public = PublicView(cloud.network.pool, cloud.network.link_range, cloud.network.chassis)
 
     def close(self) -> None:
         self.host.close()

@@ -130,7 +130,7 @@ def test_whatever_is_killed_while_servers_come_and_go_nothing_is_lost(servers: S
 def test_in_the_end_nothing_is_left(servers: Servers, server: str) -> None:
     servers.ec2.terminate_instances(InstanceIds=[server])
     servers.wait_for_state("terminated", server)
-    wait(lambda: leftovers(servers.cloud.data_dir, servers.cloud.paths.ovn / "db.sock") == [], "nothing is left")
+    wait(lambda: leftovers(servers.cloud.data_dir, servers.cloud.paths.switch) == [], "nothing is left")
     status = servers.cloud.status()
     assert not any(line["running"] for line in json.loads(servers.cloud.ok("bill", "--json"))["lines"])
     assert [(host["vcpus_used"], host["memory_used_mib"]) for host in status["hosts"]] == [(0, 0)]
@@ -167,7 +167,7 @@ def test_a_deleted_account_leaves_its_bill_and_nothing_else(servers: Servers) ->
         ec2.describe_instances()
     ec2.close()
     wait(lambda: keys["AccountId"] not in {each["id"] for each in cloud.status()["accounts"]}, "the account is gone")
-    wait(lambda: leftovers(cloud.data_dir, cloud.paths.ovn / "db.sock") == [], "nothing is left")
+    wait(lambda: leftovers(cloud.data_dir, cloud.paths.switch) == [], "nothing is left")
     wait(lambda: networks(servers) == set(), "its network is gone")
     lines = json.loads(cloud.ok("bill", "--account", keys["AccountId"], "--json"))["lines"]
     assert {line["item"] for line in lines} >= {"instance:fh1.nano", "volume:gp3"}
@@ -176,7 +176,7 @@ def test_a_deleted_account_leaves_its_bill_and_nothing_else(servers: Servers) ->
 
 def networks(servers: Servers) -> set[str]:
     """The VPCs that OVN has."""
-    fabric = Fabric(servers.cloud.paths.ovn / "nb.sock")
+    fabric = Fabric(servers.cloud.paths.northbound)
     try:
         return fabric.vpcs_present()
     finally:

@@ -62,7 +62,7 @@ def test_a_launch_without_room_fails_and_says_to_each_what_is_theirs(servers: Se
     assert failure["why"] in servers.cloud.ok("status")
     assert failure["why"] in (servers.cloud.data_dir / "log" / "control.log").read_text()
 
-    assert leftovers(servers.cloud.data_dir, servers.cloud.paths.ovn / "db.sock") == []
+    assert leftovers(servers.cloud.data_dir, servers.cloud.paths.switch) == []
     assert servers.ec2.describe_volumes()["Volumes"] == []
     assert servers.ec2.describe_addresses()["Addresses"] == []
     assert not any(line["running"] for line in json.loads(servers.cloud.ok("bill", "--json"))["lines"])

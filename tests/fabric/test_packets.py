@@ -35,7 +35,7 @@ class Network:
     def __init__(self, cloud: Cloud) -> None:
         self.cloud = cloud
         self.fabric = Fabric(cloud.paths.northbound)
-        self.public = PublicView(cloud.network.pool, cloud.network.link_range, cloud.network.tag)
+        self.public = PublicView(cloud.network.pool, cloud.network.link_range, cloud.network.chassis)
 
     def apply(self, view: VpcView) -> None:
         """Apply, as the controllers do: from the start when the database went away."""

@@ -42,7 +42,7 @@ def spec_of(plugged: PortView, image_id: str, vpc_number: int = 1, **changes: An
 def apply_network(cloud: Cloud, *views: VpcView) -> None:
     fabric = Fabric(cloud.paths.northbound)
     try:
-        public = PublicView(cloud.network.pool, cloud.network.link_range, cloud.network.tag)
+        public = PublicView(cloud.network.pool, cloud.network.link_range, cloud.network.chassis)
         for view in views:
             fabric.apply(view.vpc_id, rows(view, public))
         wait_until(lambda: fabric.sync(30), "the network is applied")

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import multiprocessing
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from ipaddress import IPv4Network
 from multiprocessing.process import BaseProcess
 from pathlib import Path
@@ -17,11 +17,12 @@ from pathlib import Path
 import pytest
 
 from freehold.host.layout import Layout
-from freehold.images.build import build
 from freehold.processes import guests
 from tests.host.cut_agent import DEATH, agent
 from tests.host.plane import HOST, Plane, guest_spec, leftovers
-from tests.ovn import Cloud, ovn_cloud, wait_until
+from tests.ovn import Cloud, wait_until
+
+POOL = IPv4Network("203.0.113.32/28")
 
 _processes = multiprocessing.get_context("forkserver")
 _processes.set_forkserver_preload(["tests.host.cut_agent"])
@@ -90,13 +91,8 @@ class Host:
 
 
 @pytest.fixture(scope="module")
-def host(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Host]:
-    data_dir = tmp_path_factory.mktemp("cut")
-    image_id = build("freehold-micro", data_dir, print).image_id
-    with ovn_cloud(data_dir, IPv4Network("203.0.113.32/28")) as cloud:
-        plane = Plane(data_dir)
-        yield Host(data_dir, plane, cloud, image_id)
-        plane.close()
+def host(data_dir: Path, plane: Plane, cloud: Cloud, image_id: str) -> Host:
+    return Host(data_dir, plane, cloud, image_id)
 
 
 def test_every_effect_may_be_done_twice(host: Host) -> None:

@@ -8,7 +8,6 @@ import socket
 import struct
 import subprocess
 import threading
-from collections.abc import Iterator
 from ipaddress import IPv4Network
 from pathlib import Path
 
@@ -17,7 +16,6 @@ from msgspec.structs import replace
 
 from freehold.host.layout import metadata_link
 from freehold.host.metadata.server import GUEST_CONNECTIONS_MAX, GUEST_REQUESTS_BURST
-from freehold.images.build import build
 from freehold.network import namespace
 from tests.host.metadata import (
     IMDS,
@@ -31,41 +29,12 @@ from tests.host.metadata import (
     spec_of,
     view_of,
 )
-from tests.host.plane import AgentProcess, Plane, leftovers, running_agent
-from tests.ovn import Cloud, ovn_cloud, wait_until
+from tests.host.plane import AgentProcess, Plane, leftovers
+from tests.ovn import Cloud, wait_until
 
 POOL = IPv4Network("203.0.113.16/28")
 READY = b"freehold-micro ready"
 USER_DATA = b"#!/bin/sh\necho user data of $(hostname)\n"
-
-
-@pytest.fixture(scope="module")
-def data_dir(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return tmp_path_factory.mktemp("host")
-
-
-@pytest.fixture(scope="module")
-def image_id(data_dir: Path) -> str:
-    return build("freehold-micro", data_dir, print).image_id
-
-
-@pytest.fixture(scope="module")
-def cloud(data_dir: Path) -> Iterator[Cloud]:
-    with ovn_cloud(data_dir, POOL) as cloud:
-        yield cloud
-
-
-@pytest.fixture(scope="module")
-def plane(data_dir: Path, cloud: Cloud) -> Iterator[Plane]:
-    plane = Plane(data_dir)
-    yield plane
-    plane.close()
-
-
-@pytest.fixture(scope="module")
-def agent(data_dir: Path, plane: Plane) -> Iterator[AgentProcess]:
-    with running_agent(data_dir) as agent:
-        yield agent
 
 
 class Guests:

@@ -6,7 +6,7 @@ import signal
 import socket
 import subprocess
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from ipaddress import IPv4Network
 from pathlib import Path
 
@@ -14,46 +14,16 @@ import pytest
 from msgspec.structs import replace
 
 from freehold.host.wire import TrafficReading
-from freehold.images.build import build
 from freehold.network import namespace
 from tests.host.metadata import apply_network, boot_namespace, ports_of, spec_of, view_of
-from tests.host.plane import AgentProcess, Plane, running_agent
-from tests.ovn import Cloud, ovn_cloud
+from tests.host.plane import AgentProcess, Plane
+from tests.ovn import Cloud
 
 POOL = IPv4Network("203.0.113.48/28")
 REAL, ONE, TWO = (POOL[number] for number in (8, 9, 10))
 SENT = 3_000_000
 MARK = 100_000  # sent after something that is not to be counted, so that a reading shows that it was not
 HEADERS = 1.07  # of IP and TCP, acknowledgements, and SSH
-
-
-@pytest.fixture(scope="module")
-def data_dir(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return tmp_path_factory.mktemp("host")
-
-
-@pytest.fixture(scope="module")
-def image_id(data_dir: Path) -> str:
-    return build("freehold-micro", data_dir, print).image_id
-
-
-@pytest.fixture(scope="module")
-def cloud(data_dir: Path) -> Iterator[Cloud]:
-    with ovn_cloud(data_dir, POOL) as cloud:
-        yield cloud
-
-
-@pytest.fixture(scope="module")
-def plane(data_dir: Path, cloud: Cloud) -> Iterator[Plane]:
-    plane = Plane(data_dir)
-    yield plane
-    plane.close()
-
-
-@pytest.fixture(scope="module")
-def agent(data_dir: Path, plane: Plane) -> Iterator[AgentProcess]:
-    with running_agent(data_dir) as agent:
-        yield agent
 
 
 class Meter:

@@ -22,7 +22,7 @@ from freehold.cli.up import check_directory, check_machine, prepare, start
 from freehold.config import Network
 from freehold.images.recipe import Progress
 from freehold.network import namespace
-from freehold.network.names import CloudNetwork, PoolTaken, tag_of
+from freehold.network.names import CloudNetwork, PoolTaken
 from freehold.paths import Paths
 
 _WHERE = Path("/var/tmp")  # noqa: S108 a name of its own below it; unlike /tmp never in memory
@@ -64,7 +64,7 @@ def _free_pool(wanted: IPv4Network | None) -> IPv4Network:
     """The first public pool that this machine does not reach in some way already."""
     for pool in (wanted,) if wanted else _POOLS:
         try:
-            namespace.refuse_conflicts(CloudNetwork(tag_of(_WHERE), pool, IPv4Network(Network().link_range)))
+            namespace.refuse_conflicts(CloudNetwork(Paths(_WHERE).tag, pool, IPv4Network(Network().link_range)))
         except PoolTaken:
             continue
         return pool

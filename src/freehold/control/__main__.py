@@ -22,7 +22,7 @@ from freehold.control.networks import NetworkController
 from freehold.fabric.differ import Fabric
 from freehold.fabric.view import PublicView
 from freehold.logs import log_as_json
-from freehold.network.names import tag_of
+from freehold.network.names import CloudNetwork
 from freehold.paths import Paths
 from freehold.records import feed
 from freehold.records.store import Store
@@ -43,12 +43,9 @@ async def run(
     config = configuration.load(data_dir)
     bell = listen(paths.bells, "control")
     store = open_store(config.state.url or paths.state_url, SocketBell(paths.bells), durable=config.state.durable)
-    public = PublicView(
-        pool=IPv4Network(config.network.public_pool),
-        link_range=IPv4Network(config.network.link_range),
-        chassis=tag_of(data_dir),
-    )
-    network = NetworkController(store, open_fabric(paths.ovn / "nb.sock"), public)
+    cloud = CloudNetwork(paths.tag, IPv4Network(config.network.public_pool), IPv4Network(config.network.link_range))
+    public = PublicView(cloud.pool, cloud.link_range, cloud.chassis)
+    network = NetworkController(store, open_fabric(paths.northbound), public)
     links = HostLinks(store, config)
 
     with store.read() as tx:

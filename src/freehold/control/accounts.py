@@ -12,7 +12,6 @@ import sqlalchemy as sa
 
 from freehold.records import feed
 from freehold.records.accounts import AccessKey, Account, User, access_keys
-from freehold.records.addressing import release_auto_addresses
 from freehold.records.audit import AuditEvent
 from freehold.records.compute import (
     ConsoleOutput,
@@ -27,6 +26,7 @@ from freehold.records.compute import (
     volumes,
 )
 from freehold.records.ids import AccountId, InstanceId, new_account_id, new_iam_id
+from freehold.records.instances import send_down
 from freehold.records.network import Address, interface_groups, network_interfaces, vpcs
 from freehold.records.schema import TABLES
 from freehold.records.secrets import ACCESS_KEY, Sealer
@@ -93,16 +93,7 @@ def _terminate_instances(tx: Transaction, account_id: AccountId) -> None:
         tx.connection.execute(
             sa.update(volumes).where(volumes.c.instance_id == instance.id).values(delete_on_termination=True)
         )
-        close_usage(tx, instance.id)
-        release_auto_addresses(tx, instance.id)
-        tx.update(
-            instance,
-            state="shutting-down",
-            state_reason=reason,
-            state_transition_reason="Server.AccountClosed",
-            generation=instance.generation + 1,
-        )
-        feed.publish(tx, "guest", instance.id)
+        send_down(tx, instance, "shutting-down", reason, "Server.AccountClosed")
 
 
 def _remove(tx: Transaction, account: Account) -> None:

@@ -18,7 +18,6 @@ from msgspec.structs import replace
 from freehold.config import Config
 from freehold.control.accounts import go_on_closing
 from freehold.host.wire import REPORT_SECONDS, GuestReport, Hello, Report, TrafficReading
-from freehold.records.addressing import release_auto_addresses
 from freehold.records.capacity import release
 from freehold.records.compute import (
     ConsoleOutput,
@@ -31,6 +30,7 @@ from freehold.records.compute import (
 )
 from freehold.records.feed import publish, take_turn
 from freehold.records.ids import HostId
+from freehold.records.instances import send_down
 from freehold.records.network import (
     Address,
     InterfaceGroup,
@@ -41,7 +41,7 @@ from freehold.records.network import (
 )
 from freehold.records.store import Transaction
 from freehold.records.tags import delete_tags_of
-from freehold.records.usage import UsageEntry, close_usage, count_usage, open_usage, usage
+from freehold.records.usage import UsageEntry, count_usage, open_usage, usage
 from freehold.records.volumes import forget
 
 log = structlog.get_logger()
@@ -139,34 +139,24 @@ def _launch_failed(tx: Transaction, instance: Instance, guest: GuestReport) -> N
     immediately", https://docs.aws.amazon.com/AWSEC2/latest/UserGuide/troubleshooting-launch.html)."""
     reason = StateReason("Server.InternalError", "Server.InternalError: Internal error on launch")
     ran_before = tx.find(UsageEntry, usage.c.resource_id == instance.id) is not None
-    tx.update(
+    send_down(
+        tx,
         instance,
-        state="stopping" if ran_before else "shutting-down",
-        state_reason=reason,
-        state_transition_reason="Server.InternalError",
+        "stopping" if ran_before else "shutting-down",
+        reason,
+        "Server.InternalError",
         failure=_failure(instance, guest),
-        generation=instance.generation + 1,
     )
-    release_auto_addresses(tx, instance.id)
-    publish(tx, "guest", instance.id)
 
 
 def _guest_shut_down(tx: Transaction, instance: Instance, guest: GuestReport) -> None:
     """The guest powered itself off: it stops or terminates, as InstanceInitiatedShutdownBehavior says."""
-    close_usage(tx, instance.id, at=min(guest.changed_at, tx.now))
     reason = StateReason(
         "Client.InstanceInitiatedShutdown", "Client.InstanceInitiatedShutdown: Instance initiated shutdown"
     )
     terminates = instance.shutdown_behavior == "terminate"
-    going = tx.update(
-        instance,
-        state="shutting-down" if terminates else "stopping",
-        state_reason=reason,
-        state_transition_reason="",
-        generation=instance.generation + 1,
-    )
-    release_auto_addresses(tx, going.id)
-    publish(tx, "guest", going.id)
+    moment = min(guest.changed_at, tx.now)
+    send_down(tx, instance, "shutting-down" if terminates else "stopping", reason, "", at=moment)
 
 
 def _stopped(tx: Transaction, instance: Instance) -> None:

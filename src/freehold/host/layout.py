@@ -116,7 +116,7 @@ class Layout:
     @property
     def ovsdb(self) -> str:
         """Open vSwitch's database, as its tools name it."""
-        return f"unix:{self.paths.ovn / 'db.sock'}"
+        return f"unix:{self.paths.switch}"
 
     def guest(self, instance_id: str) -> GuestPaths:
         return GuestPaths(self.guests / instance_id)
@@ -144,19 +144,9 @@ def tap_name(interface_id: str) -> str:
     return "fh" + hashlib.sha256(interface_id.encode()).hexdigest()[:11]
 
 
-def metadata_port(vpc_id: str) -> str:
-    """The metadata service's port in a VPC, as OVN calls it (the fabric makes the other end)."""
-    return f"imds-{vpc_id}"
-
-
 def metadata_link(vpc_id: str) -> str:
-    """The interface of that port on this machine."""
+    """The interface of the metadata service's port in a VPC (`freehold.network.names.imds_port`) on this machine."""
     return "fm" + hashlib.sha256(vpc_id.encode()).hexdigest()[:11]
-
-
-def metadata_mac(vpc_id: str) -> str:
-    """The port's MAC address: a rule that the fabric follows too."""
-    return ":".join(["02", *(f"{byte:02x}" for byte in hashlib.sha256(metadata_port(vpc_id).encode()).digest()[:5])])
 
 
 def guest_uid(instance_id: str) -> int:

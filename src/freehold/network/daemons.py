@@ -19,6 +19,7 @@ from pathlib import Path
 from freehold.network import namespace
 from freehold.network.names import BR_EX, BR_INT, PHYSICAL_NETWORK, CloudNetwork, mac_of
 from freehold.network.ovsdb import Ovsdb, OvsdbError, OvsdbUnavailable
+from freehold.paths import Paths
 
 _SBIN = "/usr/sbin:/usr/bin:/sbin:/bin"
 _SCHEMAS = {
@@ -49,37 +50,12 @@ class Daemon:
     started: Callable[[], None]
 
 
-@dataclass(frozen=True, slots=True)
-class Paths:
-    """Where the daemons of a cloud keep things: databases in `state`, sockets in `run`."""
-
-    state: Path
-    run: Path
-
-    @classmethod
-    def under(cls, data_dir: Path) -> Paths:
-        return cls(data_dir / "ovn", data_dir / "run" / "ovn")
-
-    @property
-    def northbound(self) -> Path:
-        return self.run / "nb.sock"
-
-    @property
-    def southbound(self) -> Path:
-        return self.run / "sb.sock"
-
-    @property
-    def switch(self) -> Path:
-        """The socket of Open vSwitch's own database."""
-        return self.run / "db.sock"
-
-
 def prepare(paths: Paths) -> None:
     """Create the databases, or convert them to the schemas that are installed. To be called while no daemon runs."""
-    for directory in (paths.state, paths.run):
+    for directory in (paths.ovn_state, paths.ovn):
         directory.mkdir(mode=0o700, parents=True, exist_ok=True)
     for name, schema in _SCHEMAS.items():
-        database = paths.state / name
+        database = paths.ovn_state / name
         if not database.exists():
             # Made under another name: a database is there whole, or not at all.
             fresh = database.with_suffix(".new")
@@ -88,15 +64,15 @@ def prepare(paths: Paths) -> None:
             fresh.rename(database)
         elif _run("ovsdb-tool", "needs-conversion", database, schema).strip() == "yes":
             _run("ovsdb-tool", "convert", database, schema)
-    for stale in paths.run.glob("*.ctl"):
+    for stale in paths.ovn.glob("*.ctl"):
         stale.unlink()
 
 
 def daemons(network: CloudNetwork, paths: Paths) -> tuple[Daemon, ...]:
     """The daemons, in the order of their start."""
-    env = {"PATH": _SBIN, "OVS_RUNDIR": str(paths.run), "OVN_RUNDIR": str(paths.run)}
+    env = {"PATH": _SBIN, "OVS_RUNDIR": str(paths.ovn), "OVN_RUNDIR": str(paths.ovn)}
     quiet = "-vsyslog:off"
-    control = {name: paths.run / f"{name}.ctl" for name in ("ovsdb-server", "ovs-vswitchd", "ovn-northd")}
+    control = {name: paths.ovn / f"{name}.ctl" for name in ("ovsdb-server", "ovs-vswitchd", "ovn-northd")}
 
     def nothing() -> None:
         pass
@@ -109,7 +85,7 @@ def daemons(network: CloudNetwork, paths: Paths) -> tuple[Daemon, ...]:
                 *(f"--remote=punix:{path}" for path in (paths.switch, paths.northbound, paths.southbound)),
                 f"--unixctl={control['ovsdb-server']}",
                 quiet,
-                *(str(paths.state / name) for name in _SCHEMAS),
+                *(str(paths.ovn_state / name) for name in _SCHEMAS),
             ),
             env,
             partial(_serves_databases, paths.switch),
@@ -137,9 +113,9 @@ def daemons(network: CloudNetwork, paths: Paths) -> tuple[Daemon, ...]:
         ),
         Daemon(
             "ovn-controller",
-            ("ovn-controller", f"unix:{paths.switch}", f"--pidfile={paths.run / 'ovn-controller.pid'}", quiet),
+            ("ovn-controller", f"unix:{paths.switch}", f"--pidfile={paths.ovn / 'ovn-controller.pid'}", quiet),
             env,
-            partial(_controller_connected, paths.run),
+            partial(_controller_connected, paths.ovn),
             nothing,
         ),
     )
@@ -187,7 +163,7 @@ def _controller_connected(run: Path) -> bool:
 def _configure(network: CloudNetwork, paths: Paths) -> None:
     """Write into Open vSwitch's database what this host is: its bridges, and where OVN is."""
     settings = {
-        "system-id": network.tag,
+        "system-id": network.chassis,
         "ovn-remote": f"unix:{paths.southbound}",
         "ovn-encap-type": "geneve",
         "ovn-encap-ip": "127.0.0.1",
@@ -201,7 +177,7 @@ def _configure(network: CloudNetwork, paths: Paths) -> None:
         *("--", "--may-exist", "add-br", BR_EX),
         *("--", "set", "bridge", BR_EX, "datapath_type=netdev", "fail_mode=standalone"),
         # VPC routers remember br-ex by its address, which would otherwise be another one after each start.
-        f'other_config:hwaddr="{mac_of(f"{BR_EX}-{network.tag}")}"',
+        f'other_config:hwaddr="{mac_of(f"{BR_EX}-{network.chassis}")}"',
         *("--", "set", "open_vswitch", "."),
         *(f"external_ids:{key}={value}" for key, value in settings.items()),
         *("--", *_DATAPATH_WITHOUT_CAPABILITIES),

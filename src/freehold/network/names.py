@@ -6,7 +6,8 @@ import hashlib
 import re
 from dataclasses import dataclass
 from ipaddress import IPv4Address, IPv4Network
-from pathlib import Path
+
+from freehold.paths import namespace_of
 
 BR_INT = "br-int"
 BR_EX = "br-ex"
@@ -19,11 +20,6 @@ class OperatorError(Exception):
 
 class PoolTaken(OperatorError):
     """The machine reaches addresses of a public pool already, by something that is not the cloud's."""
-
-
-def tag_of(data_dir: Path) -> str:
-    """The owner tag of a cloud, in the name of whatever it makes on the machine: ``fh`` and 8 hex digits."""
-    return "fh" + hashlib.sha256(str(data_dir.absolute()).encode()).hexdigest()[:8]
 
 
 def mac_of(name: str) -> str:
@@ -42,8 +38,9 @@ def imds_port(vpc_id: str) -> tuple[str, str]:
 
 @dataclass(frozen=True, slots=True)
 class CloudNetwork:
-    """`pool`: public addresses. `link_range`: what VPC routers have on the public network. `uplink`: the machine's
-    interface by which guests may reach the outside world, None = they may not."""
+    """`tag` is the cloud's (`freehold.paths.Paths.tag`). `pool`: public addresses. `link_range`: what VPC routers have
+    on the public network. `uplink`: the machine's interface by which guests may reach the outside world, None = they
+    may not."""
 
     tag: str
     pool: IPv4Network
@@ -72,17 +69,22 @@ class CloudNetwork:
 
     @property
     def namespace(self) -> str:
-        return f"freehold-{self.tag[2:]}"
+        return namespace_of(self.tag)
+
+    @property
+    def chassis(self) -> str:
+        """The system-id of the Open vSwitch whose br-ex carries the public network."""
+        return f"fh{self.tag}"
 
     @property
     def outer(self) -> str:
         """The machine's end of the link to the cloud."""
-        return f"{self.tag}h"
+        return f"fh{self.tag}h"
 
     @property
     def inner(self) -> str:
         """The cloud's end of the link."""
-        return f"{self.tag}n"
+        return f"fh{self.tag}n"
 
     @property
     def gateway(self) -> IPv4Address:

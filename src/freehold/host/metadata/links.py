@@ -13,9 +13,10 @@ import socket
 
 from freehold.host.commands import run
 from freehold.host.errors import CommandError
-from freehold.host.layout import metadata_link, metadata_mac, metadata_port
+from freehold.host.layout import metadata_link
 from freehold.host.machine import Machine
 from freehold.host.ports import taps
+from freehold.network.names import imds_port
 
 ADDRESS = "169.254.169.254"
 _ROUTER = "169.254.169.1"
@@ -54,7 +55,8 @@ async def make(machine: Machine, vpc_id: str) -> None:
         await _make(machine.layout.tag, vpc_id)
 
     async def plug() -> None:
-        await machine.vswitch.plug(metadata_link(vpc_id), metadata_port(vpc_id), vpc_id)
+        port, _mac = imds_port(vpc_id)
+        await machine.vswitch.plug(metadata_link(vpc_id), port, vpc_id)
 
     await machine.effects.perform("make metadata link", make_link)
     await machine.effects.perform("plug metadata link", plug)
@@ -100,8 +102,9 @@ def listen(vpc_id: str) -> socket.socket:
 
 async def _make(tag: str, vpc_id: str) -> None:
     outer, inner = metadata_link(vpc_id), _inner(vpc_id)
+    _port, mac = imds_port(vpc_id)
     if not taps.exists(outer):
-        peer = ("peer", "name", inner, "address", metadata_mac(vpc_id))
+        peer = ("peer", "name", inner, "address", mac)
         await run(("ip", "link", "add", "name", outer, "type", "veth", *peer))
     metric = str(socket.if_nametoindex(inner))  # to tell the links' default routes apart
     for command in (

@@ -3,49 +3,41 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 from collections.abc import Callable, Iterable
 
 import structlog
 
-from freehold.host.errors import HostError
 from freehold.host.layout import metadata_link
 from freehold.host.machine import Machine
 from freehold.host.metadata import links
 from freehold.host.metadata.server import Caller, Server
 from freehold.host.metadata.tokens import Tokens, load_key
 from freehold.host.wire import GuestSpec
+from freehold.host.worker import Worker
 
 log = structlog.get_logger()
 
 _RETRY_SECONDS = 2.0
 
 
-class MetadataService:
+class MetadataService(Worker):
     """Told which guests there are; makes and removes links by itself, until it is closed.
 
     `tidy` = there is no link of a VPC without guests; `tidied` is called when that has become so.
     """
 
     def __init__(self, machine: Machine, tidied: Callable[[], None]) -> None:
+        super().__init__("metadata service", _RETRY_SECONDS)
         self.tidy = False
         self._tidied = tidied
         self._machine = machine
         self._guests: dict[Caller, GuestSpec] = {}
         self._server: Server | None = None
         self._listening: dict[str, asyncio.Server] = {}
-        self._woken = asyncio.Event()
-        self._task: asyncio.Task[None] | None = None
-
-    def start(self) -> None:
-        self._task = asyncio.create_task(self._run())
 
     async def close(self) -> None:
         """Serve no more. The links stay."""
-        if self._task is not None:
-            self._task.cancel()
-            with contextlib.suppress(asyncio.CancelledError):
-                await self._task
+        await super().close()
         for listening in self._listening.values():
             listening.close()
         if self._server is not None:
@@ -59,24 +51,9 @@ class MetadataService:
             before = self._vpcs()
             self._guests = guests
             self.tidy = self.tidy and before <= self._vpcs()
-            self._woken.set()
+            self.wake()
 
-    async def _run(self) -> None:
-        while True:
-            self._woken.clear()
-            pause: float | None = None
-            try:
-                await self._converge()
-            except (HostError, OSError) as error:
-                log.warning("metadata service", error=str(error))
-                pause = _RETRY_SECONDS
-            except Exception:
-                log.exception("metadata service failed")
-                pause = _RETRY_SECONDS
-            with contextlib.suppress(TimeoutError):
-                await asyncio.wait_for(self._woken.wait(), pause)
-
-    async def _converge(self) -> None:
+    async def _round(self) -> None:
         if self._server is None:
             await links.prepare(self._machine)
             self._server = Server(self._who, Tokens(load_key(self._machine.layout.metadata_key)))

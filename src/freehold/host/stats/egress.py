@@ -10,8 +10,6 @@ network interface or its counter began anew, and is lost exactly when the counte
 
 from __future__ import annotations
 
-import asyncio
-import contextlib
 import json
 import secrets
 from collections.abc import Callable, Iterable
@@ -22,8 +20,9 @@ import structlog
 
 from freehold.host.commands import run
 from freehold.host.effects import Effects
-from freehold.host.errors import CommandError, HostError
+from freehold.host.errors import CommandError
 from freehold.host.wire import REPORT_SECONDS, GuestSpec, TrafficReading
+from freehold.host.worker import Worker
 
 log = structlog.get_logger()
 
@@ -50,29 +49,18 @@ class _Counter:
         return self.epoch.partition(":")[0]
 
 
-class Egress:
-    """Told which guests there are; counts and reads by itself, until it is closed. `changed` is called when there is
-    something to report."""
+class Egress(Worker):
+    """Told which guests there are; counts and reads by itself, until it is closed; the kernel counts on. `changed` is
+    called when there is something to report."""
 
     def __init__(self, effects: Effects, changed: Callable[[], None]) -> None:
+        super().__init__("egress counters", REPORT_SECONDS)
         self._effects = effects
         self._changed = changed
         self._owners: dict[IPv4Address, str] = {}
         self._counters: tuple[_Counter, ...] = ()
         self._reported: dict[str, int] = {}  # bytes, by epoch
         self._leaving: dict[str, int] = {}  # the same, when the counter's interface was first seen to be gone
-        self._woken = asyncio.Event()
-        self._task: asyncio.Task[None] | None = None
-
-    def start(self) -> None:
-        self._task = asyncio.create_task(self._run())
-
-    async def close(self) -> None:
-        """Stop reading. The kernel counts on."""
-        if self._task is not None:
-            self._task.cancel()
-            with contextlib.suppress(asyncio.CancelledError):
-                await self._task
 
     def know(self, specs: Iterable[GuestSpec]) -> None:
         """These are all guests of this host."""
@@ -84,7 +72,7 @@ class Egress:
         }
         if owners != self._owners:
             self._owners = owners
-            self._woken.set()
+            self.wake()
 
     def readings(self, *, everything: bool) -> tuple[TrafficReading, ...]:
         """All counters as last read, or those with something new. `reported` must follow once they have been sent."""
@@ -98,24 +86,12 @@ class Egress:
         """The control plane has these."""
         self._reported.update((each.epoch, each.bytes_out) for each in readings)
         if self._leaving:
-            self._woken.set()
+            self.wake()
 
     def _is_news(self, counter: _Counter) -> bool:
         return self._reported.get(counter.epoch) != counter.bytes_out
 
-    async def _run(self) -> None:
-        while True:
-            self._woken.clear()
-            try:
-                await self._step()
-            except (HostError, OSError) as error:
-                log.warning("egress counters", error=str(error))
-            except Exception:
-                log.exception("egress counters failed")
-            with contextlib.suppress(TimeoutError):
-                await asyncio.wait_for(self._woken.wait(), REPORT_SECONDS)
-
-    async def _step(self) -> None:
+    async def _round(self) -> float:
         present = {each.address: each for each in await self._read()}
         self._leaving = {
             each.epoch: self._leaving.get(each.epoch, each.bytes_out)
@@ -144,6 +120,7 @@ class Egress:
         self._reported = {each.epoch: self._reported[each.epoch] for each in kept if each.epoch in self._reported}
         if any(self._is_news(each) for each in self._counters):
             self._changed()
+        return REPORT_SECONDS
 
     async def _change(self, *commands: str) -> None:
         async def change() -> None:

@@ -2,21 +2,20 @@
 
 from __future__ import annotations
 
-import asyncio
-import contextlib
 from collections.abc import Callable, Iterable
 
 import structlog
 
 from freehold.host.layout import is_volume_id
 from freehold.host.machine import Machine
+from freehold.host.worker import Worker
 
 log = structlog.get_logger()
 
 _RETRY_SECONDS = 10.0
 
 
-class Deletions:
+class Deletions(Worker):
     """Told which volumes are to go; deletes them by itself, until it is closed. `changed` is called when there is
     something to report.
 
@@ -24,28 +23,18 @@ class Deletions:
     """
 
     def __init__(self, machine: Machine, changed: Callable[[], None]) -> None:
+        super().__init__("deletion of volumes", _RETRY_SECONDS)
         self._machine = machine
         self._changed = changed
         self._doomed: set[str] = set()
         self._deleted: set[str] = set()
-        self._woken = asyncio.Event()
-        self._task: asyncio.Task[None] | None = None
-
-    def start(self) -> None:
-        self._task = asyncio.create_task(self._run())
-
-    async def close(self) -> None:
-        if self._task is not None:
-            self._task.cancel()
-            with contextlib.suppress(asyncio.CancelledError):
-                await self._task
 
     def delete(self, volume_ids: Iterable[str]) -> None:
         """Have these volumes gone, some time soon."""
         for volume_id in volume_ids:
             if is_volume_id(volume_id):
                 self._doomed.add(volume_id)
-                self._woken.set()
+                self.wake()
             else:
                 log.error("not the id of a volume", volume=volume_id)
 
@@ -56,19 +45,16 @@ class Deletions:
     def reported(self, volume_ids: Iterable[str]) -> None:
         self._deleted.difference_update(volume_ids)
 
-    async def _run(self) -> None:
-        while True:
-            self._woken.clear()
-            pause: float | None = None
-            for volume_id in sorted(self._doomed):
-                try:
-                    await self._machine.delete_volume(volume_id)
-                except OSError as error:
-                    log.warning("volume not deleted, it is tried again", volume=volume_id, error=error.strerror)
-                    pause = _RETRY_SECONDS
-                else:
-                    self._doomed.discard(volume_id)
-                    self._deleted.add(volume_id)
-                    self._changed()
-            with contextlib.suppress(TimeoutError):
-                await asyncio.wait_for(self._woken.wait(), pause)
+    async def _round(self) -> float | None:
+        pause = None
+        for volume_id in sorted(self._doomed):
+            try:
+                await self._machine.delete_volume(volume_id)
+            except OSError as error:
+                log.warning("volume not deleted, it is tried again", volume=volume_id, error=error.strerror)
+                pause = _RETRY_SECONDS
+            else:
+                self._doomed.discard(volume_id)
+                self._deleted.add(volume_id)
+                self._changed()
+        return pause

@@ -17,12 +17,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, Literal
 
-from freehold.records.addressing import release_auto_addresses
 from freehold.records.capacity import reserve
 from freehold.records.compute import Instance, StateReason
 from freehold.records.feed import publish, take_turn
+from freehold.records.instances import send_down
 from freehold.records.network import NetworkInterface, network_interfaces
-from freehold.records.usage import close_usage
 from freehold.services.ec2.addresses import allocate_auto
 from freehold.services.ec2.compute_errors import (
     IncorrectInstanceState,
@@ -171,19 +170,8 @@ def _terminate(call: Call, instance: Instance, *, at_once: bool) -> Instance:
 def _shut_down(
     call: Call, instance: Instance, state: Literal["stopping", "shutting-down"], *, at_once: bool
 ) -> Instance:
-    """Nobody pays from here on for the instance, nor for the address that it was given; Elastic IPs stay."""
-    close_usage(call.tx, instance.id)
-    release_auto_addresses(call.tx, instance.id)
-    going = call.tx.update(
-        instance,
-        state=state,
-        state_reason=_BY_USER,
-        state_transition_reason=f"User initiated ({call.now:%Y-%m-%d %H:%M:%S} GMT)",
-        force_stop=at_once,
-        generation=instance.generation + 1,
-    )
-    publish(call.tx, "guest", instance.id)
-    return going
+    reason = f"User initiated ({call.now:%Y-%m-%d %H:%M:%S} GMT)"
+    return send_down(call.tx, instance, state, _BY_USER, reason, force_stop=at_once)
 
 
 def _hurried(call: Call, instance: Instance) -> Instance:

@@ -1,0 +1,40 @@
+"""What every way down of an instance has in common: by a call, by its own guest, by a host that could not start it."""
+
+from __future__ import annotations
+
+import datetime as dt
+from typing import Any, Literal
+
+from freehold.records.addressing import release_auto_addresses
+from freehold.records.compute import Instance, StateReason
+from freehold.records.feed import publish
+from freehold.records.store import Transaction
+from freehold.records.usage import close_usage
+
+
+def send_down(
+    tx: Transaction,
+    instance: Instance,
+    state: Literal["stopping", "shutting-down"],
+    reason: StateReason,
+    transition_reason: str,
+    *,
+    at: dt.datetime | None = None,
+    **changes: Any,
+) -> Instance:
+    """Have the host stop the instance, or remove it; returns it with this and the other `changes` applied.
+
+    Nobody pays for it from `at` on (default: now), nor for the address that it was given; Elastic IPs stay.
+    """
+    close_usage(tx, instance.id, at=at)
+    release_auto_addresses(tx, instance.id)
+    going = tx.update(
+        instance,
+        state=state,
+        state_reason=reason,
+        state_transition_reason=transition_reason,
+        generation=instance.generation + 1,
+        **changes,
+    )
+    publish(tx, "guest", instance.id)
+    return going
