@@ -30,6 +30,7 @@ def keep_house(store: Store, config: Config) -> None:
         tx.delete_where(IdempotencyToken, idempotency_tokens.c.created_at < tx.now - _TOKEN_KEPT)
     while True:
         with store.write() as tx:
+            feed.take_turn(tx)  # or one of them could be tagged between here and the commit
             old = tx.select(
                 Instance,
                 instances.c.state == "terminated",
