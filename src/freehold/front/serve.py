@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import gc
 import resource
 import socket
 import sys
@@ -28,6 +29,7 @@ log = structlog.get_logger()
 
 STOP_SECONDS = 20  # what runs may take to finish when the process is asked to stop
 _BACKLOG = 1024
+_OBJECTS_BETWEEN_COLLECTIONS = 20_000
 _TICKS_AN_HOUR = 36_000
 
 
@@ -138,8 +140,13 @@ def main(arguments: list[str] | None = None) -> int:
         print(f"HTTPS on {config.https_address} port {config.https_port}: {error.strerror}", file=sys.stderr)
         return 1
     store = open_store(options.data_dir, config)
+    app = create_app(Catalog(), store, sealer, config)
+    # The service models are many objects that stay: collecting garbage must not walk them every few requests.
+    gc.collect()
+    gc.freeze()
+    gc.set_threshold(_OBJECTS_BETWEEN_COLLECTIONS, 10, 10)
     try:
-        server(create_app(Catalog(), store, sealer, config), port=options.port, https=https).run()
+        server(app, port=options.port, https=https).run()
     finally:
         store.close()
     return 0

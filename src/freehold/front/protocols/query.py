@@ -66,11 +66,11 @@ class QueryProtocol:
 
         def respond(answer: Mapping[str, Any], request_id: str) -> HttpResponse:
             members = "" if write is None else write(answer)
-            parts = (before, request_id, between, members) if ec2 else (before, members, after, request_id)
+            parts = (before, request_id, between, members, end) if ec2 else (before, members, after, request_id, end)
             return HttpResponse(
                 200,
                 {"content-type": "text/xml;charset=UTF-8", "x-amzn-requestid": request_id},
-                ("".join(parts) + end).encode(),
+                "".join(parts).encode(),
             )
 
         return respond

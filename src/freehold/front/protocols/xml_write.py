@@ -113,7 +113,7 @@ class XmlWriter:
         opening, close, empty = f"<{tag}{_namespace(shape)}>", f"</{tag}>", f"<{tag}{_namespace(shape)}/>"
 
         def write_list(value: Any) -> str:
-            return opening + "".join([write_member(item) for item in value]) + close if value else empty
+            return "".join([opening, *[write_member(item) for item in value], close]) if value else empty
 
         return write_list
 

@@ -254,30 +254,15 @@ def _mappings_of(call: Call, ids: Sequence[str]) -> dict[str, list[_Mapping]]:
 
 
 @functools.cache
-def _groups_of(size: int) -> sa.Select[Any]:
-    return (
-        sa.select(interface_groups.c.interface_id, security_groups.c.id, security_groups.c.name)
-        .join(network_interfaces, network_interfaces.c.id == interface_groups.c.interface_id)
-        .join(security_groups, security_groups.c.id == interface_groups.c.group_id)
-        .where(any_of(network_interfaces.c.instance_id, "ids", size))
-        .order_by(interface_groups.c.position)
-    )
-
-
-@functools.cache
-def _addresses_of(size: int) -> sa.Select[Any]:
-    return (
-        sa.select(addresses.c.interface_id, addresses.c.public_ip, addresses.c.kind, addresses.c.account_id)
-        .join(network_interfaces, network_interfaces.c.id == addresses.c.interface_id)
-        .where(any_of(network_interfaces.c.instance_id, "ids", size))
-    )
-
-
-@functools.cache
 def _attached_to(size: int) -> sa.Select[Any]:
+    """Interfaces with their address, once for each of their groups: joined, since a page has a thousand."""
     columns = network_interfaces.c
     return (
         sa.select(
+            interface_groups.c.group_id,
+            addresses.c.public_ip,
+            addresses.c.kind,
+            addresses.c.account_id,
             columns.instance_id,
             columns.id,
             columns.account_id,
@@ -292,23 +277,40 @@ def _attached_to(size: int) -> sa.Select[Any]:
             columns.delete_on_termination,
             columns.attached_at,
         )
+        .outerjoin(addresses, addresses.c.interface_id == columns.id)
+        .outerjoin(interface_groups, interface_groups.c.interface_id == columns.id)
         .where(any_of(columns.instance_id, "ids", size))
-        .order_by(columns.device_index)
+        .order_by(columns.device_index, interface_groups.c.position)
     )
+
+
+@functools.cache
+def _names_of(size: int) -> sa.Select[Any]:
+    return sa.select(security_groups.c.id, security_groups.c.name).where(any_of(security_groups.c.id, "ids", size))
 
 
 def _interfaces_of(call: Call, ids: Sequence[str]) -> dict[str, list[_Interface]]:
     """The interfaces of each instance, the primary one first."""
-    size = places(len(ids))
+    rows = call.tx.rows(_attached_to(places(len(ids))), ids=ids)
+    group_ids = list({row[0] for row in rows if row[0] is not None})
+    names: dict[str, str] = {}
+    if group_ids:
+        names = {row[0]: row[1] for row in call.tx.rows(_names_of(places(len(group_ids))), ids=group_ids)}
     groups: dict[str, tuple[tuple[str, str], ...]] = {}
-    for interface_id, group_id, name in call.tx.rows(_groups_of(size), ids=ids):
-        groups[interface_id] = (*groups.get(interface_id, ()), (group_id, name))
-    associations = {
-        interface_id: (public_ip, "amazon" if kind == "auto" else owner)
-        for interface_id, public_ip, kind, owner in call.tx.rows(_addresses_of(size), ids=ids)
+    of_instance: dict[str, dict[str, Sequence[Any]]] = defaultdict(dict)
+    for row in rows:
+        group_id, interface_id = row[0], row[5]
+        if group_id is not None:
+            groups[interface_id] = (*groups.get(interface_id, ()), (group_id, names[group_id]))
+        of_instance[row[4]][interface_id] = row
+    return {
+        instance_id: [
+            _Interface(*(*row[5:], groups.get(interface_id, ()), _association(*row[1:4])))
+            for interface_id, row in interfaces.items()
+        ]
+        for instance_id, interfaces in of_instance.items()
     }
-    found: dict[str, list[_Interface]] = defaultdict(list)
-    for instance_id, interface_id, *row in call.tx.rows(_attached_to(size), ids=ids):
-        row += (groups.get(interface_id, ()), associations.get(interface_id))
-        found[instance_id].append(_Interface(interface_id, *row))
-    return found
+
+
+def _association(public_ip: str | None, kind: str | None, owner: str) -> tuple[str, str] | None:
+    return None if public_ip is None else (public_ip, "amazon" if kind == "auto" else owner)
