@@ -18,6 +18,7 @@ from freehold.images.recipe import (
     DISK,
     INITRD,
     KERNEL,
+    KERNEL_OPTIONS,
     Progress,
     Recipe,
     install_files,
@@ -116,7 +117,7 @@ RECIPE = Recipe(
     description="Debian 12 (bookworm) with cloud-init; the default user is admin",
     virtual_size=VIRTUAL_SIZE,
     minimum_memory=256,
-    append="console=ttyS0 net.ifnames=0 quiet",
+    append=f"{KERNEL_OPTIONS} net.ifnames=0",
     default_user="admin",
     free_space=4 << 30,
     sources=(

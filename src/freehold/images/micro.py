@@ -22,6 +22,7 @@ from freehold.images.recipe import (
     DISK,
     INITRD,
     KERNEL,
+    KERNEL_OPTIONS,
     Progress,
     Recipe,
     install_files,
@@ -134,7 +135,7 @@ RECIPE = Recipe(
     description="Freehold micro 1.0: busybox, dropbear and the Debian cloud kernel; boots in seconds",
     virtual_size=VIRTUAL_SIZE,
     minimum_memory=96,
-    append="console=ttyS0 quiet",
+    append=KERNEL_OPTIONS,
     default_user="root",
     free_space=600 << 20,
     sources=(
