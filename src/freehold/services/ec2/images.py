@@ -130,8 +130,9 @@ def describe_images(call: Call, request: DescribeImagesRequestTypeDef) -> Respon
     )
     where: list[sa.ColumnElement[bool]] = []
     if owners := request.get("Owners"):
-        ids = [call.account_id if owner == "self" else owner for owner in owners]
-        where.append(sa.or_(images.c.owner_id.in_(ids), images.c.owner_alias.in_(owners)))
+        possible = [owner for owner in owners if "\0" not in owner]  # PostgreSQL refuses it in a parameter
+        ids = [call.account_id if owner == "self" else owner for owner in possible]
+        where.append(sa.or_(images.c.owner_id.in_(ids), images.c.owner_alias.in_(possible)))
     if users := request.get("ExecutableUsers"):
         # Public images are executable by ``all``; none is shared with a single account.
         where.append(sa.true() if "all" in users else sa.false())

@@ -207,8 +207,13 @@ def _page(
     member: str,
 ) -> Response:
     """The page after the description whose key is in the token; names only, since the list is the same for all."""
-    after = _read_token(request["NextToken"]) if request.get("NextToken") else ()
-    rest = [description for description in found if key(description) > after]
+    rest = found
+    if request.get("NextToken"):
+        keys = [key(description) for description in found]
+        after = _read_token(request["NextToken"])
+        if after not in keys:
+            raise InvalidNextToken
+        rest = found[keys.index(after) + 1 :]
     limit = request.get("MaxResults") or (_PAGE if member == "InstanceTypes" else 1000)
     shown = rest[:limit]
     if len(shown) == len(rest):

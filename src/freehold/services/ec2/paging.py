@@ -18,7 +18,7 @@ import msgspec
 import sqlalchemy as sa
 
 from freehold.records.schema import TABLES, Record
-from freehold.services.ec2.errors import InvalidNextToken, InvalidParameterCombination
+from freehold.services.ec2.errors import InvalidNextToken, InvalidParameterCombination, InvalidParameterValue
 from freehold.services.ec2.filters import Condition, conditions
 from freehold.services.ec2.resources import Kind
 from freehold.services.operation import Call
@@ -58,7 +58,9 @@ def page(
     columns = [TABLES[record].c[name] for name in key]
     if whole:
         return Page(call.tx.select(record, *where, order_by=columns, **equal), {})
-    limit = min(request.get("MaxResults") or LARGEST_PAGE, LARGEST_PAGE)
+    limit = min(request.get("MaxResults", LARGEST_PAGE), LARGEST_PAGE)
+    if limit < 1:
+        raise InvalidParameterValue(f"Value ( {limit} ) for parameter maxResults is invalid. Expecting 1 or more.")
     asked = _hash(call, request)
     after = _read_token(request["NextToken"], asked, len(key)) if request.get("NextToken") else None
     beyond = (
