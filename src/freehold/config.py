@@ -5,13 +5,18 @@ docs/configuration.md is generated from this module: a field's documentation is 
 
 from __future__ import annotations
 
+import re
+from collections.abc import Iterator
 from decimal import Decimal
-from ipaddress import IPv4Network
+from ipaddress import IPv4Network, ip_address
 from pathlib import Path
 from typing import Annotated
 
 import msgspec
 from msgspec import Meta
+
+_REGION = re.compile(r"[a-z0-9]+(-[a-z0-9]+)*")
+_ZONE = re.compile(r"[a-z]")
 
 
 class ConfigError(Exception):
@@ -58,9 +63,9 @@ class Network(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class Compute(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    cpu_overcommit: Annotated[float, Meta(gt=0, description="vCPUs offered for each core of a host.")] = 32.0
+    cpu_overcommit: Annotated[float, Meta(gt=0, le=1000, description="vCPUs offered for each core of a host.")] = 32.0
     memory_overcommit: Annotated[
-        float, Meta(gt=0, description="MiB of guest memory offered for each MiB of a host.")
+        float, Meta(gt=0, le=1000, description="MiB of guest memory offered for each MiB of a host.")
     ] = 1.0
     memory_reserved_mib: Annotated[int, Meta(ge=0, description="Memory of a host that is not offered to guests.")] = (
         1024
@@ -138,11 +143,42 @@ def load(data_dir: Path) -> Config:
     path = data_dir / "freehold.toml"
     try:
         config = msgspec.toml.decode(path.read_bytes(), type=Config) if path.exists() else Config()
-    except (msgspec.ValidationError, msgspec.DecodeError) as error:
+    except (msgspec.ValidationError, msgspec.DecodeError, UnicodeError) as error:
         raise ConfigError(f"{path}: {error}. See docs/configuration.md for the keys.") from error
+    except OSError as error:
+        raise ConfigError(f"{path}: {error.strerror}.") from error
+    for problem in _problems(config):
+        raise ConfigError(f"{path}: {problem}.")
+    return config
+
+
+def _problems(config: Config) -> Iterator[str]:
+    """What the types can not say. (`freehold.network.names` says whether the networks fit together and the machine.)"""
     for key, text in (("public_pool", config.network.public_pool), ("link_range", config.network.link_range)):
         try:
             IPv4Network(text)
         except ValueError as error:
-            raise ConfigError(f"{path}: network.{key}: {error}; write a network such as 203.0.113.0/24.") from error
-    return config
+            yield f"network.{key}: {error}; write a network such as 203.0.113.0/24"
+    for region in (config.region, *config.regions):
+        if not _REGION.fullmatch(region):
+            yield f"{region!r} in region or regions is not the name of a region, such as us-east-1"
+    if not config.serves(config.region):
+        yield f"region: {config.region} is not one of the regions"
+    if len(set(config.zones)) < len(config.zones) or not all(_ZONE.fullmatch(letter) for letter in config.zones):
+        yield "zones: write different small letters, such as a, b and c"
+    if bool(config.https_certificate) != bool(config.https_key):
+        yield "https_certificate and https_key are given together, or neither"
+    if config.https_address:
+        try:
+            ip_address(config.https_address)
+        except ValueError as error:
+            yield f"https_address: {error}"
+    prices = {
+        "prices.address_hour": config.prices.address_hour,
+        "prices.egress_gb": config.prices.egress_gb,
+        **{f"prices.volume_gib_month.{name}": price for name, price in config.prices.volume_gib_month.items()},
+        **{f"instance_types.{name}.price_per_hour": t.price_per_hour for name, t in config.instance_types.items()},
+    }
+    for key, price in prices.items():
+        if not price.is_finite() or price < 0:
+            yield f"{key}: {price} is not a price"
