@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import platform
+import re
 import shutil
 import socket
 import subprocess
@@ -57,7 +58,8 @@ def check_system(os_release: Path = Path("/etc/os-release"), machine: str | None
         return Finding("system", "fail", name, "Freehold runs on Debian 12 or Ubuntu 22.04, or newer releases of them.")
     minimum, minimum_name = SUPPORTED[fields["ID"]]
     # Debian testing and unstable have no VERSION_ID: they are newer than any release.
-    if "VERSION_ID" in fields and float(fields["VERSION_ID"]) < minimum:
+    version = re.match(r"\d+(\.\d+)?", fields.get("VERSION_ID", ""))
+    if "VERSION_ID" in fields and (version is None or float(version[0]) < minimum):
         return Finding("system", "fail", name, f"Freehold needs {minimum_name} or newer.")
     return Finding("system", "ok", f"{name}, {machine}")
 
