@@ -10,10 +10,14 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from hypothesis import settings
 
 from freehold.records.migrations import upgrade
 from freehold.records.store import Store
 from freehold.records.wake import SocketBell
+
+settings.register_profile("untimed", settings(), deadline=None)  # a busy machine is no failure
+settings.load_profile("untimed")
 
 
 @pytest.fixture(scope="session")

@@ -1,0 +1,15 @@
+"""All benchmarks, one after the other: ``make bench``. Each is a command of its own too."""
+
+from __future__ import annotations
+
+from bench import api, launch, memory
+
+
+def main() -> None:
+    api.main()
+    launch.main()
+    memory.main()
+
+
+if __name__ == "__main__":
+    main()
