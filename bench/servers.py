@@ -14,6 +14,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from freehold import config as configuration
+from freehold.cli.temporary import free_port
 from freehold.control.accounts import create_account
 from freehold.front.serve import open_store
 from freehold.paths import Paths
@@ -51,12 +52,6 @@ def account(server: Server, name: str) -> Server:
     with server.store.write() as tx:
         made, key_id, secret = create_account(tx, Sealer.of(server.data_dir), name)
     return replace(server, keys=(key_id, secret), account_id=made.id)
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
 
 
 def _wait(port: int, process: subprocess.Popen[bytes]) -> None:

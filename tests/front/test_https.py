@@ -15,6 +15,7 @@ import trustme
 from botocore.exceptions import SSLError
 from cryptography import x509
 
+from freehold.cli.temporary import free_port
 from freehold.config import Config, ConfigError
 from freehold.control.accounts import create_account
 from freehold.front.https import Certificate
@@ -23,12 +24,6 @@ from freehold.paths import Paths
 from freehold.records.migrations import upgrade
 from freehold.records.secrets import Sealer
 from tests.cloudapi import api_server
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
 
 
 def listens(port: int) -> bool:

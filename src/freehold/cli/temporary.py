@@ -50,7 +50,7 @@ def temporary_cloud(image: str, pool: IPv4Network | None, progress: Progress) ->
         check_directory(paths)
         with only_command(paths):
             config, _account_id = prepare(paths, progress, image)
-            start(paths, _free_port())
+            start(paths, free_port())
         network = parts.cloud_network(paths.data_dir, config)
         yield TemporaryCloud(paths, network, running_endpoint(paths.data_dir))
     finally:
@@ -80,7 +80,7 @@ def _remove(paths: Paths) -> None:
         raise fail(f"The cloud was removed, but there is still: {', '.join(found)}. Please report it.")
 
 
-def _free_port() -> int:
+def free_port() -> int:
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         return int(probe.getsockname()[1])

@@ -19,9 +19,10 @@ from freehold.host.errors import CannotStart, HostError
 from freehold.host.hypervisor.accelerator import groups
 from freehold.host.hypervisor.qemu import BINARY, Accelerator, Descriptors, Disk, command_line
 from freehold.host.images import Image
-from freehold.host.layout import GuestPaths, guest_uid, process_name
+from freehold.host.layout import GuestPaths, guest_uid
 from freehold.host.ports.taps import open_tap
 from freehold.host.wire import GuestSpec
+from freehold.processes import guests
 
 _EXIT_SECONDS_MAX = 10.0
 _LOG_BYTES_MAX = 64 * 1024
@@ -29,18 +30,8 @@ _LOG_BYTES_MAX = 64 * 1024
 
 def find(tag: str, instance_id: str) -> int | None:
     """The process id of a guest's QEMU, if it runs."""
-    name = f"guest={process_name(tag, instance_id)}".encode()
-    for entry in os.scandir("/proc"):
-        if not entry.name.isdigit():
-            continue
-        try:
-            with open(f"{entry.path}/cmdline", "rb") as file:
-                arguments = file.read().split(b"\0")
-        except OSError:
-            continue  # it ended while we looked
-        if arguments[1:3] == [b"-name", name] or name in arguments[:8]:
-            return int(entry.name)
-    return None
+    who = guests(tag).get(instance_id)
+    return None if who is None else who.pid
 
 
 async def spawn(

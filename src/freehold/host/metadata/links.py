@@ -10,9 +10,9 @@ taps, links outlive the agent, so that Open vSwitch sees one unbroken interface.
 from __future__ import annotations
 
 import socket
+from functools import partial
 
 from freehold.host.commands import run
-from freehold.host.errors import CommandError
 from freehold.host.layout import metadata_link
 from freehold.host.machine import Machine
 from freehold.host.ports import taps
@@ -68,16 +68,8 @@ async def remove(machine: Machine, name: str) -> None:
     async def unplug() -> None:
         await machine.vswitch.unplug(name)
 
-    async def delete() -> None:
-        if taps.exists(name):
-            try:
-                await run(("ip", "link", "delete", "dev", name))
-            except CommandError:
-                if taps.exists(name):
-                    raise
-
     await machine.effects.perform("unplug metadata link", unplug)
-    await machine.effects.perform("remove metadata link", delete)
+    await machine.effects.perform("remove metadata link", partial(taps.delete_link, name))
 
 
 async def found(machine: Machine) -> frozenset[str]:

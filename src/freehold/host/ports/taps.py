@@ -71,7 +71,11 @@ async def made(tag: str) -> frozenset[str]:
 
 async def remove(interface_id: str) -> None:
     """Have no such tap. QEMU must have let go of it."""
-    name = tap_name(interface_id)
+    await delete_link(tap_name(interface_id))
+
+
+async def delete_link(name: str) -> None:
+    """Have no interface of that name in this network namespace."""
     if exists(name):
         try:
             await run(("ip", "link", "delete", "dev", name))
