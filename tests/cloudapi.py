@@ -90,7 +90,7 @@ class ApiServer:
         """An IAM user without any policy, and a key of theirs."""
         account_id = account_id or self.account_id
         with self.store.write() as tx:
-            user = User(new_iam_id("AIDA"), account_id, name, "/", tx.now)
+            user = User(new_iam_id("AIDA"), account_id, name, name.lower(), "/", tx.now)
             tx.insert(user)
         return self.create_key(account_id, user.id)
 

@@ -47,7 +47,7 @@ def create_account(tx: Transaction, sealer: Sealer, name: str) -> tuple[Account,
 
 def create_user(tx: Transaction, account_id: AccountId, name: str) -> User:
     """An IAM user without any policy."""
-    user = User(new_iam_id("AIDA"), account_id, name, "/", tx.now)
+    user = User(new_iam_id("AIDA"), account_id, name, name.lower(), "/", tx.now)
     tx.insert(user)
     return user
 

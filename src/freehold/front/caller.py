@@ -84,12 +84,11 @@ class Callers:
         signature.verify(request, claimed, key, signature.signed_hash(claimed, payload_hash))
         account_id = AccountId(account)
         if user_id is None:
-            principal = Principal(
-                account_id, f"arn:aws:iam::{account_id}:root", account_id, "root", claimed.access_key_id
-            )
+            arn = f"arn:aws:iam::{account_id}:root"
+            principal = Principal(account_id, arn, account_id, "root", claimed.access_key_id, account_id, arn)
         else:
             arn = f"arn:aws:iam::{account_id}:user{user_path}{user_name}"
-            principal = Principal(account_id, arn, user_id, "user", claimed.access_key_id)
+            principal = Principal(account_id, arn, user_id, "user", claimed.access_key_id, user_id, arn)
         return Caller(principal, claimed, key)
 
     def _signing_key(self, claimed: Claim, sealed_secret: bytes) -> bytes:

@@ -18,13 +18,16 @@ class Account(Record, frozen=True):
 
 
 class User(Record, frozen=True):
-    """An IAM user. `id` is its unique id (``AIDA…``)."""
+    """An IAM user. `id` is its unique id (``AIDA…``); `folded`: see records/identities."""
 
     id: str
     account_id: AccountId
     name: str
+    folded: str
     path: str
     created_at: dt.datetime
+    boundary_arn: str | None = None
+    password_used_at: dt.datetime | None = None
 
 
 class AccessKey(Record, frozen=True):
@@ -43,6 +46,16 @@ class AccessKey(Record, frozen=True):
     created_at: dt.datetime
 
 
+class AccessKeyUse(Record, frozen=True):
+    """When and for what a key last signed (GetAccessKeyLastUsed); written behind the calls, in batches."""
+
+    key_id: str
+    account_id: AccountId
+    used_at: dt.datetime
+    region: str
+    service: str
+
+
 class OpenedRegion(Record, frozen=True):
     """A region that an account has used: its default VPC has been made there."""
 
@@ -52,6 +65,7 @@ class OpenedRegion(Record, frozen=True):
 
 
 accounts = table("accounts", Account, key=("id",), indexes=(("name",),))
-users = table("users", User, key=("id",), unique=(("account_id", "name"),))
+users = table("users", User, key=("id",), unique=(("account_id", "folded"),))
 access_keys = table("access_keys", AccessKey, key=("id",), indexes=(("account_id",),))
+access_key_uses = table("access_key_uses", AccessKeyUse, key=("key_id",), indexes=(("account_id",),))
 opened_regions = table("opened_regions", OpenedRegion, key=("account_id", "region"))

@@ -18,7 +18,7 @@ import importlib
 import pkgutil
 from collections.abc import Callable, Iterable, Mapping
 from contextlib import AbstractContextManager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Literal
 
 import botocore
@@ -44,14 +44,38 @@ class Shared(dict[str, Any]):
 
 
 @dataclass(frozen=True, slots=True)
+class Session:
+    """What temporary credentials say beside whose they are. `policies` are JSON texts that all have to allow what the
+    session does; `mfa_at` is when a code was given."""
+
+    issued_at: dt.datetime
+    expires_at: dt.datetime
+    mfa_at: dt.datetime | None = None
+    policies: tuple[str, ...] = ()
+    policy_arns: tuple[str, ...] = ()
+    tags: Mapping[str, str] = field(default_factory=dict)
+    transitive_tag_keys: tuple[str, ...] = ()
+    source_identity: str | None = None
+    chained: bool = False
+
+
+@dataclass(frozen=True, slots=True)
 class Principal:
-    """Who signed the request. `arn` as in ``arn:aws:iam::123456789012:root`` or ``…:user/alice``."""
+    """Who signed the request.
+
+    `arn` as in ``arn:aws:iam::123456789012:root``, ``…:user/alice``, ``arn:aws:sts::…:assumed-role/worker/session`` or
+    ``…:federated-user/bob``. `unique_id` is what aws:userid says: ``AROA…:session`` of a role. `owner_id` is the unique
+    id of the user or role whose policies count, `owner_arn` its own ARN (of a role: ``arn:aws:iam::…:role/worker``).
+    """
 
     account_id: AccountId
     arn: str
     unique_id: str
-    kind: Literal["root", "user"]
+    kind: Literal["root", "user", "role", "federated"]
     access_key_id: str
+    owner_id: str = ""
+    owner_arn: str = ""
+    session: Session | None = None
 
 
 @dataclass(frozen=True, slots=True)
