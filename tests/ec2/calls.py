@@ -12,11 +12,13 @@ from botocore.validate import ParamValidator
 
 from freehold.config import Config
 from freehold.records.ids import AccountId
+from freehold.records.secrets import Sealer
 from freehold.records.store import Store, Transaction
 from freehold.services.errors import AwsError
 from freehold.services.operation import Call, Catalog, Principal
 
 CATALOG = Catalog()
+SEALER = Sealer(bytes(32))
 
 
 class Caller:
@@ -33,7 +35,8 @@ class Caller:
 
     def call(self, tx: Transaction, operation: str) -> Call:
         principal = Principal(self.account, f"arn:aws:iam::{self.account}:root", self.account, "root", "AKIATEST")
-        return Call("ec2", operation, principal, self.region, "request-1", "127.0.0.1", "test", self.config, tx)
+        of = (self.region, "request-1", "127.0.0.1", "test", self.config, tx, SEALER)
+        return Call("ec2", operation, principal, *of)
 
     def __getattr__(self, name: str) -> Any:
         def run(**request: Any) -> Mapping[str, Any]:

@@ -14,12 +14,14 @@ from botocore.model import ListShape, MapShape, Shape, StringShape
 
 from freehold.config import Config
 from freehold.records.ids import AccountId
+from freehold.records.secrets import Sealer
 from freehold.records.store import Transaction
 from freehold.services.errors import UnsupportedOperation
 from freehold.services.operation import Call, Operation, Principal
 
 _EMPTY = sa.create_engine("sqlite://", poolclass=sa.NullPool)
 _ACCOUNT = AccountId("000000000000")
+_SEALER = Sealer(bytes(32))
 _VALUES: dict[str, list[Any]] = {
     "boolean": [True, False],
     "integer": [77, 0],
@@ -76,4 +78,4 @@ def _refuses(operation: Operation, request: dict[str, Any], path: str) -> bool:
 
 def _call(operation: Operation, tx: Transaction) -> Call:
     principal = Principal(_ACCOUNT, f"arn:aws:iam::{_ACCOUNT}:root", _ACCOUNT, "root", "")
-    return Call(operation.service, operation.name, principal, "us-east-1", "", "", "", Config(), tx)
+    return Call(operation.service, operation.name, principal, "us-east-1", "", "", "", Config(), tx, _SEALER)

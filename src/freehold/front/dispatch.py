@@ -97,6 +97,7 @@ class Dispatcher:
     ) -> None:
         self._catalog = catalog
         self._store = store
+        self._sealer = sealer
         self._config = config
         self._directory = Directory(catalog)
         self._callers = Callers(sealer, config)
@@ -272,6 +273,7 @@ class Dispatcher:
             user_agent=arrival.request.headers.get("user-agent", "")[:_USER_AGENT_MAX],
             config=self._config,
             tx=tx,
+            sealer=self._sealer,
         )
 
     def _open_region(self, service: str, opener: OpenRegion, account_id: AccountId, region: str) -> None:

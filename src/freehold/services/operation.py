@@ -27,6 +27,7 @@ from botocore.model import OperationModel, ServiceModel
 
 from freehold.config import Config
 from freehold.records.ids import AccountId
+from freehold.records.secrets import Sealer
 from freehold.records.store import Transaction
 
 Request = Mapping[str, Any]
@@ -80,8 +81,8 @@ class Principal:
 
 @dataclass(frozen=True, slots=True)
 class Call:
-    """One authenticated call: who, where, when, and the transaction that it works in. `prepared` is what `prepare` of
-    the operation made (see `operation`)."""
+    """One authenticated call: who, where, when, and the transaction that it works in. `sealer` closes secrets that
+    become records; `prepared` is what `prepare` of the operation made (see `operation`)."""
 
     service: str
     operation: str
@@ -92,6 +93,7 @@ class Call:
     user_agent: str
     config: Config
     tx: Transaction
+    sealer: Sealer
     prepared: Any = None
 
     @property
