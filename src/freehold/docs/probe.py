@@ -20,8 +20,8 @@ from freehold.services.errors import UnsupportedOperation
 from freehold.services.operation import Call, Operation, Principal
 
 _EMPTY = sa.create_engine("sqlite://", poolclass=sa.NullPool)
-_ACCOUNT = AccountId("000000000000")
 _SEALER = Sealer(bytes(32))
+_ACCOUNT = AccountId("000000000000")
 _VALUES: dict[str, list[Any]] = {
     "boolean": [True, False],
     "integer": [77, 0],

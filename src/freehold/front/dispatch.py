@@ -13,7 +13,7 @@ import io
 import pkgutil
 import threading
 from collections.abc import Callable, Mapping
-from contextlib import AbstractContextManager, ExitStack, nullcontext
+from contextlib import AbstractContextManager, ExitStack, nullcontext, suppress
 from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
@@ -37,7 +37,7 @@ from freehold.records.ids import AccountId
 from freehold.records.secrets import Sealer
 from freehold.records.store import Store, Transaction
 from freehold.services.errors import AwsError, DryRunOperation, InternalError
-from freehold.services.operation import Call, Catalog, Operation
+from freehold.services.operation import Call, Catalog, Operation, WriteNeeded
 
 log = structlog.get_logger()
 
@@ -193,13 +193,14 @@ class Dispatcher:
                 and (journey.service, proven.principal.account_id, claimed.region) not in self._opened
             )
             if handler.operation.read_only and not unopened:
-                return self._read(arrival, journey, tx)
+                with suppress(WriteNeeded):
+                    return self._read(arrival, journey, tx)
             if handler.operation.receive is not None or handler.operation.prepare is not None:
                 _authorise(handler, self._call(arrival, journey, tx), journey.params)
         if opener is not None and unopened:
             self._open_region(journey.service, opener, proven.principal.account_id, claimed.region)
         if handler.operation.read_only:
-            with self._store.read() as tx:
+            with self._store.read() as tx, suppress(WriteNeeded):
                 return self._read(arrival, journey, tx)
         return self._write(arrival, journey)
 

@@ -81,8 +81,8 @@ class Principal:
 
 @dataclass(frozen=True, slots=True)
 class Call:
-    """One authenticated call: who, where, when, and the transaction that it works in. `sealer` closes secrets that
-    become records; `prepared` is what `prepare` of the operation made (see `operation`)."""
+    """One authenticated call: who, where, when, and the transaction that it works in. `sealer` opens and makes the
+    sealed secrets in records; `prepared` is what `prepare` of the operation made (see `operation`)."""
 
     service: str
     operation: str
@@ -107,6 +107,10 @@ class Call:
     def arn(self, resource: str) -> str:
         """The ARN of this account's resource of this service and region: ``arn("instance/i-1")``."""
         return f"arn:aws:{self.service}:{self.region}:{self.account_id}:{resource}"
+
+
+class WriteNeeded(Exception):
+    """An operation that reads has to write first, this once: the front door runs it again in a write transaction."""
 
 
 Resources = Callable[[Call, Any], Iterable[str]]
@@ -139,7 +143,11 @@ def _any_resource(_call: Call, _request: Request) -> Iterable[str]:
 
 
 def operation(
-    *, resources: Resources = _any_resource, receive: Receive | None = None, prepare: Prepare | None = None
+    *,
+    resources: Resources = _any_resource,
+    receive: Receive | None = None,
+    prepare: Prepare | None = None,
+    read_only: bool | None = None,
 ) -> Callable[[Callable[[Call, Any], Response]], Callable[[Call, Any], Response]]:
     """Mark a function as the operation that its name says (see the module docstring).
 
@@ -150,10 +158,14 @@ def operation(
 
     An operation that computes for long names `prepare`: it gets the request, after the caller was authorised and before
     the write transaction begins, and what it returns is `call.prepared`.
+
+    `read_only` says what the name does not (KMS's Encrypt changes nothing); `None`: the name says it. An operation that
+    reads and once in a while has to write first (DescribeKey makes AWS managed keys) raises WriteNeeded when
+    ``call.tx.writable`` is false.
     """
 
     def mark(function: Callable[[Call, Any], Response]) -> Callable[[Call, Any], Response]:
-        function.__aws_operation__ = (resources, receive, prepare)  # type: ignore[attr-defined]
+        function.__aws_operation__ = (resources, receive, prepare, read_only)  # type: ignore[attr-defined]
         return function
 
     return mark
@@ -184,7 +196,7 @@ class Catalog:
                 marked = getattr(function, "__aws_operation__", None)
                 if marked is None or function.__module__ != module.__name__:
                     continue
-                resources, receive, prepare = marked
+                resources, receive, prepare, read_only = marked
                 operation_name = by_function_name[name]  # KeyError: no operation of the model has this name
                 self.operations[model.service_name, operation_name] = Operation(
                     service=model.service_name,
@@ -193,6 +205,6 @@ class Catalog:
                     resources=resources,
                     receive=receive,
                     prepare=prepare,
-                    read_only=operation_name.startswith(_READ_ONLY),
+                    read_only=operation_name.startswith(_READ_ONLY) if read_only is None else read_only,
                     model=model.operation_model(operation_name),
                 )
