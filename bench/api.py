@@ -74,7 +74,8 @@ def compare(console: Console) -> Table:
     """The table of rates; a line of progress for each row."""
     table = Table(title="Requests per second, Freehold against moto_server")
     for name in ("operation", "connections", "Freehold", "moto", "moto's errors", "ratio", "wanted"):
-        table.add_column(name, justify="left" if name == "operation" else "right")
+        leads = name == "operation"
+        table.add_column(name, justify="left" if leads else "right", no_wrap=leads)
     with freehold() as ours, moto() as theirs:
         regions, identity = read(EC2, "DescribeRegions"), read(STS, "GetCallerIdentity")
         for server in (ours, theirs):  # what a server reads at its first request is not what a request costs

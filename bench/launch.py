@@ -141,7 +141,7 @@ def main() -> None:
     options = parser.parse_args()
     table = Table(title="Seconds from launch to a login by SSH: Freehold against a bare QEMU")
     for name in ("servers", "Freehold", "bare", "ratio", "wanted"):
-        table.add_column(name, justify="right")
+        table.add_column(name, justify="right", no_wrap=name == "servers")
     ours, theirs = [], []
     with temporary_cloud(IMAGE, None, print) as cloud:
         freehold = Freehold(cloud)

@@ -45,7 +45,8 @@ def main() -> None:
         many = parts(cloud)
     table = Table(title="Memory of Freehold's own processes (MiB)")
     for name in ("part", "idle", f"{_FIRST} guests", f"{options.guests} guests", "each further guest"):
-        table.add_column(name, justify="left" if name == "part" else "right")
+        leads = name == "part"
+        table.add_column(name, justify="left" if leads else "right", no_wrap=leads)
     for name in idle:
         table.add_row(name, *_row(idle[name], first[name], many[name], options.guests))
     table.add_section()

@@ -80,7 +80,7 @@ def pages() -> Table:
     medians = {number: statistics.median(taken) for number, taken in times.items()}
     table = Table(title=f"The first {PAGE} instances of DescribeInstances")
     for name in ("instances in the account", "median", "ratio", "wanted"):
-        table.add_column(name, justify="right")
+        table.add_column(name, justify="right", no_wrap=name == "instances in the account")
     table.add_row(f"{SMALL:,}", f"{medians[SMALL] * 1000:.1f} ms", "", "")
     ratio = medians[LARGE] / medians[SMALL]
     table.add_row(f"{LARGE:,}", f"{medians[LARGE] * 1000:.1f} ms", f"{ratio:.2f}×", "the same")

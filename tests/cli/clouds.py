@@ -4,8 +4,12 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import subprocess
 import sys
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -79,3 +83,24 @@ class CommandCloud:
     def destroy(self) -> None:
         if self.data_dir.exists():
             self.ok("destroy", "--yes")
+
+
+@contextmanager
+def short_place() -> Iterator[Path]:
+    """A directory with a short path, for there are sockets in a data directory; gone afterwards."""
+    place = Path(tempfile.mkdtemp(prefix="fh-"))
+    try:
+        yield place
+    finally:
+        shutil.rmtree(place)
+
+
+@contextmanager
+def running_cloud(data_dir: Path, pool: str) -> Iterator[CommandCloud]:
+    """A new cloud; gone with everything in it afterwards."""
+    cloud = CommandCloud.at(data_dir, pool)
+    try:
+        cloud.up()
+        yield cloud
+    finally:
+        cloud.destroy()

@@ -6,13 +6,12 @@ import json
 import os
 import re
 import shlex
-import shutil
 import signal
 import socket
 import subprocess
 import sys
-import tempfile
 from collections.abc import Iterator
+from importlib.metadata import version
 from pathlib import Path
 
 import boto3
@@ -22,27 +21,21 @@ from freehold.cli.app import app
 from freehold.processes import identity
 from tests.ovn import wait_until
 
-from .clouds import CommandCloud
+from .clouds import CommandCloud, running_cloud, short_place
 
 PARTS = ["ovsdb-server", "ovs-vswitchd", "ovn-northd", "ovn-controller", "control", "front", "host"]
 
 
 @pytest.fixture(scope="module")
 def place() -> Iterator[Path]:
-    """A directory with a short path, for there are sockets in a data directory."""
-    place = Path(tempfile.mkdtemp(prefix="fh-"))
-    yield place
-    shutil.rmtree(place)
+    with short_place() as place:
+        yield place
 
 
 @pytest.fixture(scope="module")
 def cloud(place: Path) -> Iterator[CommandCloud]:
-    cloud = CommandCloud.at(place / "one", "203.0.113.128/28")
-    try:
-        cloud.up()
+    with running_cloud(place / "one", "203.0.113.128/28") as cloud:
         yield cloud
-    finally:
-        cloud.destroy()
 
 
 def test_the_aws_command_finds_the_default_account(cloud: CommandCloud) -> None:
@@ -196,7 +189,9 @@ def test_a_wrong_key_in_the_configuration_is_named(place: Path) -> None:
     assert "`prot`" in cloud.refused("up", "--port", "1")
 
 
-@pytest.mark.parametrize("command", [["--help"], ["up", "--help"], ["env"], ["console", "i-0123456789abcdef0"]])
+@pytest.mark.parametrize(
+    "command", [["--help"], ["--version"], ["up", "--help"], ["env"], ["console", "i-0123456789abcdef0"]]
+)
 def test_what_should_start_at_once_loads_nothing_heavy(place: Path, command: list[str]) -> None:
     program = (
         f"import atexit, sys; sys.argv = ['freehold', *{command}]; "
@@ -207,6 +202,11 @@ def test_what_should_start_at_once_loads_nothing_heavy(place: Path, command: lis
     loaded = done.stdout.rpartition("loaded")[2].split()
     assert "freehold.cli.app" in loaded
     assert not {"sqlalchemy", "alembic", "botocore", "cryptography", "rich", "pyroute2", "ssl"} & set(loaded)
+
+
+def test_version_is_that_of_the_package(place: Path) -> None:
+    shown = CommandCloud(place / "none", 1).ok("--version")
+    assert shown == f"freehold {version('freehold')}\n"
 
 
 def test_help_shows_examples_of_every_command(place: Path) -> None:

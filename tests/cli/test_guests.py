@@ -6,10 +6,8 @@ import os
 import pty
 import re
 import select
-import shutil
 import signal
 import subprocess
-import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -24,21 +22,15 @@ from freehold.paths import Paths
 from freehold.processes import guests
 from tests.ovn import wait_until
 
-from .clouds import COMMAND, CommandCloud
+from .clouds import COMMAND, CommandCloud, running_cloud, short_place
 
 DEMO_POOL = "203.0.113.176/28"
 
 
 @pytest.fixture(scope="module")
 def cloud() -> Iterator[CommandCloud]:
-    place = Path(tempfile.mkdtemp(prefix="fh-"))
-    cloud = CommandCloud.at(place / "one", "203.0.113.160/28")
-    try:
-        cloud.up()
+    with short_place() as place, running_cloud(place / "one", "203.0.113.160/28") as cloud:
         yield cloud
-    finally:
-        cloud.destroy()
-        shutil.rmtree(place)
 
 
 @pytest.fixture(scope="module")

@@ -12,7 +12,7 @@ import pytest
 from botocore.exceptions import ClientError
 
 from freehold.processes import guests
-from tests.cli.clouds import CommandCloud
+from tests.cli.clouds import running_cloud
 from tests.e2e.servers import Servers, tcp, wait
 from tests.host.plane import leftovers
 
@@ -34,15 +34,11 @@ def disk() -> Iterator[Path]:
 
 @pytest.fixture(scope="module")
 def servers(disk: Path) -> Iterator[Servers]:
-    cloud = CommandCloud.at(disk / "cloud", POOL)
-    try:
-        cloud.up()
+    with running_cloud(disk / "cloud", POOL) as cloud:
         made = Servers(cloud)
         resize(disk, SMALL)
         yield made
         made.ec2.close()
-    finally:
-        cloud.destroy()
 
 
 def resize(disk: Path, size: str) -> None:

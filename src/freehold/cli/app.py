@@ -40,6 +40,7 @@ class _AsWritten(click.Group):
 
 
 @click.group(cls=_AsWritten, context_settings=_WIDE)
+@click.version_option(package_name="freehold", message="%(prog)s %(version)s")
 def app() -> None:
     """A cloud of your own that speaks the AWS APIs.
 
