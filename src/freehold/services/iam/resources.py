@@ -1,0 +1,87 @@
+"""IAM's named resources: their ARNs, how they are found by name, and what a policy must allow for them.
+
+Names are unique in an account whatever their case (https://docs.aws.amazon.com/IAM/latest/UserGuide/reference_iam-quotas.html)
+and are looked up the same way. IAM is global: ARNs have no region.
+https://docs.aws.amazon.com/IAM/latest/UserGuide/reference_identifiers.html
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from freehold.records.accounts import User
+from freehold.records.identities import Group, InstanceProfile, Role
+from freehold.records.ids import AccountId
+from freehold.services.iam.errors import NoSuchEntity
+from freehold.services.operation import Call, Resources
+
+Named = User | Group | Role | InstanceProfile
+
+_WORDS = {User: "user", Group: "group", Role: "role", InstanceProfile: "instance-profile"}
+_MISSED = {User: "user", Group: "group", Role: "role", InstanceProfile: "Instance Profile"}  # in AWS's messages
+
+
+def arn_of(account_id: AccountId, kind: str, path: str, name: str) -> str:
+    """``arn:aws:iam::123456789012:user/division/alice``: `kind` is ``user``, `path` ``/division/``."""
+    return f"arn:aws:iam::{account_id}:{kind}{path}{name}"
+
+
+def arn(record: Named) -> str:
+    """The ARN of a user, group, role or instance profile."""
+    return arn_of(record.account_id, _WORDS[type(record)], record.path, record.name)
+
+
+def find_user(call: Call, name: str) -> User | None:
+    return call.tx.find(User, account_id=call.account_id, folded=name.lower())
+
+
+def load_user(call: Call, name: str) -> User:
+    """The user with this name. Raises NoSuchEntity."""
+    found = find_user(call, name)
+    if found is None:
+        raise missed(User, name)
+    return found
+
+
+def load_group(call: Call, name: str) -> Group:
+    """The group with this name. Raises NoSuchEntity."""
+    found = call.tx.find(Group, account_id=call.account_id, folded=name.lower())
+    if found is None:
+        raise missed(Group, name)
+    return found
+
+
+def missed(kind: type[Named], name: str) -> NoSuchEntity:
+    return NoSuchEntity(f"The {_MISSED[kind]} with name {name}")
+
+
+def named_by(member: str, kind: type[Named]) -> Resources:
+    """For `operation(resources=…)`: the ARN of what is named in a member of the request, with its path if there is such
+    a one. Without a name it is the caller (GetUser, CreateAccessKey …)."""
+
+    def arns(call: Call, request: Any) -> list[str]:
+        name = request.get(member)
+        if name is None:
+            return [call.principal.owner_arn or call.principal.arn]
+        found = call.tx.find(kind, account_id=call.account_id, folded=name.lower())
+        return [arn(found) if found else arn_of(call.account_id, _WORDS[kind], "/", name)]
+
+    return arns
+
+
+def created(member: str, kind: type[Named]) -> Resources:
+    """The ARN that a create request asks for, by the name in `member` and Path."""
+
+    def arns(call: Call, request: Any) -> list[str]:
+        return [arn_of(call.account_id, _WORDS[kind], request.get("Path", "/"), request[member])]
+
+    return arns
+
+
+def all_under(kind: str) -> Resources:
+    """What a list operation reads, by the word in its ARNs: ``arn:aws:iam::123456789012:user/``, or a PathPrefix."""
+    return lambda call, request: [arn_of(call.account_id, kind, request.get("PathPrefix", "/"), "")]
+
+
+user_named = named_by("UserName", User)
+group_named = named_by("GroupName", Group)
