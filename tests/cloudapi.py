@@ -9,6 +9,7 @@ requires it, fails the test.
 
 from __future__ import annotations
 
+import datetime as dt
 import threading
 import xml.etree.ElementTree as ET
 from collections.abc import Iterator
@@ -28,10 +29,13 @@ from freehold.front.app import create_app
 from freehold.front.https import Certificate
 from freehold.front.limits import Limits
 from freehold.front.serve import listen, server
+from freehold.records import sessions
 from freehold.records.accounts import AccessKey, Account, User
-from freehold.records.ids import AccountId, new_account_id, new_iam_id
+from freehold.records.identities import Role
+from freehold.records.ids import AccountId, new_account_id, new_iam_id, new_key_id
 from freehold.records.migrations import upgrade
 from freehold.records.secrets import ACCESS_KEY, Sealer
+from freehold.records.sessions import Holder, Session
 from freehold.records.store import Store
 from freehold.records.wake import SocketBell
 from freehold.services.operation import Catalog
@@ -96,12 +100,28 @@ class ApiServer:
 
     def create_key(self, account_id: AccountId, user_id: str | None = None, **changes: Any) -> Keys:
         """A key of a user, or of the account's root; `changes` replace fields of its record."""
-        keys = Keys(new_iam_id("AKIA"), new_iam_id("") + new_iam_id(""), changes.get("session_token"))
+        keys = Keys(new_key_id("AKIA", account_id), new_iam_id("") + new_iam_id(""))
         sealed = self.sealer.seal(ACCESS_KEY, keys.access_key_id, keys.secret_access_key.encode())
         with self.store.write() as tx:
-            record = {"active": True, "session_token": None, "expires_at": None, "created_at": tx.now} | changes
+            record = {"active": True, "created_at": tx.now} | changes
             tx.insert(AccessKey(keys.access_key_id, account_id, user_id, sealed, **record))
         return keys
+
+    def create_session(self, holder: Holder, **changes: Any) -> Keys:
+        """Temporary credentials for an hour; `changes` replace what the session says."""
+        now = dt.datetime.now(dt.UTC)
+        said = {"issued_at": now, "expires_at": now + dt.timedelta(hours=1)} | changes
+        issued = sessions.issue(self.sealer, holder, Session(**said))
+        return Keys(issued.access_key_id, issued.secret_access_key, issued.session_token)
+
+    def create_role(self, name: str, account_id: AccountId | None = None) -> Role:
+        """A role that nobody may assume, without any policy."""
+        account_id, trust = account_id or self.account_id, '{"Version": "2012-10-17", "Statement": []}'
+        with self.store.write() as tx:
+            names = (name, name.lower(), "/", "")
+            role = Role(new_iam_id("AROA"), account_id, *names, trust, 3600, None, None, tx.now)
+            tx.insert(role)
+        return role
 
 
 @contextmanager

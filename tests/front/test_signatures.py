@@ -12,6 +12,7 @@ import pytest
 
 from freehold.config import Config
 from freehold.records.accounts import AccessKey
+from freehold.records.sessions import Holder
 from tests.cloudapi import ApiServer, Keys, api_server
 from tests.front.signing import Answer, Unsigned, presigned, send, signed
 
@@ -151,16 +152,20 @@ def test_clock_skew(api: ApiServer, family: str) -> None:
 
 @every_family
 def test_session_tokens(api: ApiServer, family: str) -> None:
-    hour = dt.timedelta(hours=1)
     wrong = (400, "InvalidToken") if family == "s3" else UNKNOWN[family]
-    expires = dt.datetime.now(dt.UTC) + hour
-    keys = api.create_key(api.account_id, session_token="token/+=", expires_at=expires)
+    root = Holder(api.account_id, "root", api.account_id)
+    keys, other = api.create_session(root), api.create_session(root)
+    assert keys.session_token is not None
     assert call(api, REQUESTS[family], keys).status == 200
     assert send(api.url, presigned(REQUESTS[family], keys, host(api))).status == 200
-    for token in (None, "", "another"):
+    for token in (None, ""):
+        assert refusal(call(api, REQUESTS[family], replace(keys, session_token=token))) == UNKNOWN[family]
+    changed = keys.session_token[:99] + ("A" if keys.session_token[99] != "A" else "B") + keys.session_token[100:]
+    for token in ("another", changed, other.session_token, keys.session_token + "=", keys.session_token[:40]):
         assert refusal(call(api, REQUESTS[family], replace(keys, session_token=token))) == wrong
+    assert refusal(call(api, REQUESTS[family], replace(keys, secret_access_key="wrong"))) == MISMATCH[family]
     assert refusal(call(api, REQUESTS[family], replace(api.root, session_token="token"))) == wrong
-    expired = api.create_key(api.account_id, session_token="t", expires_at=expires - 2 * hour)
+    expired = api.create_session(root, expires_at=dt.datetime.now(dt.UTC))
     assert refusal(call(api, REQUESTS[family], expired)) == EXPIRED_TOKEN[family]
 
 

@@ -25,7 +25,7 @@ from freehold.records.compute import (
     instances,
     volumes,
 )
-from freehold.records.ids import AccountId, InstanceId, new_account_id, new_iam_id
+from freehold.records.ids import AccountId, InstanceId, new_account_id, new_iam_id, new_key_id
 from freehold.records.instances import send_down
 from freehold.records.network import Address, interface_groups, network_interfaces, vpcs
 from freehold.records.schema import TABLES
@@ -54,9 +54,9 @@ def create_user(tx: Transaction, account_id: AccountId, name: str) -> User:
 
 def create_access_key(tx: Transaction, sealer: Sealer, account_id: AccountId, user_id: str | None) -> tuple[str, str]:
     """A key pair of a user, or of the root (None): (access key id, secret access key). The secret is stored sealed."""
-    key_id, secret = new_iam_id("AKIA"), secrets.token_urlsafe(30)
+    key_id, secret = new_key_id("AKIA", account_id), secrets.token_urlsafe(30)
     sealed = sealer.seal(ACCESS_KEY, key_id, secret.encode())
-    tx.insert(AccessKey(key_id, account_id, user_id, sealed, True, None, None, tx.now))
+    tx.insert(AccessKey(key_id, account_id, user_id, sealed, True, tx.now))
     return key_id, secret
 
 

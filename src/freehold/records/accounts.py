@@ -31,18 +31,14 @@ class User(Record, frozen=True):
 
 
 class AccessKey(Record, frozen=True):
-    """A key pair that signs requests. `user_id` None = the account's root. `sealed_secret` opens with the cloud's key.
-
-    Temporary credentials also have `session_token` and `expires_at`.
-    """
+    """A key pair that signs requests until it is deleted. `user_id` None = the account's root. `sealed_secret` opens
+    with the cloud's key. (Temporary credentials are no records: see records/sessions.)"""
 
     id: str
     account_id: AccountId
     user_id: str | None
     sealed_secret: bytes
     active: bool
-    session_token: str | None
-    expires_at: dt.datetime | None
     created_at: dt.datetime
 
 

@@ -7,6 +7,8 @@ four-letter prefix and 16 base-32 characters (https://docs.aws.amazon.com/IAM/la
 
 from __future__ import annotations
 
+import base64
+import binascii
 import re
 import secrets
 from typing import NewType
@@ -31,8 +33,25 @@ def new_id(prefix: str) -> str:
 
 
 def new_iam_id(prefix: str) -> str:
-    """A fresh IAM-style id: ``new_iam_id("AKIA")`` gives an access key id (80 random bits)."""
+    """A fresh IAM-style id: ``new_iam_id("AIDA")`` gives a user's (80 random bits)."""
     return prefix + "".join(secrets.choice(_BASE32) for _ in range(16))
+
+
+def new_key_id(prefix: str, account_id: AccountId) -> str:
+    """A fresh access key id (``ASIA…``) in which the account is written, as in AWS's own: a bit that is set, 40 bits of
+    the account's number, 39 random ones."""
+    number = 1 << 79 | int(account_id) << 39 | secrets.randbits(39)
+    return prefix + base64.b32encode(number.to_bytes(10, "big")).decode()
+
+
+def account_of_key_id(key_id: str) -> AccountId | None:
+    """The account that is written in an access key's id; None if the text is no such id."""
+    try:
+        number = int.from_bytes(base64.b32decode(key_id[4:]), "big")
+    except (binascii.Error, ValueError):
+        return None
+    account = f"{number >> 39 & (1 << 40) - 1:012d}"
+    return AccountId(account) if number.bit_length() == 80 and len(account) == 12 else None
 
 
 def new_account_id() -> AccountId:

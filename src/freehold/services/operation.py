@@ -18,7 +18,7 @@ import importlib
 import pkgutil
 from collections.abc import Callable, Iterable, Mapping
 from contextlib import AbstractContextManager
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any, Literal
 
 import botocore
@@ -28,6 +28,7 @@ from botocore.model import OperationModel, ServiceModel
 from freehold.config import Config
 from freehold.records.ids import AccountId
 from freehold.records.secrets import Sealer
+from freehold.records.sessions import Session as Session
 from freehold.records.store import Transaction
 
 Request = Mapping[str, Any]
@@ -42,22 +43,6 @@ class Shared(dict[str, Any]):
     def __init__(self, *given: Any, **members: Any) -> None:
         super().__init__(*given, **members)
         self.written: dict[Any, str] = {}
-
-
-@dataclass(frozen=True, slots=True)
-class Session:
-    """What temporary credentials say beside whose they are. `policies` are JSON texts that all have to allow what the
-    session does; `mfa_at` is when a code was given."""
-
-    issued_at: dt.datetime
-    expires_at: dt.datetime
-    mfa_at: dt.datetime | None = None
-    policies: tuple[str, ...] = ()
-    policy_arns: tuple[str, ...] = ()
-    tags: Mapping[str, str] = field(default_factory=dict)
-    transitive_tag_keys: tuple[str, ...] = ()
-    source_identity: str | None = None
-    chained: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -33,8 +33,6 @@ def upgrade() -> None:
         sa.Column("user_id", sa.Text(), autoincrement=False, nullable=True),
         sa.Column("sealed_secret", sa.LargeBinary(), autoincrement=False, nullable=False),
         sa.Column("active", sa.Boolean(), autoincrement=False, nullable=False),
-        sa.Column("session_token", sa.Text(), autoincrement=False, nullable=True),
-        sa.Column("expires_at", sa.BigInteger(), autoincrement=False, nullable=True),
         sa.Column("created_at", sa.BigInteger(), autoincrement=False, nullable=False),
         sa.PrimaryKeyConstraint("id"),
         sqlite_autoincrement=False,
