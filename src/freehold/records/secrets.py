@@ -14,6 +14,7 @@ from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
 ACCESS_KEY = "access-key"  # the purpose that an access key's secret is sealed for, its owner being the key's id
+MFA_DEVICE = "mfa-device"  # the same for a device's seed, its owner being the device's ARN
 
 _KEY_BYTES = 32
 _NONCE_BYTES = 12  # NIST SP 800-38D: random 96-bit nonces are safe for 2^32 messages under one key
