@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from freehold.records.store import Store
 from freehold.services.ec2.filters import matching, wildcard_matches
 from tests.ec2.calls import Caller, refused
-from tests.ec2.launching import launch
+from tests.ec2.launching import IMAGE, launch, launch_one
 
 # The database of a test is there for all of its examples.
 on_one_store = settings(deadline=None, max_examples=20, suppress_health_check=[HealthCheck.function_scoped_fixture])
@@ -116,7 +116,7 @@ def test_each_group_is_on_one_page_whatever_comes_meanwhile(caller: Caller, size
 def test_each_instance_is_on_one_page_of_any_size(ready: Caller) -> None:
     launch(ready, MaxCount=11)
     everything = instance_ids(ready.describe_instances())
-    for size in (1, 2, 5, 10, 11, 12, 1000, 5000):
+    for size in (5, 10, 11, 12, 1000, 5000):
         seen: list[str] = []
         token: dict[str, str] = {}
         while True:
@@ -127,21 +127,53 @@ def test_each_instance_is_on_one_page_of_any_size(ready: Caller) -> None:
             assert len(instance_ids(answer)) == size
             token = {"NextToken": answer["NextToken"]}
         assert sorted(seen) == sorted(everything)
-    for size in (0, -1):
-        with refused("InvalidParameterValue"):
-            ready.describe_instances(MaxResults=size)
-    with refused("InvalidParameterCombination"):
-        ready.describe_instances(MaxResults=5, InstanceIds=everything)
+
+
+def test_pages_smaller_than_any_of_aws_s_are_refused(ready: Caller) -> None:
+    for describe in (
+        ready.describe_instances, ready.describe_instance_status, ready.describe_volumes, ready.describe_tags,
+    ):  # fmt: skip
+        for size in (-1, 0, 1, 4):
+            with refused("InvalidParameterValue") as caught:
+                describe(MaxResults=size)
+            assert caught.value.message == (
+                f"Value ( {size} ) for parameter maxResults is invalid. Expecting a value greater than 5."
+            )
+    with refused("InvalidParameterValue"):
+        ready.describe_images(MaxResults=0)
+
+
+def test_ids_leave_nothing_to_page(ready: Caller) -> None:
+    instance_id = launch_one(ready)["InstanceId"]
+    (volume,) = ready.describe_volumes()["Volumes"]
+    (interface,) = ready.describe_network_interfaces()["NetworkInterfaces"]
+    (group,) = ready.describe_security_groups()["SecurityGroups"]
+    (gateway,) = ready.describe_internet_gateways()["InternetGateways"]
+    rule = ready.describe_security_group_rules()["SecurityGroupRules"][0]
+    for describe, ids, resource_id in (
+        (ready.describe_images, "ImageIds", IMAGE),
+        (ready.describe_instances, "InstanceIds", instance_id),
+        (ready.describe_instance_status, "InstanceIds", instance_id),
+        (ready.describe_internet_gateways, "InternetGatewayIds", gateway["InternetGatewayId"]),
+        (ready.describe_network_interfaces, "NetworkInterfaceIds", interface["NetworkInterfaceId"]),
+        (ready.describe_security_groups, "GroupIds", group["GroupId"]),
+        (ready.describe_security_group_rules, "SecurityGroupRuleIds", rule["SecurityGroupRuleId"]),
+        (ready.describe_volumes, "VolumeIds", volume["VolumeId"]),
+        (ready.describe_vpcs, "VpcIds", group["VpcId"]),
+    ):  # fmt: skip
+        with refused("InvalidParameterCombination") as caught:
+            describe(MaxResults=5, **{ids: [resource_id]})
+        assert caught.value.message == f"The parameter {ids} cannot be used with the parameter MaxResults"
 
 
 @pytest.fixture
 def tokens(ready: Caller) -> dict[str, str]:
     """A token of each of several operations."""
-    launch(ready, MaxCount=2)
+    launch(ready, MaxCount=6)
     for _ in range(6):
         one_more(ready)
     return {
-        "instances": ready.describe_instances(MaxResults=1)["NextToken"],
+        "instances": ready.describe_instances(MaxResults=5)["NextToken"],
         "groups": ready.describe_security_groups(MaxResults=5)["NextToken"],
         "types": ready.describe_instance_types(MaxResults=5)["NextToken"],
         "offerings": ready.describe_instance_type_offerings(LocationType="availability-zone", MaxResults=5)[

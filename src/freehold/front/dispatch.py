@@ -37,7 +37,7 @@ from freehold.records.ids import AccountId
 from freehold.records.secrets import Sealer
 from freehold.records.store import Store, Transaction
 from freehold.services.errors import AwsError, DryRunOperation, InternalError
-from freehold.services.operation import Call, Catalog, Operation, WriteNeeded
+from freehold.services.operation import Call, Catalog, Operation, Response, WriteNeeded
 
 log = structlog.get_logger()
 
@@ -213,7 +213,7 @@ class Dispatcher:
         handler, call = journey.handler, self._call(arrival, journey, tx)
         assert handler is not None
         _authorise(handler, call, journey.params)
-        response = handler.codec.respond(handler.operation.function(call, journey.params), arrival.request_id)
+        response = handler.codec.respond(_perform(handler, call, journey.params), arrival.request_id)
         self._audit.put(self._event(arrival, journey, tx.now))
         return response
 
@@ -233,7 +233,7 @@ class Dispatcher:
             tx = stack.enter_context(self._store.write())
             call = replace(self._call(arrival, journey, tx), prepared=prepared)
             _authorise(handler, call, params)
-            answer = handler.operation.function(call, params)
+            answer = _perform(handler, call, params)
             response = handler.codec.respond(answer, arrival.request_id)
             audit.record(tx, self._event(arrival, journey, tx.now, answer=answer))
         return response
@@ -349,7 +349,7 @@ def _take_payload(request: HttpRequest, journey: Journey, proven: Caller) -> Non
 
 
 def _authorise(handler: Handler, call: Call, params: Mapping[str, Any]) -> None:
-    """Raises AccessDenied, or DryRunOperation when that was all that was asked."""
+    """Raises AccessDenied."""
     resources = handler.operation.resources(call, params)
     context = {
         "aws:SourceIp": call.source_ip,
@@ -361,8 +361,15 @@ def _authorise(handler: Handler, call: Call, params: Mapping[str, Any]) -> None:
     decision = decide(call.principal, handler.operation.action, resources, context)
     if not decision.allowed:
         raise AccessDenied(explanation=decision.explanation)
+
+
+def _perform(handler: Handler, call: Call, params: Mapping[str, Any]) -> Response:
+    """The operation's answer. Raises DryRunOperation when only whether there would be one was asked: the transaction
+    takes back what was written to find out."""
+    answer = handler.operation.function(call, params)
     if handler.may_dry_run and params.get("DryRun"):
         raise DryRunOperation()
+    return answer
 
 
 def describe(error: AwsError, family: Family) -> tuple[int, str, str]:

@@ -346,7 +346,7 @@ def _description(address: Address, interface: NetworkInterface | None, tags: Seq
 @operation()
 def describe_addresses_attribute(call: Call, request: DescribeAddressesAttributeRequestTypeDef) -> Response:
     """Attribute makes no difference: there is only the reverse DNS name, which no address has here."""
-    found = described(call, ADDRESS, request, "AllocationIds", {}, _ELASTIC)
+    found = described(call, ADDRESS, request, "AllocationIds", {}, _ELASTIC, smallest=1)
     return {
         "Addresses": [{"PublicIp": address.public_ip, "AllocationId": address.allocation_id} for address in found.rows],
         **found.token,

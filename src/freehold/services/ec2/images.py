@@ -15,7 +15,7 @@ from freehold.records.ids import AccountId, ImageId
 from freehold.records.store import Transaction
 from freehold.records.tags import tags_of
 from freehold.services.ec2.filters import Condition, absent, constant, moment, number, text
-from freehold.services.ec2.paging import described
+from freehold.services.ec2.paging import described, not_with_ids
 from freehold.services.ec2.parameters import refuse_others
 from freehold.services.ec2.resources import IMAGE
 from freehold.services.ec2.tags import tag_list
@@ -136,7 +136,8 @@ def describe_images(call: Call, request: DescribeImagesRequestTypeDef) -> Respon
     if users := request.get("ExecutableUsers"):
         # Public images are executable by ``all``; none is shared with a single account.
         where.append(sa.true() if "all" in users else sa.false())
-    page = described(call, IMAGE, request, "ImageIds", _FILTERS, *where)
+    not_with_ids(request, "ImageIds")
+    page = described(call, IMAGE, request, "ImageIds", _FILTERS, *where, smallest=1)
     tags = tags_of(call.tx, [image.id for image in page.rows])
     return {"Images": [_described(image) | {"Tags": tag_list(tags[image.id])} for image in page.rows], **page.token}
 

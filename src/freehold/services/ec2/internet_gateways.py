@@ -10,7 +10,7 @@ import sqlalchemy as sa
 from freehold.records.network import InternetGateway, internet_gateways
 from freehold.records.tags import Tag, tags_of
 from freehold.services.ec2.filters import Condition, constant, text
-from freehold.services.ec2.paging import described
+from freehold.services.ec2.paging import described, not_with_ids
 from freehold.services.ec2.resources import INTERNET_GATEWAY
 from freehold.services.ec2.tags import tag_list
 from freehold.services.operation import Call, Response, operation
@@ -35,6 +35,7 @@ _FILTERS: dict[str, Condition] = {
 @operation()
 def describe_internet_gateways(call: Call, request: DescribeInternetGatewaysRequestTypeDef) -> Response:
     """Those of the default VPCs: none can be made yet."""
+    not_with_ids(request, "InternetGatewayIds")
     found = described(call, INTERNET_GATEWAY, request, "InternetGatewayIds", _FILTERS)
     tags = tags_of(call.tx, [gateway.id for gateway in found.rows])
     return {

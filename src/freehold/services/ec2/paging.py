@@ -25,8 +25,8 @@ from freehold.services.operation import Call
 
 R = TypeVar("R", bound=Record)
 
-LARGEST_PAGE = 1000
-"""Also the page of a request without MaxResults, so that no answer grows without bound."""
+SMALLEST_PAGE, LARGEST_PAGE = 5, 1000
+"""The largest also the page of a request without MaxResults, so that no answer grows without bound."""
 
 _HASH_BYTES = 8
 _keys = msgspec.json.Decoder(list[str])
@@ -46,21 +46,25 @@ def page(
     request: Mapping[str, Any],
     *where: sa.ColumnElement[bool],
     key: Sequence[str] = ("id",),
+    smallest: int = SMALLEST_PAGE,
     whole: bool = False,
     **equal: Any,
 ) -> Page[R]:
     """The page of rows that `request` asks for by MaxResults and NextToken, in the order of the columns `key`.
 
     `equal` must be the columns of an index before `key` (account, region): a page is then a range of the index.
-    `whole`: the operation has no paging, all rows are wanted. Raises InvalidNextToken for a token that is not from
-    this operation with the same parameters.
+    `whole`: the operation has no paging, all rows are wanted. Raises InvalidParameterValue for fewer than `smallest`
+    rows, InvalidNextToken for a token that is not from this operation with the same parameters.
     """
     columns = [TABLES[record].c[name] for name in key]
     if whole:
         return Page(call.tx.select(record, *where, order_by=columns, **equal), {})
     limit = min(request.get("MaxResults", LARGEST_PAGE), LARGEST_PAGE)
-    if limit < 1:
-        raise InvalidParameterValue(f"Value ( {limit} ) for parameter maxResults is invalid. Expecting 1 or more.")
+    if limit < smallest:
+        # AWS's words, though it takes the number itself too.
+        raise InvalidParameterValue(
+            f"Value ( {limit} ) for parameter maxResults is invalid. Expecting a value greater than {smallest}."
+        )
     asked = _hash(call, request)
     after = _read_token(request["NextToken"], asked, len(key)) if request.get("NextToken") else None
     beyond = (
@@ -80,6 +84,7 @@ def described(
     ids: str,
     supported: Mapping[str, Condition],
     *where: sa.ColumnElement[bool],
+    smallest: int = SMALLEST_PAGE,
     whole: bool = False,
 ) -> Page[R]:
     """What a describe operation answers for its id list (the member `ids`), Filters, MaxResults and NextToken.
@@ -92,11 +97,11 @@ def described(
     if resource_ids:
         kind.load_all(call, resource_ids)
         equal |= {kind.id_column: list(resource_ids)}
-    return page(call, kind.record, request, *where, *filtered, key=_key(kind), whole=whole, **equal)
+    return page(call, kind.record, request, *where, *filtered, key=_key(kind), smallest=smallest, whole=whole, **equal)
 
 
 def not_with_ids(request: Mapping[str, Any], ids: str) -> None:
-    """Refuse MaxResults together with a list of ids, for the operations whose reference forbids it."""
+    """Refuse MaxResults together with a list of ids, for the operations that AWS forbids it."""
     if request.get(ids) and request.get("MaxResults"):
         raise InvalidParameterCombination(f"The parameter {ids} cannot be used with the parameter MaxResults")
 

@@ -23,7 +23,7 @@ from freehold.services.ec2.errors import (
     RulesPerSecurityGroupLimitExceeded,
 )
 from freehold.services.ec2.filters import Condition, text
-from freehold.services.ec2.paging import described
+from freehold.services.ec2.paging import described, not_with_ids
 from freehold.services.ec2.parameters import refuse_others
 from freehold.services.ec2.permissions import Permission, description, ip_permissions
 from freehold.services.ec2.requested_permissions import (
@@ -217,6 +217,7 @@ _FILTERS: dict[str, Condition] = {
 @operation()
 def describe_security_group_rules(call: Call, request: DescribeSecurityGroupRulesRequestTypeDef) -> Response:
     """Rules of all groups of the account in the region."""
+    not_with_ids(request, "SecurityGroupRuleIds")
     found = described(call, SECURITY_GROUP_RULE, request, "SecurityGroupRuleIds", _FILTERS)
     return {"SecurityGroupRules": _descriptions(call, found.rows), **found.token}
 

@@ -34,7 +34,7 @@ from freehold.services.ec2.errors import (
     VPCIdNotSpecified,
 )
 from freehold.services.ec2.filters import Condition, absent, any_row, number, text
-from freehold.services.ec2.paging import described
+from freehold.services.ec2.paging import described, not_with_ids
 from freehold.services.ec2.permissions import ALLOWED_TEXT, Permission, ip_permissions
 from freehold.services.ec2.resources import MAX_IDS, SECURITY_GROUP, VPC, named_by
 from freehold.services.ec2.tags import specified, tag_list
@@ -195,6 +195,7 @@ def describe_security_groups(call: Call, request: DescribeSecurityGroupsRequestT
     """Rules are shown as permissions, grouped by traffic. Names are those of groups in the default VPC."""
     names = request.get("GroupNames") or ()
     where = [_G.id.in_([group.id for group in _named(call, names)])] if names else []
+    not_with_ids(request, "GroupIds")
     found = described(call, SECURITY_GROUP, request, "GroupIds", _FILTERS, *where)
     ids = [group.id for group in found.rows]
     tags_by_group = tags_of(call.tx, ids)

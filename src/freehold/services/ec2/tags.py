@@ -17,7 +17,7 @@ from freehold.records.schema import Record
 from freehold.records.tags import Tag, tags, tags_of
 from freehold.services.ec2.errors import InvalidID, InvalidParameterValue, MissingParameter, TagLimitExceeded
 from freehold.services.ec2.filters import Condition, conditions, matching, text
-from freehold.services.ec2.paging import page
+from freehold.services.ec2.paging import LARGEST_PAGE, page
 from freehold.services.ec2.resources import INSTANCE, KINDS, Kind
 from freehold.services.errors import UnsupportedOperation
 from freehold.services.operation import Call, Response, operation
@@ -204,8 +204,8 @@ def _tag_named(key: str) -> Condition:
 @operation()
 def describe_tags(call: Call, request: DescribeTagsRequestTypeDef) -> Response:
     """Tags of all resources of the account in the region, by resource and key."""
-    limit = request.get("MaxResults", 1000)
-    if not 5 <= limit <= 1000:
+    limit = request.get("MaxResults", LARGEST_PAGE)
+    if limit > LARGEST_PAGE:
         raise InvalidParameterValue(f"Value ( {limit} ) for parameter maxResults is invalid. Expecting 5 to 1000.")
     given = request.get("Filters", ())
     by_key = {

@@ -10,7 +10,7 @@ import sqlalchemy as sa
 from freehold.records.network import Vpc, vpcs
 from freehold.records.tags import Tag, tags_of
 from freehold.services.ec2.filters import Condition, absent, constant, flag, text
-from freehold.services.ec2.paging import described
+from freehold.services.ec2.paging import described, not_with_ids
 from freehold.services.ec2.resources import VPC, named_by
 from freehold.services.ec2.tags import tag_list
 from freehold.services.operation import Call, Response, operation
@@ -48,6 +48,7 @@ _FILTERS: dict[str, Condition] = {
 @operation()
 def describe_vpcs(call: Call, request: DescribeVpcsRequestTypeDef) -> Response:
     """The default VPC of the region: no others can be made yet."""
+    not_with_ids(request, "VpcIds")
     found = described(call, VPC, request, "VpcIds", _FILTERS)
     tags = tags_of(call.tx, [vpc.id for vpc in found.rows])
     return {"Vpcs": [_description(vpc, tags[vpc.id]) for vpc in found.rows], **found.token}
