@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import datetime as dt
-from collections.abc import Iterator
 
 import pytest
 from botocore.exceptions import ClientError
@@ -15,13 +14,7 @@ from freehold.records.accounts import Account, User
 from freehold.records.ids import AccountId, account_of_key_id, new_key_id
 from freehold.records.secrets import Sealer
 from freehold.records.sessions import Holder, Opened, Session, TokenError
-from tests.cloudapi import ApiServer, Keys, api_server
-
-
-@pytest.fixture(scope="module")
-def api(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ApiServer]:
-    with api_server(tmp_path_factory.mktemp("cloud")) as served:
-        yield served
+from tests.cloudapi import ApiServer, Keys
 
 
 def identity(api: ApiServer, keys: Keys) -> tuple[str, str]:

@@ -115,6 +115,10 @@ class Callers:
         if opened.session.expires_at <= tx.now:
             raise ExpiredToken()
         holder = opened.holder
+        # "You cannot call any IAM API operations unless MFA authentication information is included in the request."
+        # https://docs.aws.amazon.com/STS/latest/APIReference/API_GetSessionToken.html
+        if claimed.service == "iam" and holder.kind != "role" and opened.session.mfa_at is None:
+            raise UnknownKey()
         if holder.kind == "role":
             query = _ROLE_QUERY
         else:

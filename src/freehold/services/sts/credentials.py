@@ -1,0 +1,34 @@
+"""Temporary credentials in answers, and how long they last."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from freehold.records import sessions
+from freehold.records.sessions import Holder, Session
+from freehold.services.operation import Call
+
+if TYPE_CHECKING:
+    from mypy_boto3_sts.type_defs import CredentialsTypeDef
+
+_ROOT_SECONDS_MAX = 3600
+
+
+def issued(call: Call, holder: Holder, session: Session) -> dict[str, Any]:
+    """Fresh credentials and what is said of their token, as members of an answer."""
+    made = sessions.issue(call.sealer, holder, session)
+    credentials: CredentialsTypeDef = {
+        "AccessKeyId": made.access_key_id,
+        "SecretAccessKey": made.secret_access_key,
+        "SessionToken": made.session_token,
+        "Expiration": made.expires_at,
+    }
+    return {"Credentials": credentials, "SessionTokenSize": len(made.session_token)}
+
+
+def seconds_of(call: Call, requested: int | None) -> int:
+    """How long credentials of a user or root last: half a day if not said, an hour at most for root.
+
+    https://docs.aws.amazon.com/STS/latest/APIReference/API_GetSessionToken.html"""
+    seconds = 43200 if requested is None else requested
+    return min(seconds, _ROOT_SECONDS_MAX) if call.principal.kind == "root" else seconds
