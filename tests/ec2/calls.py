@@ -14,7 +14,7 @@ from freehold.config import Config
 from freehold.records.ids import AccountId
 from freehold.records.secrets import Sealer
 from freehold.records.store import Store, Transaction
-from freehold.services.errors import AwsError
+from freehold.services.errors import AwsError, PartlyDone
 from freehold.services.operation import Call, Catalog, Principal
 
 CATALOG = Catalog()
@@ -43,10 +43,16 @@ class Caller:
             (operation,) = [o for o in CATALOG.operations.values() if botocore.xform_name(o.name) == name]
             check(operation.model.input_shape, request)
             prepared = operation.prepare(request) if operation.prepare else None
+            partly: PartlyDone | None = None
             with self.store.read() if operation.read_only else self.store.write() as tx:
                 call = replace(self.call(tx, operation.name), prepared=prepared)
                 assert list(operation.resources(call, request))
-                answer = operation.function(call, request)
+                try:
+                    answer = operation.function(call, request)
+                except PartlyDone as error:
+                    partly = error
+            if partly is not None:
+                raise partly.error
             check(operation.model.output_shape, answer)
             return answer
 

@@ -13,6 +13,7 @@ import pytest
 from freehold.config import Config
 from freehold.control.specs import guests_of_host
 from freehold.host.wire import GuestSpec
+from freehold.records.audit import AuditEvent
 from freehold.records.compute import Host
 from freehold.records.feed import position, since
 from freehold.records.network import Address
@@ -321,6 +322,56 @@ def test_every_instance_can_be_terminated_and_leaves_nothing(ready: Caller, star
     assert room_taken(ready.store) == (0, 0)
     with ready.store.read() as tx:
         assert tx.count(Address) == 0
+
+
+def test_a_protected_instance_keeps_those_in_its_zone_from_being_terminated(ready: Caller) -> None:
+    here, there = ({"Placement": {"AvailabilityZone": zone}} for zone in ("us-east-1a", "us-east-1b"))
+    protected = run_one(ready, **here, DisableApiTermination=True)
+    beside, elsewhere = run_one(ready, **here), run_one(ready, **there)
+    with refused("OperationNotPermitted") as error:
+        ready.terminate_instances(InstanceIds=[elsewhere, beside, protected])
+    assert protected in str(error.value)
+    assert state(ready, elsewhere) == "shutting-down"
+    assert state(ready, beside) == state(ready, protected) == "running"
+
+
+def test_what_was_terminated_though_the_call_failed_is_in_the_trail(tmp_path: Path) -> None:
+    with api_server(tmp_path) as api:
+        add_host(api.store)
+        add_images(api.store)
+        ec2 = api.client("ec2")
+        ids = []
+        for zone in ("us-east-1a", "us-east-1b"):
+            (instance,) = ec2.run_instances(
+                ImageId="ami-0123456789abcdef0", InstanceType="fh1.nano", MinCount=1, MaxCount=1,
+                Placement={"AvailabilityZone": zone}, DisableApiTermination=zone == "us-east-1a",
+            )["Instances"]  # fmt: skip
+            ids.append(instance["InstanceId"])
+        for dry, expected in ((True, "pending"), (False, "shutting-down")):
+            with pytest.raises(ec2.exceptions.ClientError, match="OperationNotPermitted"):
+                ec2.terminate_instances(InstanceIds=ids, DryRun=dry)
+            assert [record(api.store, each).state for each in ids] == ["pending", expected]
+        with api.store.read() as tx:
+            events = tx.select(AuditEvent, event_name="TerminateInstances")
+        assert {event.error_code for event in events} == {"OperationNotPermitted"}
+
+
+def test_an_elastic_ip_is_free_as_soon_as_its_instance_is_to_go(ready: Caller) -> None:
+    instance_id = run_one(ready)
+    allocation_id = ready.allocate_address()["AllocationId"]
+    ready.associate_address(AllocationId=allocation_id, InstanceId=instance_id)
+    stop(ready, instance_id)
+    (kept,) = ready.describe_addresses()["Addresses"]
+    assert kept["InstanceId"] == instance_id
+    with ready.store.read() as tx:
+        before = position(tx)
+    ready.terminate_instances(InstanceIds=[instance_id])
+    (free,) = ready.describe_addresses()["Addresses"]
+    assert "AssociationId" not in free
+    with ready.store.read() as tx:
+        _, changed = since(tx, before, ("vpc",))
+    assert len(changed) == 1
+    ready.release_address(AllocationId=allocation_id)
 
 
 def test_a_protected_instance_keeps_the_whole_call(ready: Caller) -> None:

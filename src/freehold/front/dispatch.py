@@ -36,7 +36,7 @@ from freehold.records.audit import AuditEvent, AuditQueue
 from freehold.records.ids import AccountId
 from freehold.records.secrets import Sealer
 from freehold.records.store import Store, Transaction
-from freehold.services.errors import AwsError, DryRunOperation, InternalError
+from freehold.services.errors import AwsError, DryRunOperation, InternalError, PartlyDone
 from freehold.services.operation import Call, Catalog, Operation, Response, WriteNeeded
 
 log = structlog.get_logger()
@@ -233,7 +233,13 @@ class Dispatcher:
             tx = stack.enter_context(self._store.write())
             call = replace(self._call(arrival, journey, tx), prepared=prepared)
             _authorise(handler, call, params)
-            answer = _perform(handler, call, params)
+            try:
+                answer = _perform(handler, call, params)
+            except PartlyDone as partly:
+                assert journey.protocol is not None
+                error = describe(partly.error, journey.protocol.family)
+                audit.record(tx, self._event(arrival, journey, tx.now, error=error[1:]))
+                return journey.protocol.error(*error, arrival.request_id)
             response = handler.codec.respond(answer, arrival.request_id)
             audit.record(tx, self._event(arrival, journey, tx.now, answer=answer))
         return response
@@ -366,8 +372,12 @@ def _authorise(handler: Handler, call: Call, params: Mapping[str, Any]) -> None:
 def _perform(handler: Handler, call: Call, params: Mapping[str, Any]) -> Response:
     """The operation's answer. Raises DryRunOperation when only whether there would be one was asked: the transaction
     takes back what was written to find out."""
-    answer = handler.operation.function(call, params)
-    if handler.may_dry_run and params.get("DryRun"):
+    dry = handler.may_dry_run and params.get("DryRun")
+    try:
+        answer = handler.operation.function(call, params)
+    except PartlyDone as partly:
+        raise partly.error if dry else partly from partly
+    if dry:
         raise DryRunOperation()
     return answer
 

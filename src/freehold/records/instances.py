@@ -5,7 +5,7 @@ from __future__ import annotations
 import datetime as dt
 from typing import Any, Literal
 
-from freehold.records.addressing import release_auto_addresses
+from freehold.records.addressing import take_addresses
 from freehold.records.compute import Instance, StateReason
 from freehold.records.feed import publish
 from freehold.records.store import Transaction
@@ -24,10 +24,11 @@ def send_down(
 ) -> Instance:
     """Have the host stop the instance, or remove it; returns it with this and the other `changes` applied.
 
-    Nobody pays for it from `at` on (default: now), nor for the address that it was given; Elastic IPs stay.
+    Nobody pays for it from `at` on (default: now), nor for the address that it was given; an Elastic IP stays with it
+    until it is to be removed.
     """
     close_usage(tx, instance.id, at=at)
-    release_auto_addresses(tx, instance.id)
+    take_addresses(tx, instance.id, keep_elastic=state == "stopping")
     going = tx.update(
         instance,
         state=state,

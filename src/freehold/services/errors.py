@@ -22,6 +22,14 @@ class AwsError(Exception):
         self.message = message
 
 
+class PartlyDone(Exception):
+    """The caller is answered `error`, and yet what the operation did before stands: where AWS documents it so."""
+
+    def __init__(self, error: AwsError) -> None:
+        super().__init__(error.message)
+        self.error = error
+
+
 class InternalError(AwsError):
     """Something broke here; the cause is in the log under the request id, never in the answer."""
 

@@ -5,7 +5,8 @@
     running ──stop──► stopping ──► stopped ──start──► pending ──► running
     any ──terminate──► shutting-down ──► terminated
 
-A call does what it says with all the instances that it names or, when one of them can not, with none. It writes where
+A call does what it says with all the instances that it names or, when one of them can not, with none (but see
+TerminateInstances). It writes where
 they are to go and ends at once what is paid for; what their host reports finishes it (control/reports.py). The calls
 take their turn before they read, so that on PostgreSQL too none decides on a state that another is changing.
 
@@ -32,6 +33,7 @@ from freehold.services.ec2.errors import MissingParameter
 from freehold.services.ec2.instance_states import shown
 from freehold.services.ec2.parameters import refuse_others
 from freehold.services.ec2.resources import INSTANCE, named_by
+from freehold.services.errors import PartlyDone
 from freehold.services.operation import Call, Response, operation
 
 if TYPE_CHECKING:
@@ -85,7 +87,8 @@ def reboot_instances(call: Call, request: RebootInstancesRequestTypeDef) -> Resp
 
 @operation(resources=named_by("InstanceIds", INSTANCE))
 def terminate_instances(call: Call, request: TerminateInstancesRequestTypeDef) -> Response:
-    """One protected instance keeps all of the call; AWS lets those in other zones go, which would be half a call.
+    """One protected instance keeps all of the call that are in its zone: the call fails, and yet those in other zones
+    go (https://docs.aws.amazon.com/AWSEC2/latest/APIReference/API_TerminateInstances.html).
 
     Force makes no difference: a guest that does not shut down in its time never keeps its instance here. Raises
     OperationNotPermitted.
@@ -93,9 +96,18 @@ def terminate_instances(call: Call, request: TerminateInstancesRequestTypeDef) -
     refuse_others(request, {"InstanceIds", "Force", "SkipOsShutdown"})
     at_once = bool(request.get("SkipOsShutdown"))
     before = _named(call, request["InstanceIds"])
-    return {
-        "TerminatingInstances": [_change(instance, _terminate(call, instance, at_once=at_once)) for instance in before]
-    }
+    kept: dict[str, OperationNotPermitted] = {}
+    for instance in before:
+        if refusal := _protection(instance):
+            kept.setdefault(instance.zone, refusal)
+    changes = [
+        _change(instance, _terminate(call, instance, at_once=at_once))
+        for instance in before
+        if instance.zone not in kept
+    ]
+    for refusal in kept.values():
+        raise PartlyDone(refusal) if changes else refusal
+    return {"TerminatingInstances": changes}
 
 
 def _named(call: Call, instance_ids: Sequence[str]) -> list[Instance]:
@@ -153,17 +165,23 @@ def _stop(call: Call, instance: Instance, *, at_once: bool) -> Instance:
             )
 
 
-def _terminate(call: Call, instance: Instance, *, at_once: bool) -> Instance:
+def _protection(instance: Instance) -> OperationNotPermitted | None:
+    """What keeps an instance from being terminated. Stop protection does too:
+    https://docs.aws.amazon.com/AWSEC2/latest/UserGuide/ec2-stop-protection.html"""
     if instance.state in ("shutting-down", "terminated"):
-        return _hurried(call, instance) if at_once and instance.state == "shutting-down" else instance
-    # Stop protection protects from termination too:
-    # https://docs.aws.amazon.com/AWSEC2/latest/UserGuide/ec2-stop-protection.html
+        return None
     for protected, attribute in (
         (instance.disable_api_termination, "disableApiTermination"),
         (instance.disable_api_stop, "disableApiStop"),
     ):
         if protected:
-            raise OperationNotPermitted(instance.id, "terminated", attribute)
+            return OperationNotPermitted(instance.id, "terminated", attribute)
+    return None
+
+
+def _terminate(call: Call, instance: Instance, *, at_once: bool) -> Instance:
+    if instance.state in ("shutting-down", "terminated"):
+        return _hurried(call, instance) if at_once and instance.state == "shutting-down" else instance
     return _shut_down(call, instance, "shutting-down", at_once=at_once or instance.force_stop)
 
 
