@@ -260,7 +260,7 @@ class Dispatcher:
                 codec=codec,
                 mask_request=masks.of(shape),
                 mask_response=masks.of(operation.model.output_shape),
-                may_dry_run=isinstance(shape, StructureShape) and "DryRun" in shape.members,
+                may_dry_run=service == "ec2" and isinstance(shape, StructureShape) and "DryRun" in shape.members,
                 event_source=f"{operation.model.service_model.signing_name}.amazonaws.com",
             )
             if (codec.streams_in is None) != (operation.receive is None) or (codec.streams_in and operation.read_only):

@@ -315,6 +315,87 @@ def upgrade() -> None:
         batch_op.create_index("key_pairs_one_account_id_region_name", ["account_id", "region", "name"], unique=True)
 
     op.create_table(
+        "kms_aliases",
+        sa.Column("account_id", sa.Text(), autoincrement=False, nullable=False),
+        sa.Column("region", sa.Text(), autoincrement=False, nullable=False),
+        sa.Column("name", sa.Text(), autoincrement=False, nullable=False),
+        sa.Column("key_id", sa.Text(), autoincrement=False, nullable=False),
+        sa.Column("created_at", sa.BigInteger(), autoincrement=False, nullable=False),
+        sa.Column("updated_at", sa.BigInteger(), autoincrement=False, nullable=False),
+        sa.PrimaryKeyConstraint("account_id", "region", "name"),
+        sqlite_autoincrement=False,
+    )
+    with op.batch_alter_table("kms_aliases", schema=None) as batch_op:
+        batch_op.create_index("kms_aliases_by_key_id_name", ["key_id", "name"], unique=False)
+
+    op.create_table(
+        "kms_grants",
+        sa.Column("key_id", sa.Text(), autoincrement=False, nullable=False),
+        sa.Column("id", sa.Text(), autoincrement=False, nullable=False),
+        sa.Column("account_id", sa.Text(), autoincrement=False, nullable=False),
+        sa.Column("region", sa.Text(), autoincrement=False, nullable=False),
+        sa.Column("issuer_id", sa.Text(), autoincrement=False, nullable=False),
+        sa.Column("name", sa.Text(), autoincrement=False, nullable=True),
+        sa.Column("grantee", sa.Text(), autoincrement=False, nullable=False),
+        sa.Column("retiree", sa.Text(), autoincrement=False, nullable=True),
+        sa.Column("operations", sa.Text(), autoincrement=False, nullable=False),
+        sa.Column("constraints", sa.Text(), autoincrement=False, nullable=False),
+        sa.Column("created_at", sa.BigInteger(), autoincrement=False, nullable=False),
+        sa.PrimaryKeyConstraint("key_id", "id"),
+        sqlite_autoincrement=False,
+    )
+    with op.batch_alter_table("kms_grants", schema=None) as batch_op:
+        batch_op.create_index("kms_grants_by_account_id", ["account_id"], unique=False)
+        batch_op.create_index("kms_grants_by_grantee_key_id", ["grantee", "key_id"], unique=False)
+        batch_op.create_index("kms_grants_by_retiree_id", ["retiree", "id"], unique=False)
+        batch_op.create_index("kms_grants_one_id", ["id"], unique=True)
+
+    op.create_table(
+        "kms_key_materials",
+        sa.Column("id", sa.Text(), autoincrement=False, nullable=False),
+        sa.Column("key_id", sa.Text(), autoincrement=False, nullable=False),
+        sa.Column("account_id", sa.Text(), autoincrement=False, nullable=False),
+        sa.Column("version", sa.BigInteger(), autoincrement=False, nullable=False),
+        sa.Column("sealed", sa.LargeBinary(), autoincrement=False, nullable=True),
+        sa.Column("created_at", sa.BigInteger(), autoincrement=False, nullable=False),
+        sa.Column("rotation", sa.Text(), autoincrement=False, nullable=True),
+        sa.Column("rotated_at", sa.BigInteger(), autoincrement=False, nullable=True),
+        sa.Column("pending", sa.Boolean(), autoincrement=False, nullable=False),
+        sa.Column("expires_at", sa.BigInteger(), autoincrement=False, nullable=True),
+        sa.Column("description", sa.Text(), autoincrement=False, nullable=True),
+        sa.PrimaryKeyConstraint("id"),
+        sqlite_autoincrement=False,
+    )
+    with op.batch_alter_table("kms_key_materials", schema=None) as batch_op:
+        batch_op.create_index("kms_key_materials_by_expires_at", ["expires_at"], unique=False)
+        batch_op.create_index("kms_key_materials_one_key_id_version", ["key_id", "version"], unique=True)
+
+    op.create_table(
+        "kms_keys",
+        sa.Column("id", sa.Text(), autoincrement=False, nullable=False),
+        sa.Column("account_id", sa.Text(), autoincrement=False, nullable=False),
+        sa.Column("region", sa.Text(), autoincrement=False, nullable=False),
+        sa.Column("description", sa.Text(), autoincrement=False, nullable=False),
+        sa.Column("spec", sa.Text(), autoincrement=False, nullable=False),
+        sa.Column("usage", sa.Text(), autoincrement=False, nullable=False),
+        sa.Column("origin", sa.Text(), autoincrement=False, nullable=False),
+        sa.Column("manager", sa.Text(), autoincrement=False, nullable=False),
+        sa.Column("state", sa.Text(), autoincrement=False, nullable=False),
+        sa.Column("policy", sa.Text(), autoincrement=False, nullable=False),
+        sa.Column("created_at", sa.BigInteger(), autoincrement=False, nullable=False),
+        sa.Column("material_id", sa.Text(), autoincrement=False, nullable=True),
+        sa.Column("deletion_at", sa.BigInteger(), autoincrement=False, nullable=True),
+        sa.Column("rotation_days", sa.BigInteger(), autoincrement=False, nullable=True),
+        sa.Column("rotates_at", sa.BigInteger(), autoincrement=False, nullable=True),
+        sa.PrimaryKeyConstraint("id"),
+        sqlite_autoincrement=False,
+    )
+    with op.batch_alter_table("kms_keys", schema=None) as batch_op:
+        batch_op.create_index("kms_keys_by_deletion_at", ["deletion_at"], unique=False)
+        batch_op.create_index("kms_keys_by_rotates_at", ["rotates_at"], unique=False)
+        batch_op.create_index("kms_keys_one_account_id_region_id", ["account_id", "region", "id"], unique=True)
+
+    op.create_table(
         "login_profiles",
         sa.Column("user_id", sa.Text(), autoincrement=False, nullable=False),
         sa.Column("account_id", sa.Text(), autoincrement=False, nullable=False),
@@ -769,6 +850,28 @@ def downgrade() -> None:
         batch_op.drop_index("login_profiles_by_account_id")
 
     op.drop_table("login_profiles")
+    with op.batch_alter_table("kms_keys", schema=None) as batch_op:
+        batch_op.drop_index("kms_keys_one_account_id_region_id")
+        batch_op.drop_index("kms_keys_by_rotates_at")
+        batch_op.drop_index("kms_keys_by_deletion_at")
+
+    op.drop_table("kms_keys")
+    with op.batch_alter_table("kms_key_materials", schema=None) as batch_op:
+        batch_op.drop_index("kms_key_materials_one_key_id_version")
+        batch_op.drop_index("kms_key_materials_by_expires_at")
+
+    op.drop_table("kms_key_materials")
+    with op.batch_alter_table("kms_grants", schema=None) as batch_op:
+        batch_op.drop_index("kms_grants_one_id")
+        batch_op.drop_index("kms_grants_by_retiree_id")
+        batch_op.drop_index("kms_grants_by_grantee_key_id")
+        batch_op.drop_index("kms_grants_by_account_id")
+
+    op.drop_table("kms_grants")
+    with op.batch_alter_table("kms_aliases", schema=None) as batch_op:
+        batch_op.drop_index("kms_aliases_by_key_id_name")
+
+    op.drop_table("kms_aliases")
     with op.batch_alter_table("key_pairs", schema=None) as batch_op:
         batch_op.drop_index("key_pairs_one_account_id_region_name")
         batch_op.drop_index("key_pairs_by_account_id_region_id")
