@@ -131,15 +131,20 @@ def api_server(
     *,
     package: str = "freehold.services",
     limits: Limits | None = None,
+    store: Store | None = None,
 ) -> Iterator[ApiServer]:
-    """The front door over a fresh database in `directory`, on a free port of loopback. `package` holds the services.
+    """The front door over `store` or a fresh database in `directory`, on a free port of loopback. `package` holds the
+    services.
     With an `https_address` in `config` it serves HTTPS as well, on a free port."""
     config = config or Config()
-    bells = directory / "run" / "bells"
-    bells.mkdir(parents=True)
-    url = f"sqlite:///{directory / 'state.db'}"
-    upgrade(url)
-    store = Store(url, SocketBell(bells), durable=config.state.durable)
+    if store is None:
+        bells = directory / "run" / "bells"
+        bells.mkdir(parents=True)
+        url = f"sqlite:///{directory / 'state.db'}"
+        upgrade(url)
+        store = own = Store(url, SocketBell(bells), durable=config.state.durable)
+    else:
+        own = None
     sealer = Sealer.of(directory)
     app = create_app(Catalog(package), store, sealer, config, package=package, limits=limits)
     https = None
@@ -164,7 +169,8 @@ def api_server(
     finally:
         uvicorn_server.should_exit = True
         thread.join()
-        store.close()
+        if own is not None:
+            own.close()
 
 
 def check_answer(parsed: dict[str, Any], model: Any, http_response: Any, **_: Any) -> None:

@@ -7,6 +7,7 @@ import shutil
 import subprocess
 import tempfile
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -50,13 +51,13 @@ def postgresql_url() -> Iterator[str]:
         shutil.rmtree(directory)
 
 
-@pytest.fixture(params=["sqlite", "postgresql"])
-def store(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Store]:
-    """A migrated, empty store; the test runs once on SQLite and once on PostgreSQL."""
-    bells = tmp_path / "bells"
+@contextmanager
+def opened_store(database: str, directory: Path, request: pytest.FixtureRequest) -> Iterator[Store]:
+    """A migrated, empty store on ``sqlite`` (a file in `directory`) or ``postgresql`` (a database of its own)."""
+    bells = directory / "bells"
     bells.mkdir()
-    if request.param == "sqlite":
-        url = f"sqlite:///{tmp_path / 'state.db'}"
+    if database == "sqlite":
+        url = f"sqlite:///{directory / 'state.db'}"
         upgrade(url)
         opened = Store(url, SocketBell(bells))
         yield opened
@@ -76,3 +77,10 @@ def store(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Store]:
     opened.close()
     with psycopg.connect(libpq, autocommit=True) as connection:
         connection.execute(f'DROP DATABASE "{name}"')
+
+
+@pytest.fixture(params=["sqlite", "postgresql"])
+def store(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Store]:
+    """A migrated, empty store; the test runs once on SQLite and once on PostgreSQL."""
+    with opened_store(request.param, tmp_path, request) as opened:
+        yield opened

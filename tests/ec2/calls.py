@@ -42,8 +42,11 @@ class Caller:
         def run(**request: Any) -> Mapping[str, Any]:
             (operation,) = [o for o in CATALOG.operations.values() if botocore.xform_name(o.name) == name]
             check(operation.model.input_shape, request)
-            prepared = operation.prepare(request) if operation.prepare else None
             partly: PartlyDone | None = None
+            prepared = None
+            if operation.prepare is not None:
+                with self.store.read() as tx:
+                    prepared = operation.prepare(self.call(tx, operation.name), request)
             with self.store.read() if operation.read_only else self.store.write() as tx:
                 call = replace(self.call(tx, operation.name), prepared=prepared)
                 assert list(operation.resources(call, request))

@@ -1,4 +1,4 @@
-"""Fixtures of the IAM tests: boto3 against a real front door on SQLite and, where the database matters, PostgreSQL."""
+"""Fixtures of the IAM tests: boto3 against a real front door on SQLite and on PostgreSQL."""
 
 from __future__ import annotations
 
@@ -8,11 +8,13 @@ from typing import Any
 import pytest
 
 from tests.cloudapi import ApiServer, api_server
+from tests.conftest import opened_store
 
 
-@pytest.fixture(scope="module")
-def api(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ApiServer]:
-    with api_server(tmp_path_factory.mktemp("cloud")) as served:
+@pytest.fixture(scope="module", params=["sqlite", "postgresql"])
+def api(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[ApiServer]:
+    directory = tmp_path_factory.mktemp("cloud")
+    with opened_store(request.param, directory, request) as store, api_server(directory, store=store) as served:
         yield served
 
 

@@ -6,11 +6,10 @@ the last of them gone, whatever else the account has is removed. Its usage and a
 
 from __future__ import annotations
 
-import secrets
-
 import sqlalchemy as sa
 
 from freehold.records import feed
+from freehold.records.access_keys import create_access_key
 from freehold.records.accounts import AccessKey, Account, User, access_keys
 from freehold.records.audit import AuditEvent
 from freehold.records.compute import (
@@ -25,11 +24,11 @@ from freehold.records.compute import (
     instances,
     volumes,
 )
-from freehold.records.ids import AccountId, InstanceId, new_account_id, new_iam_id, new_key_id
+from freehold.records.ids import AccountId, InstanceId, new_account_id, new_iam_id
 from freehold.records.instances import send_down
 from freehold.records.network import Address, interface_groups, network_interfaces, vpcs
 from freehold.records.schema import TABLES
-from freehold.records.secrets import ACCESS_KEY, Sealer
+from freehold.records.secrets import Sealer
 from freehold.records.store import Transaction
 from freehold.records.usage import UsageEntry, close_usage
 from freehold.records.volumes import begin_deleting
@@ -41,8 +40,8 @@ def create_account(tx: Transaction, sealer: Sealer, name: str) -> tuple[Account,
     """A new account with a root key pair: (the account, access key id, secret access key)."""
     account = Account(new_account_id(), name, tx.now)
     tx.insert(account)
-    key_id, secret = create_access_key(tx, sealer, account.id, user_id=None)
-    return account, key_id, secret
+    key, secret = create_access_key(tx, sealer, account.id, user_id=None)
+    return account, key.id, secret
 
 
 def create_user(tx: Transaction, account_id: AccountId, name: str) -> User:
@@ -50,14 +49,6 @@ def create_user(tx: Transaction, account_id: AccountId, name: str) -> User:
     user = User(new_iam_id("AIDA"), account_id, name, name.lower(), "/", tx.now)
     tx.insert(user)
     return user
-
-
-def create_access_key(tx: Transaction, sealer: Sealer, account_id: AccountId, user_id: str | None) -> tuple[str, str]:
-    """A key pair of a user, or of the root (None): (access key id, secret access key). The secret is stored sealed."""
-    key_id, secret = new_key_id("AKIA", account_id), secrets.token_urlsafe(30)
-    sealed = sealer.seal(ACCESS_KEY, key_id, secret.encode())
-    tx.insert(AccessKey(key_id, account_id, user_id, sealed, True, tx.now))
-    return key_id, secret
 
 
 def close_account(tx: Transaction, account: Account) -> bool:

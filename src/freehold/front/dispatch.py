@@ -31,6 +31,7 @@ from freehold.front.routing import Directory, bucket_in_host, family_error, gues
 from freehold.front.signature import Claim
 from freehold.iam.policy import decide
 from freehold.records import audit
+from freehold.records.access_keys import Use, Uses
 from freehold.records.accounts import OpenedRegion
 from freehold.records.audit import AuditEvent, AuditQueue
 from freehold.records.ids import AccountId
@@ -102,6 +103,7 @@ class Dispatcher:
         self._directory = Directory(catalog)
         self._callers = Callers(sealer, config)
         self._audit = AuditQueue(store)
+        self._uses = Uses(store)
         self._masks = {service: Masks() for service in catalog.models}
         self._handlers: dict[tuple[Family, str, str], Handler] = {}
         self._lock = threading.Lock()
@@ -109,7 +111,8 @@ class Dispatcher:
         self._opened: set[tuple[str, str, str]] = set()
 
     def close(self) -> None:
-        """Write what the audit queue holds."""
+        """Write what the queues hold."""
+        self._uses.close()
         self._audit.close()
 
     def begin(self, arrival: Arrival) -> Journey:
@@ -173,6 +176,7 @@ class Dispatcher:
         with self._store.read() as tx:
             payload_hash = caller.sha256(request.body) if journey.body == "whole" else None
             journey.caller = proven = self._callers.prove(tx, request, claimed, payload_hash)
+            self._note_use(proven, tx.now)
             if journey.refusal is not None:
                 raise journey.refusal
             if journey.protocol is None:
@@ -204,6 +208,14 @@ class Dispatcher:
                 return self._read(arrival, journey, tx)
         return self._write(arrival, journey)
 
+    def _note_use(self, proven: Caller, now: dt.datetime) -> None:
+        """That a key or, by temporary credentials, a role was used."""
+        principal, claimed = proven.principal, proven.claim
+        if principal.session is None:
+            self._uses.note(Use(principal.access_key_id, principal.account_id, now, claimed.region, claimed.service))
+        elif principal.kind == "role":
+            self._uses.note(Use(principal.owner_id, principal.account_id, now, claimed.region, claimed.service))
+
     def _in_path(self, request: HttpRequest, service: str) -> HttpRequest:
         """The request with a bucket that its host names put into its path."""
         bucket = bucket_in_host(request.headers.get("host", ""), self._config.https_names) if service == "s3" else None
@@ -229,7 +241,10 @@ class Dispatcher:
             if handler.codec.streams_in is not None:
                 params[handler.codec.streams_in].exhaust()  # whatever the operation left unread is proven as well
                 params = {**params, handler.codec.streams_in: received}
-            prepared = handler.operation.prepare(params) if handler.operation.prepare else None
+            prepared = None
+            if handler.operation.prepare is not None:
+                with self._store.read() as reading:
+                    prepared = handler.operation.prepare(self._call(arrival, journey, reading), params)
             tx = stack.enter_context(self._store.write())
             call = replace(self._call(arrival, journey, tx), prepared=prepared)
             _authorise(handler, call, params)

@@ -100,7 +100,7 @@ class WriteNeeded(Exception):
 
 Resources = Callable[[Call, Any], Iterable[str]]
 Receive = Callable[[Config, Any], AbstractContextManager[Any]]
-Prepare = Callable[[Any], Any]
+Prepare = Callable[[Call, Any], Any]
 
 
 @dataclass(frozen=True, slots=True)
@@ -141,8 +141,9 @@ def operation(
     transaction begins, so that a slow client never holds the database. What it yields stands in the stream's place
     when the operation runs; on exit it removes what the operation did not keep.
 
-    An operation that computes for long names `prepare`: it gets the request, after the caller was authorised and before
-    the write transaction begins, and what it returns is `call.prepared`.
+    An operation that computes for long names `prepare`: it gets a call that only reads, and the request, after the
+    caller was authorised and before the write transaction begins. What it returns is `call.prepared`; what it has read
+    may have changed since.
 
     `read_only` says what the name does not (KMS's Encrypt changes nothing); `None`: the name says it. An operation that
     reads and once in a while has to write first (DescribeKey makes AWS managed keys) raises WriteNeeded when

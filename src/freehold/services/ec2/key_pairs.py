@@ -54,7 +54,7 @@ def _named_key_pair(call: Call, request: CreateKeyPairRequestTypeDef | ImportKey
     return [call.arn(f"key-pair/{request['KeyName']}")]
 
 
-def _new_key(request: CreateKeyPairRequestTypeDef) -> PrivateKey:
+def _new_key(_call: Call, request: CreateKeyPairRequestTypeDef) -> PrivateKey:
     """Generating an RSA key takes a tenth of a second and sometimes a whole one: too long for a write transaction."""
     if request.get("KeyType") == "ed25519":
         return Ed25519PrivateKey.generate()

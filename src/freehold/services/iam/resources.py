@@ -43,9 +43,13 @@ def load_user(call: Call, name: str) -> User:
     return found
 
 
+def find_group(call: Call, name: str) -> Group | None:
+    return call.tx.find(Group, account_id=call.account_id, folded=name.lower())
+
+
 def load_group(call: Call, name: str) -> Group:
     """The group with this name. Raises NoSuchEntity."""
-    found = call.tx.find(Group, account_id=call.account_id, folded=name.lower())
+    found = find_group(call, name)
     if found is None:
         raise missed(Group, name)
     return found

@@ -174,15 +174,24 @@ def own_user(call: Call) -> User:
     return user
 
 
-def _root(call: Call) -> dict[str, Any]:
-    """As AWS shows the root: its name is the account's alias or, without one, the account's name."""
-    account = call.tx.get(Account, call.account_id)
+def root_name(call: Call) -> str:
+    """The root's user name: as AWS shows it, the account's alias or, without one, the account's name."""
     alias = call.tx.get(AccountAlias, call.account_id)
-    assert account is not None, "whoever signs has an account"
+    return alias.alias if alias else _account(call).name
+
+
+def _root(call: Call) -> dict[str, Any]:
+    account = _account(call)
     return {
         "Path": "/",
-        "UserName": alias.alias if alias else account.name,
+        "UserName": root_name(call),
         "UserId": account.id,
         "Arn": f"arn:aws:iam::{account.id}:root",
         "CreateDate": account.created_at,
     }
+
+
+def _account(call: Call) -> Account:
+    account = call.tx.get(Account, call.account_id)
+    assert account is not None, "whoever signs has an account"
+    return account

@@ -44,7 +44,7 @@ if TYPE_CHECKING:
 _WINDOW_DAYS = range(7, 31)
 
 
-def _new_material(request: CreateKeyRequestTypeDef) -> bytes | None:
+def _new_material(_call: Call, request: CreateKeyRequestTypeDef) -> bytes | None:
     """RSA takes up to seconds: too long for a write transaction."""
     spec = SPECS.get(_spec_name(request))
     return materials.generate(spec) if spec is not None and request.get("Origin", "AWS_KMS") == "AWS_KMS" else None
