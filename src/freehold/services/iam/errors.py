@@ -61,9 +61,6 @@ class InvalidUserType(AwsError):
 
     code = "InvalidUserType"
 
-    def __init__(self, what: str) -> None:
-        super().__init__(what)
-
 
 class LimitExceeded(AwsError):
     """`quota` is AWS's name of it: ``AccessKeysPerUser``."""
@@ -85,13 +82,20 @@ class NoSuchEntity(AwsError):
         super().__init__(f"{what} cannot be found.")
 
 
+class OldPasswordIncorrect(AwsError):
+    """ChangePassword answers it like a missing right."""
+
+    code = "AccessDenied"
+    status = 403
+
+    def __init__(self) -> None:
+        super().__init__("The old password was incorrect.")
+
+
 class PasswordPolicyViolation(AwsError):
-    """`demand` is what the account's password policy wants and the password does not have."""
+    """The message says what the account's password policy wants and the password does not have."""
 
     code = "PasswordPolicyViolation"
-
-    def __init__(self, demand: str) -> None:
-        super().__init__(f"Password does not conform to the account password policy: it {demand}.")
 
 
 class ReportNotPresent(AwsError):
