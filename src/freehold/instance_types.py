@@ -66,6 +66,14 @@ BUILT_IN: Mapping[str, InstanceType] = _OWN | {
 }
 
 
+_BURSTABLE_FAMILIES = ("t2", "t3", "t3a", "t4g")
+
+
+def is_burstable(name: str) -> bool:
+    """Whether a type is one of those that AWS gives CPU credits."""
+    return name.partition(".")[0] in _BURSTABLE_FAMILIES
+
+
 def offered(config: Config) -> dict[str, InstanceType]:
     """Every instance type of this cloud by name: the built-in ones, changed and extended by the configuration."""
     return {**BUILT_IN, **config.instance_types}

@@ -266,6 +266,22 @@ def test_another_accounts_things_do_not_exist(ready: Caller, stranger: Caller) -
     assert stranger.describe_instances()["Reservations"] == []
 
 
+def test_what_terraform_reads_of_an_instance_is_there(ready: Caller) -> None:
+    """Each is dereferenced without a look by its aws_instance, or makes a difference in the next plan."""
+    instance = launch_one(ready, InstanceType="t3.nano", CpuOptions={"CoreCount": 2, "ThreadsPerCore": 1})
+    assert instance["CpuOptions"] == {"CoreCount": 2, "ThreadsPerCore": 1}
+    assert instance["Placement"]["Tenancy"] == "default"
+    assert instance["MetadataOptions"]["State"] == "applied"
+    assert instance["MaintenanceOptions"]["AutoRecovery"] == "default"
+    assert instance["NetworkInterfaces"][0]["Attachment"]["DeviceIndex"] == 0
+    assert {
+        "CapacityReservationSpecification", "EnclaveOptions", "HibernationOptions", "Monitoring", "EbsOptimized",
+        "PrivateDnsNameOptions", "NetworkPerformanceOptions", "RootDeviceName", "SourceDestCheck", "SubnetId", "State",
+    } <= instance.keys()  # fmt: skip
+    with refused("InvalidParameterValue"):
+        launch_one(ready, InstanceType="t3.nano", CpuOptions={"CoreCount": 1, "ThreadsPerCore": 1})
+
+
 def test_boto3_launches(tmp_path: Path) -> None:
     with api_server(tmp_path) as api:
         add_host(api.store)

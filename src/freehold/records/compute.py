@@ -80,6 +80,7 @@ class Instance(Record, frozen=True):
     force_stop: bool = False
     holds_capacity: bool = False
     failure: str | None = None
+    cpu_credits: Literal["standard", "unlimited"] = "standard"
 
 
 class InstanceUserData(Record, frozen=True):

@@ -50,6 +50,12 @@ class InsufficientInstanceCapacity(AwsError):
         )
 
 
+class InstanceCreditSpecificationNotSupported(AwsError):
+    """The instance's type has no CPU credits."""
+
+    code = "InstanceCreditSpecification.NotSupported"
+
+
 class InstanceLimitExceeded(AwsError):
     code = "InstanceLimitExceeded"
 
@@ -69,6 +75,13 @@ class InvalidAvailabilityZone(AwsError):
 
 class InvalidBlockDeviceMapping(AwsError):
     code = "InvalidBlockDeviceMapping"
+
+
+class InvalidCpuCreditsMalformed(AwsError):
+    code = "InvalidCpuCredits.Malformed"
+
+    def __init__(self, value: str) -> None:
+        super().__init__(f"The CPU credits '{value}' are invalid. Valid values: standard, unlimited.")
 
 
 class InvalidInstanceAttributeValue(AwsError):

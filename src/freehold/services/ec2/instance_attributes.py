@@ -12,11 +12,11 @@ import base64
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
-from freehold.instance_types import offered
+from freehold.instance_types import is_burstable, offered
 from freehold.records.compute import Image, Instance, InstanceUserData, Volume, instance_user_data, volumes
 from freehold.records.feed import publish, take_turn
 from freehold.records.network import NetworkInterface, network_interfaces
-from freehold.services.ec2 import user_data
+from freehold.services.ec2 import credit_specifications, user_data
 from freehold.services.ec2.compute_errors import IncorrectInstanceState, InvalidInstanceAttributeValue
 from freehold.services.ec2.errors import InvalidParameterCombination, InvalidParameterValue, MissingParameter
 from freehold.services.ec2.instances import block_device_mappings
@@ -208,7 +208,11 @@ def _instance_type(call: Call, instance: Instance, value: str) -> None:
             f"The image '{image.id}' needs an instance type with at least {image.minimum_memory_mib} MiB of memory; "
             f"{value} has {wanted.memory_mib} MiB."
         )
-    call.tx.update(instance, instance_type=value, vcpus=wanted.vcpus, memory_mib=wanted.memory_mib)
+    new_to_credits = is_burstable(value) and not is_burstable(instance.instance_type)
+    cpu_credits = credit_specifications.default(value) if new_to_credits else instance.cpu_credits
+    call.tx.update(
+        instance, instance_type=value, vcpus=wanted.vcpus, memory_mib=wanted.memory_mib, cpu_credits=cpu_credits
+    )
 
 
 def _user_data(call: Call, instance: Instance, value: bytes) -> None:

@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from freehold.config import InstanceType
-from freehold.instance_types import offered
+from freehold.instance_types import is_burstable, offered
 from freehold.services.ec2.compute_errors import InvalidInstanceType
 from freehold.services.ec2.errors import InvalidNextToken, InvalidParameterValue
 from freehold.services.ec2.filters import satisfied
@@ -76,7 +76,7 @@ def described(name: str, instance_type: InstanceType) -> dict[str, Any]:
         },
         "PlacementGroupInfo": {"SupportedStrategies": []},
         "HibernationSupported": False,
-        "BurstablePerformanceSupported": False,
+        "BurstablePerformanceSupported": is_burstable(name),
         "DedicatedHostsSupported": False,
         "AutoRecoverySupported": False,
         "SupportedBootModes": ["legacy-bios"],

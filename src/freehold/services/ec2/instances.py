@@ -31,12 +31,14 @@ if TYPE_CHECKING:
 # What is the same for every instance is one object for all of them: a page has a thousand.
 _SAME: Mapping[str, Any] = {
     "Architecture": "x86_64",
+    "CurrentInstanceBootMode": "legacy-bios",
     "CapacityReservationSpecification": Shared(CapacityReservationPreference="open"),
     "EnaSupport": False,
     "EnclaveOptions": Shared(Enabled=False),
     "HibernationOptions": Shared(Configured=False),
     "Hypervisor": "xen",
-    "MaintenanceOptions": Shared(AutoRecovery="default"),
+    "MaintenanceOptions": Shared(AutoRecovery="default", RebootMigration="default"),
+    "NetworkPerformanceOptions": Shared(BandwidthWeighting="default"),
     "Operator": Shared(Managed=False),
     "PlatformDetails": "Linux/UNIX",
     "PrivateDnsNameOptions": Shared(

@@ -21,13 +21,14 @@ from freehold.records.feed import publish, take_turn
 from freehold.records.ids import HostId, InstanceId, new_id
 from freehold.records.network import Subnet
 from freehold.records.tags import put_tags
-from freehold.services.ec2 import launch_interface, metadata_options, root_volumes, user_data
+from freehold.services.ec2 import credit_specifications, launch_interface, metadata_options, root_volumes, user_data
 from freehold.services.ec2.addresses import allocate_auto
 from freehold.services.ec2.compute_errors import (
     IdempotentInstanceTerminated,
     InstanceLimitExceeded,
     InsufficientInstanceCapacity,
 )
+from freehold.services.ec2.credit_specifications import CpuCredits
 from freehold.services.ec2.errors import InvalidParameterCombination, InvalidParameterValue, MissingParameter
 from freehold.services.ec2.idempotency import claim
 from freehold.services.ec2.instances import reservations
@@ -54,6 +55,8 @@ _HONOURED = {
     "BlockDeviceMappings.Ebs.VolumeSize",
     "BlockDeviceMappings.Ebs.VolumeType",
     "ClientToken",
+    "CpuOptions.CoreCount",
+    "CreditSpecification.CpuCredits",
     "DisableApiStop",
     "DisableApiTermination",
     "EbsOptimized",
@@ -118,6 +121,7 @@ class _Launch:
     root: RootVolume
     interface: PrimaryInterface
     metadata: MetadataOptions
+    cpu_credits: CpuCredits
     user_data: bytes | None
     tags: Mapping[str, Mapping[str, str]]
 
@@ -186,6 +190,13 @@ def _launch(call: Call, request: RunInstancesRequestTypeDef) -> _Launch:
     instance_type = offered(call.config).get(type_name)
     if instance_type is None:
         raise InvalidParameterValue(f"Invalid value '{type_name}' for InstanceType.")
+    cpu_credits = credit_specifications.asked_for(type_name, request.get("CreditSpecification", {}))
+    vcpus = instance_type.vcpus
+    cores = request.get("CpuOptions", {}).get("CoreCount", vcpus)
+    if cores != vcpus:
+        raise InvalidParameterValue(
+            f"Value ({cores}) for parameter CpuOptions.CoreCount is invalid. {type_name} has {vcpus} cores."
+        )
     image = IMAGE.load(call, request.get("ImageId", ""))
     if instance_type.memory_mib < image.minimum_memory_mib:
         raise InvalidParameterCombination(
@@ -196,7 +207,7 @@ def _launch(call: Call, request: RunInstancesRequestTypeDef) -> _Launch:
     key_name = request.get("KeyName") or None
     if key_name is not None:
         load_named(call, key_name)
-    return _Launch(image, type_name, instance_type, key_name, root, interface, metadata, data, tags)
+    return _Launch(image, type_name, instance_type, key_name, root, interface, metadata, cpu_credits, data, tags)
 
 
 def _instances_of(call: Call, reservation_id: str, token: str) -> list[Instance]:
@@ -280,6 +291,7 @@ def _make(
         launched_at=call.now,
         terminated_at=None,
         holds_capacity=True,
+        cpu_credits=launch.cpu_credits,
     )
     call.tx.insert(instance)
     if launch.user_data is not None:

@@ -260,6 +260,7 @@ def upgrade() -> None:
         sa.Column("force_stop", sa.Boolean(), autoincrement=False, nullable=False),
         sa.Column("holds_capacity", sa.Boolean(), autoincrement=False, nullable=False),
         sa.Column("failure", sa.Text(), autoincrement=False, nullable=True),
+        sa.Column("cpu_credits", sa.Text(), autoincrement=False, nullable=False),
         sa.PrimaryKeyConstraint("id"),
         sqlite_autoincrement=False,
     )

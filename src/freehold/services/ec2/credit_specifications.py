@@ -1,0 +1,126 @@
+"""The credit option for CPU usage of burstable instances: DescribeInstanceCreditSpecifications and
+ModifyInstanceCreditSpecification.
+
+It is kept and shown. It makes no difference here: every instance may use its vCPUs all the time, at the price of its
+type. https://docs.aws.amazon.com/AWSEC2/latest/UserGuide/burstable-performance-instances.html
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any, Literal
+
+from freehold.instance_types import is_burstable
+from freehold.records.compute import instances
+from freehold.records.feed import take_turn
+from freehold.services.ec2.compute_errors import (
+    IncorrectInstanceState,
+    InstanceCreditSpecificationNotSupported,
+    InvalidCpuCreditsMalformed,
+)
+from freehold.services.ec2.errors import InvalidInstanceIDMalformed, InvalidInstanceIDNotFound, MissingParameter
+from freehold.services.ec2.filters import Condition, text
+from freehold.services.ec2.paging import described, not_with_ids
+from freehold.services.ec2.parameters import refuse_others
+from freehold.services.ec2.resources import INSTANCE
+from freehold.services.errors import AwsError
+from freehold.services.operation import Call, Response, operation
+
+if TYPE_CHECKING:
+    from mypy_boto3_ec2.type_defs import (
+        DescribeInstanceCreditSpecificationsRequestTypeDef,
+        ModifyInstanceCreditSpecificationRequestTypeDef,
+    )
+
+CpuCredits = Literal["standard", "unlimited"]
+
+_FILTERS: dict[str, Condition] = {"instance-id": text(instances.c.id)}
+
+
+def default(instance_type: str) -> CpuCredits:
+    """What an instance has that was launched without a word of it."""
+    return "unlimited" if is_burstable(instance_type) and not instance_type.startswith("t2.") else "standard"
+
+
+def asked_for(instance_type: str, given: Mapping[str, Any]) -> CpuCredits:
+    """The option of a launch, of its CreditSpecification. Raises InstanceCreditSpecification.NotSupported for a type
+    that is not burstable, InvalidCpuCredits.Malformed."""
+    if not given.get("CpuCredits"):
+        return default(instance_type)
+    if not is_burstable(instance_type):
+        raise InstanceCreditSpecificationNotSupported(
+            f"The {instance_type} instance type does not support T2 Unlimited."
+        )
+    return _checked(given["CpuCredits"])
+
+
+@operation()
+def describe_instance_credit_specifications(
+    call: Call, request: DescribeInstanceCreditSpecificationsRequestTypeDef
+) -> Response:
+    """Of the instances that are named, else of those with ``unlimited``."""
+    refuse_others(request, {"Filters", "InstanceIds", "MaxResults", "NextToken"})
+    not_with_ids(request, "InstanceIds")
+    where = [] if request.get("InstanceIds") else [instances.c.cpu_credits == "unlimited"]
+    page = described(call, INSTANCE, request, "InstanceIds", _FILTERS, *where)
+    shown = [{"InstanceId": instance.id, "CpuCredits": instance.cpu_credits} for instance in page.rows]
+    return {"InstanceCreditSpecifications": shown, **page.token}
+
+
+def _named(call: Call, request: ModifyInstanceCreditSpecificationRequestTypeDef) -> list[str]:
+    given = request.get("InstanceCreditSpecifications") or ()
+    return [INSTANCE.arn(call, each.get("InstanceId") or "*") for each in given] or ["*"]
+
+
+@operation(resources=_named)
+def modify_instance_credit_specification(
+    call: Call, request: ModifyInstanceCreditSpecificationRequestTypeDef
+) -> Response:
+    """Changes those that it can, and says of each other why not. ClientToken makes no difference: the same request
+    once more changes nothing."""
+    refuse_others(request, {"ClientToken", "InstanceCreditSpecifications"})
+    given: Sequence[Mapping[str, Any]] = request["InstanceCreditSpecifications"]
+    if not given:
+        raise MissingParameter("InstanceCreditSpecification")
+    take_turn(call.tx)
+    done: list[dict[str, Any]] = []
+    failed: list[dict[str, Any]] = []
+    for each in given:
+        instance_id = each.get("InstanceId", "")
+        try:
+            _modify(call, instance_id, each.get("CpuCredits", ""))
+        except (
+            IncorrectInstanceState,
+            InstanceCreditSpecificationNotSupported,
+            InvalidInstanceIDMalformed,
+            InvalidInstanceIDNotFound,
+        ) as error:
+            failed.append({"InstanceId": instance_id, "Error": _error(error)})
+        else:
+            done.append({"InstanceId": instance_id})
+    return {"SuccessfulInstanceCreditSpecifications": done, "UnsuccessfulInstanceCreditSpecifications": failed}
+
+
+def _modify(call: Call, instance_id: str, value: str) -> None:
+    cpu_credits = _checked(value)
+    instance = INSTANCE.load(call, instance_id)
+    if not is_burstable(instance.instance_type):
+        raise InstanceCreditSpecificationNotSupported(
+            f"The instance '{instance.id}' is of the type {instance.instance_type}, which has no CPU credits."
+        )
+    if instance.state not in ("running", "stopped"):
+        raise IncorrectInstanceState(
+            f"The instance '{instance.id}' is {instance.state}: it must be running or stopped."
+        )
+    call.tx.update(instance, cpu_credits=cpu_credits)
+
+
+def _checked(value: str) -> CpuCredits:
+    match value:
+        case "standard" | "unlimited":
+            return value
+    raise InvalidCpuCreditsMalformed(value)
+
+
+def _error(error: AwsError) -> dict[str, str]:
+    return {"Code": error.code, "Message": error.message}
