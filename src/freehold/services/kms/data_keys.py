@@ -11,6 +11,7 @@ from freehold.services.errors import UnsupportedOperation
 from freehold.services.kms import materials
 from freehold.services.kms.encryption import encrypted
 from freehold.services.kms.errors import InvalidKeyUsage, Validation
+from freehold.services.kms.grant_tokens import check_tokens
 from freehold.services.kms.key_ids import find, key_arn, named_by
 from freehold.services.kms.specs import ENCRYPT, SPECS
 from freehold.services.kms.usage import check_use
@@ -27,8 +28,8 @@ if TYPE_CHECKING:
     )
 
 _DATA_KEY_BYTES = {"AES_256": 32, "AES_128": 16}
-_DATA_KEY = {"EncryptionContext", "KeyId", "KeySpec", "NumberOfBytes"}
-_KEY_PAIR = {"EncryptionContext", "KeyId", "KeyPairSpec"}
+_DATA_KEY = {"EncryptionContext", "GrantTokens", "KeyId", "KeySpec", "NumberOfBytes"}
+_KEY_PAIR = {"EncryptionContext", "GrantTokens", "KeyId", "KeyPairSpec"}
 
 
 @operation(resources=named_by(), read_only=True)
@@ -104,6 +105,7 @@ def _key_pair(call: Call, request: Mapping[str, Any]) -> tuple[bytes, dict[str, 
 
 def _symmetric(call: Call, request: Mapping[str, Any]) -> Key:
     """The key of the request, which must be a symmetric encryption key."""
+    check_tokens(call, request)
     key = find(call, request["KeyId"])
     check_use(call, key, ENCRYPT)
     if not materials.spec_of(key).symmetric:

@@ -17,6 +17,7 @@ from freehold.services.kms import materials
 from freehold.services.kms.ciphertexts import Ciphertext
 from freehold.services.kms.ciphertexts import encrypt as encrypt_symmetric
 from freehold.services.kms.errors import AccessDenied, DryRun, IncorrectKey, InvalidCiphertext, NotFound, Validation
+from freehold.services.kms.grant_tokens import check_tokens
 from freehold.services.kms.key_ids import find, key_arn, named_by
 from freehold.services.kms.specs import ENCRYPT, hash_of
 from freehold.services.kms.usage import check_use
@@ -36,7 +37,8 @@ _IGNORE_CIPHERTEXT = "IGNORE_CIPHERTEXT"
 def encrypt(call: Call, request: EncryptRequestTypeDef) -> Response:
     """Raises NotFoundException, DisabledException, KMSInvalidStateException, InvalidKeyUsageException,
     ValidationException."""
-    refuse_others(request, {"EncryptionAlgorithm", "EncryptionContext", "KeyId", "Plaintext"})
+    refuse_others(request, {"EncryptionAlgorithm", "EncryptionContext", "GrantTokens", "KeyId", "Plaintext"})
+    check_tokens(call, request)
     algorithm = request.get("EncryptionAlgorithm", SYMMETRIC)
     context = request.get("EncryptionContext", {})
     key = find(call, request["KeyId"])
@@ -65,8 +67,9 @@ def decrypt(call: Call, request: DecryptRequestTypeDef) -> Response:
     there), and what Encrypt raises."""
     refuse_others(
         request,
-        {"CiphertextBlob", "DryRunModifiers", "EncryptionAlgorithm", "EncryptionContext", "KeyId"},
+        {"CiphertextBlob", "DryRunModifiers", "EncryptionAlgorithm", "EncryptionContext", "GrantTokens", "KeyId"},
     )
+    check_tokens(call, request)
     algorithm = request.get("EncryptionAlgorithm", SYMMETRIC)
     key, record, plaintext = _decrypted(
         call, request, "CiphertextBlob", request.get("KeyId"), request.get("EncryptionContext", {}), algorithm
@@ -95,11 +98,13 @@ def re_encrypt(call: Call, request: ReEncryptRequestTypeDef) -> Response:
             "DestinationEncryptionContext",
             "DestinationKeyId",
             "DryRunModifiers",
+            "GrantTokens",
             "SourceEncryptionAlgorithm",
             "SourceEncryptionContext",
             "SourceKeyId",
         },
     )
+    check_tokens(call, request)
     source_algorithm = request.get("SourceEncryptionAlgorithm", SYMMETRIC)
     algorithm = request.get("DestinationEncryptionAlgorithm", SYMMETRIC)
     destination = find(call, request["DestinationKeyId"])

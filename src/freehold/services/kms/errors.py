@@ -28,6 +28,10 @@ class AlreadyExists(AwsError):
         super().__init__(f"An alias with the name {alias_arn} already exists")
 
 
+class Conflict(AwsError):
+    code = "ConflictException"
+
+
 class Disabled(AwsError):
     code = "DisabledException"
 
@@ -147,6 +151,15 @@ class LimitExceeded(AwsError):
 
 class MalformedPolicyDocument(AwsError):
     code = "MalformedPolicyDocumentException"
+
+
+class NotAuthorized(AwsError):
+    """Names and keys that are AWS's own."""
+
+    code = "NotAuthorizedException"
+
+    def __init__(self) -> None:
+        super().__init__("")
 
 
 class NotFound(AwsError):

@@ -11,22 +11,20 @@ import uuid
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, Literal, cast
 
-import msgspec
-
 from freehold.records.feed import take_turn
 from freehold.records.keys import Key
-from freehold.records.secrets import Sealer
-from freehold.records.store import Transaction
 from freehold.records.tags import put_tags
 from freehold.services.errors import UnsupportedOperation
 from freehold.services.kms import materials
-from freehold.services.kms.errors import InvalidState, Validation
+from freehold.services.kms.errors import InvalidState, NotFound, Validation
+from freehold.services.kms.grant_tokens import check_tokens
 from freehold.services.kms.key_ids import check_not_pending, find, key_arn, named_by
+from freehold.services.kms.managed import MANAGED, managed_key, with_first_material
 from freehold.services.kms.paging import page
 from freehold.services.kms.policy_documents import default_policy
 from freehold.services.kms.specs import ALGORITHMS_MEMBER, ENCRYPT, SPECS, Spec
 from freehold.services.kms.tags import KEY, checked_tags
-from freehold.services.operation import Call, Response, operation
+from freehold.services.operation import Call, Response, WriteNeeded, operation
 from freehold.services.parameters import refuse_others
 
 if TYPE_CHECKING:
@@ -77,24 +75,27 @@ def create_key(call: Call, request: CreateKeyRequestTypeDef) -> Response:
         created_at=call.now,
     )
     made: bytes | None = call.prepared
-    key = key if made is None else first_material(call.tx, call.sealer, key, made)
+    key = key if made is None else with_first_material(call.tx, call.sealer, key, made)
     call.tx.insert(key)
     put_tags(call.tx, call.account_id, "", KEY, key.id, tags)
     return {"KeyMetadata": described(call, key)}
 
 
-def first_material(tx: Transaction, sealer: Sealer, key: Key, made: bytes) -> Key:
-    """Store the first material of a key that is being made; returns the key, enabled."""
-    record = materials.sealed(tx, sealer, key, 1, made)
-    tx.insert(record)
-    return msgspec.structs.replace(key, state="Enabled", material_id=record.id)
-
-
 @operation(resources=named_by())
 def describe_key(call: Call, request: DescribeKeyRequestTypeDef) -> Response:
-    """Raises NotFoundException."""
-    refuse_others(request, {"KeyId"})
-    return {"KeyMetadata": described(call, find(call, request["KeyId"]))}
+    """An alias of an AWS managed key (``alias/aws/ebs``) gets its key where it has none. Raises NotFoundException."""
+    refuse_others(request, {"GrantTokens", "KeyId"})
+    check_tokens(call, request)
+    try:
+        key = find(call, request["KeyId"])
+    except NotFound:
+        alias = request["KeyId"].removeprefix(call.arn(""))
+        if alias not in MANAGED:
+            raise
+        if not call.tx.writable:
+            raise WriteNeeded() from None
+        key = managed_key(call.tx, call.sealer, call.account_id, call.region, alias)
+    return {"KeyMetadata": described(call, key)}
 
 
 @operation()

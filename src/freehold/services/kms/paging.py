@@ -42,7 +42,7 @@ def page(
     if marker := request.get("Marker"):
         where.append(order > read_marker(marker))
     rows = call.tx.select(record, *where, order_by=(order,), limit=limit + 1, **equal)
-    return Page(rows[:limit], _more(rows, limit, column))
+    return Page(rows[:limit], marker_after([getattr(row, column) for row in rows], limit))
 
 
 def page_of(rows: Sequence[R], request: Mapping[str, Any], column: str, *, default: int, most: int) -> Page[R]:
@@ -51,7 +51,7 @@ def page_of(rows: Sequence[R], request: Mapping[str, Any], column: str, *, defau
     if marker := request.get("Marker"):
         after = read_marker(marker)
         rows = [row for row in rows if getattr(row, column) > after]
-    return Page(rows[:limit], _more(rows, limit, column))
+    return Page(rows[:limit], marker_after([getattr(row, column) for row in rows], limit))
 
 
 def checked_limit(request: Mapping[str, Any], *, default: int, most: int) -> int:
@@ -64,11 +64,11 @@ def checked_limit(request: Mapping[str, Any], *, default: int, most: int) -> int
     return limit
 
 
-def _more(rows: Sequence[Record], limit: int, column: str) -> Mapping[str, Any]:
-    if len(rows) <= limit:
+def marker_after(keys: Sequence[str], limit: int) -> Mapping[str, Any]:
+    """What an answer says of what follows its first `limit` rows; `keys` are those of all that were found."""
+    if len(keys) <= limit:
         return {"Truncated": False}
-    last = str(getattr(rows[limit - 1], column))
-    return {"Truncated": True, "NextMarker": base64.urlsafe_b64encode(last.encode()).decode()}
+    return {"Truncated": True, "NextMarker": base64.urlsafe_b64encode(keys[limit - 1].encode()).decode()}
 
 
 def read_marker(marker: str) -> str:
