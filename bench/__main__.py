@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from bench import api, launch, memory
+from bench import api, launch, memory, policy
 
 
 def main() -> None:
     api.main()
     launch.main()
     memory.main()
+    policy.main()
 
 
 if __name__ == "__main__":
