@@ -60,7 +60,7 @@ def get_user(call: Call, request: GetUserRequestTypeDef) -> Response:
     """The user with a name or, without one, whose key has signed: the account's root, too."""
     refuse_others(request, {"UserName"})
     if "UserName" not in request and call.principal.kind == "root":
-        return {"User": _root(call)}
+        return {"User": root(call)}
     user = load_user(call, request["UserName"]) if "UserName" in request else own_user(call)
     return {"User": described(user, tags_of(call.tx, [user.id])[user.id])}
 
@@ -180,7 +180,8 @@ def root_name(call: Call) -> str:
     return alias.alias if alias else _account(call).name
 
 
-def _root(call: Call) -> dict[str, Any]:
+def root(call: Call) -> dict[str, Any]:
+    """The account's root in the form of a user."""
     account = _account(call)
     return {
         "Path": "/",
