@@ -17,6 +17,7 @@ from freehold.control.hosts import HostLinks, link_security
 from freehold.host.wire import Assignment, GuestReport, Hello, Report, encode
 from freehold.records.compute import Host, Instance, Volume
 from freehold.records.migrations import upgrade
+from freehold.records.secrets import Sealer
 from freehold.records.store import Store
 from freehold.records.volumes import begin_deleting
 from freehold.records.wake import SocketBell
@@ -67,7 +68,7 @@ def plane(tmp_path: Path) -> Callable[[Callable[..., Awaitable[None]]], None]:
 
     async def serve(test: Callable[..., Awaitable[None]]) -> None:
         store = Store(url, SocketBell(tmp_path / "bells"))
-        links = HostLinks(store, Config())
+        links = HostLinks(store, Config(), Sealer(bytes(32)))
         server = await links.serve(tmp_path / "hosts.sock", link_security(ours))
         try:
             await asyncio.wait_for(test(links, connect, store), 30)

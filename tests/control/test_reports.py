@@ -20,7 +20,7 @@ from freehold.control.billing import NoPrice, bill
 from freehold.control.housekeeping import keep_house
 from freehold.control.networks import vpc_view
 from freehold.control.reports import apply_report
-from freehold.control.specs import guests_of_host, volumes_to_delete
+from freehold.control.specs import guest_specs, instances_of_host, volumes_to_delete
 from freehold.host.wire import GuestReport, HostMessage, Report, TrafficReading
 from freehold.records.accounts import AccessKey, Account
 from freehold.records.audit import AuditEvent
@@ -143,7 +143,7 @@ def test_terminated_leaves_no_interface_volume_address_or_open_meter(store: Stor
         host = tx.get(Host, HOST)
         assert host is not None
         assert (host.vcpus_used, host.memory_used_mib) == (0, 0)
-        assert guests_of_host(tx, CONFIG, HOST) == ()
+        assert guest_specs(tx, CONFIG, instances_of_host(tx, HOST)) == ()
         assert vpc_view(tx, "vpc-1") is None
 
 
@@ -184,7 +184,7 @@ def test_a_host_can_not_delete_a_volume_that_is_wanted(store: Store, instance: I
 
 def test_a_host_is_told_all_that_a_guest_needs(store: Store, instance: Instance) -> None:
     with store.read() as tx:
-        (spec,) = guests_of_host(tx, CONFIG, HOST)
+        (spec,) = guest_specs(tx, CONFIG, instances_of_host(tx, HOST))
     assert (spec.desired, spec.generation, spec.memory_mib) == ("running", 1, 512)
     assert [(v.size_gib, v.boot, v.image_id) for v in spec.volumes] == [(8, True, "ami-1")]
     assert spec.delete_volumes == (spec.volumes[0].volume_id,)

@@ -10,7 +10,7 @@ import pytest
 
 from freehold.config import Config
 from freehold.control.networks import vpc_view
-from freehold.control.specs import guests_of_host
+from freehold.control.specs import guest_specs, instances_of_host
 from freehold.host.wire import GuestSpec
 from freehold.records.compute import Host
 from freehold.records.feed import position, since
@@ -46,7 +46,9 @@ def attribute(caller: Caller, instance_id: str, name: str) -> Any:
 
 def spec(store: Store, instance_id: str) -> GuestSpec:
     with store.read() as tx:
-        (found,) = [s for s in guests_of_host(tx, Config(), "host-1") if s.instance_id == instance_id]
+        (found,) = [
+            s for s in guest_specs(tx, Config(), instances_of_host(tx, "host-1")) if s.instance_id == instance_id
+        ]
     return found
 
 

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from freehold.config import Config
-from freehold.control.specs import guests_of_host
+from freehold.control.specs import guest_specs, instances_of_host
 from freehold.host.wire import GuestSpec
 from freehold.records.audit import AuditEvent
 from freehold.records.compute import Host
@@ -74,7 +74,9 @@ def told(store: Store, work: Callable[[], Any]) -> set[str]:
 def spec(store: Store, instance_id: str) -> GuestSpec:
     """What the host is told of the instance."""
     with store.read() as tx:
-        (found,) = [s for s in guests_of_host(tx, Config(), "host-1") if s.instance_id == instance_id]
+        (found,) = [
+            s for s in guest_specs(tx, Config(), instances_of_host(tx, "host-1")) if s.instance_id == instance_id
+        ]
     return found
 
 

@@ -226,7 +226,7 @@ _REFUSED: tuple[tuple[dict[str, Any], str], ...] = (
         },
         "InvalidParameterValue",
     ),
-    ({"IamInstanceProfile": {"Name": "web"}}, "UnsupportedOperation"),
+    ({"IamInstanceProfile": {"Name": "web"}}, "InvalidParameterValue"),
     ({"LaunchTemplate": {"LaunchTemplateName": "t"}}, "UnsupportedOperation"),
     ({"InstanceMarketOptions": {"MarketType": "spot"}}, "UnsupportedOperation"),
     ({"Ipv6AddressCount": 1}, "UnsupportedOperation"),
@@ -245,7 +245,7 @@ def test_what_can_not_be_is_refused_and_leaves_nothing(ready: Caller) -> None:
 
 def test_a_refusal_names_the_parameter(ready: Caller) -> None:
     for request, name in (
-        ({"IamInstanceProfile": {"Name": "web"}}, "IamInstanceProfile"),
+        ({"LicenseSpecifications": [{"LicenseConfigurationArn": "arn"}]}, "LicenseSpecifications"),
         ({"Placement": {"HostId": "h-1"}}, "Placement.HostId"),
         ({"NetworkInterfaces": [{"DeviceIndex": 0, "Ipv6AddressCount": 2}]}, "NetworkInterfaces.Ipv6AddressCount"),
     ):

@@ -31,6 +31,7 @@ from freehold.host.wire import (
     InterfaceSpec,
     MetadataSpec,
     Report,
+    RoleCredentials,
     VolumeSpec,
     encode,
 )
@@ -51,6 +52,7 @@ class Plane:
         self.consoles: dict[str, bytes] = {}
         self.traffic: dict[str, Any] = {}
         self.specs: dict[str, GuestSpec] = {}
+        self.credentials: dict[str, RoleCredentials] = {}
         self.doomed: set[str] = set()
         self._news = threading.Condition()
         self._peer: ssl.SSLSocket | None = None
@@ -69,7 +71,8 @@ class Plane:
         with self._news:
             if self._peer is not None:
                 with suppress(OSError):  # the agent was just killed: the next one is told everything
-                    self._peer.sendall(encode(Assignment(specs, complete=False)))
+                    given = tuple(each for each in self.credentials.values() if each.instance_id in self.specs)
+                    self._peer.sendall(encode(Assignment(specs, complete=False, credentials=given)))
 
     def delete_volume(self, volume_id: str) -> None:
         """Want a volume gone that no guest has any longer."""
@@ -149,10 +152,13 @@ class Plane:
                     if isinstance(message, Hello):
                         self.hello = message
                         self._peer = peer
-                        peer.sendall(encode(Assignment(tuple(self.specs.values()), True, tuple(self.doomed))))
+                        peer.sendall(encode(self._everything()))
                     else:
                         self._take(message)
                     self._news.notify_all()
+
+    def _everything(self) -> Assignment:
+        return Assignment(tuple(self.specs.values()), True, tuple(self.doomed), tuple(self.credentials.values()))
 
     def _take(self, report: Report) -> None:
         for guest in report.guests:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import datetime as dt
 import json
 import signal
 import socket
@@ -16,6 +17,7 @@ from msgspec.structs import replace
 
 from freehold.host.layout import metadata_link
 from freehold.host.metadata.server import GUEST_CONNECTIONS_MAX, GUEST_REQUESTS_BURST
+from freehold.host.wire import RoleCredentials
 from freehold.network import namespace
 from tests.host.metadata import (
     IMDS,
@@ -167,6 +169,49 @@ def test_the_tree_that_cloud_init_crawls(guests: Guests) -> None:
     guests.change("one", user_data=b"\0\xff binary")
     reply = fetch(guests.one, "/latest/", token)
     assert reply.body == "dynamic\nmeta-data\nuser-data"
+
+
+def test_the_role_of_a_profile(guests: Guests, plane: Plane, agent: AgentProcess) -> None:
+    """Shown to its guest alone, exchanged and taken away without a change to the guest, and nowhere on the disk."""
+    moment = dt.datetime(2026, 11, 25, 12, 0, 0, 123456, dt.UTC)
+    instance_id, token = guests.specs["two"].instance_id, new_token(guests.two)
+    profile = ("arn:aws:iam::111122223333:instance-profile/web", "AIPAWEB")
+    root = "/latest/meta-data/iam"
+
+    def give(*given: RoleCredentials) -> None:
+        plane.credentials = {each.instance_id: each for each in given}
+        plane.assign(plane.specs[instance_id])
+
+    keys = ("ASIAONE", "secret-of-the-role", "token-of-the-role", moment, moment + dt.timedelta(hours=6))
+    give(RoleCredentials(instance_id, *profile, "worker", *keys))
+    wait_until(lambda: fetch(guests.two, f"{root}/", token).status == 200, "the role is there")
+    assert fetch(guests.two, f"{root}/", token).body == "info\nsecurity-credentials/"
+    assert json.loads(fetch(guests.two, f"{root}/info", token).body) == {
+        "Code": "Success",
+        "LastUpdated": "2026-11-25T12:00:00Z",
+        "InstanceProfileArn": profile[0],
+        "InstanceProfileId": profile[1],
+    }
+    assert fetch(guests.two, f"{root}/security-credentials/", token).body == "worker"
+    assert json.loads(fetch(guests.two, f"{root}/security-credentials/worker", token).body) == {
+        "Code": "Success",
+        "LastUpdated": "2026-11-25T12:00:00Z",
+        "Type": "AWS-HMAC",
+        "AccessKeyId": "ASIAONE",
+        "SecretAccessKey": "secret-of-the-role",
+        "Token": "token-of-the-role",
+        "Expiration": "2026-11-25T18:00:00Z",
+    }
+    assert fetch(guests.one, f"{root}/info", new_token(guests.one)).status == 404
+    assert request(guests.two, "GET", f"{root}/security-credentials/worker").status == 401
+    stored = [path for path in plane.paths.data_dir.rglob("*") if path.is_file()]
+    assert [path for path in stored if b"secret-of-the-role" in path.read_bytes()] == []
+    give(RoleCredentials(instance_id, *profile))  # its profile has no role any more
+    wait_until(lambda: fetch(guests.two, f"{root}/info", token).status == 404, "the role is gone")
+    give(RoleCredentials(instance_id, *profile, "other", *keys))
+    wait_until(lambda: fetch(guests.two, f"{root}/security-credentials/", token).body == "other", "another role")
+    give()
+    wait_until(lambda: fetch(guests.two, f"{root}/info", token).status == 404, "the profile is gone")
 
 
 def test_tokens(guests: Guests, agent: AgentProcess) -> None:

@@ -25,6 +25,7 @@ from freehold.logs import log_as_json
 from freehold.network.names import CloudNetwork
 from freehold.paths import Paths
 from freehold.records import feed
+from freehold.records.secrets import Sealer
 from freehold.records.store import Store
 from freehold.records.wake import SocketBell, listen
 
@@ -32,6 +33,7 @@ log = structlog.get_logger()
 
 _LOOK_SECONDS = 5.0  # a lost ring costs at most this
 _HOUSEKEEPING_SECONDS = 60.0
+_RENEWAL_SECONDS = 30.0
 
 
 async def run(
@@ -46,7 +48,7 @@ async def run(
     cloud = CloudNetwork(paths.tag, IPv4Network(config.network.public_pool), IPv4Network(config.network.link_range))
     public = PublicView(cloud.pool, cloud.link_range, cloud.chassis)
     network = NetworkController(store, open_fabric(paths.northbound), public)
-    links = HostLinks(store, config)
+    links = HostLinks(store, config, Sealer.of(data_dir))
 
     with store.read() as tx:
         position = feed.position(tx)
@@ -59,14 +61,16 @@ async def run(
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, stopping.set)
     house = asyncio.create_task(_housekeeping(store, config))
+    renewer = asyncio.create_task(_renewing(links))
     follower = asyncio.create_task(_follow(store, bell, rung, position, links, network))
     log.info("controllers started")
-    await asyncio.wait({asyncio.create_task(stopping.wait()), house, follower}, return_when=asyncio.FIRST_COMPLETED)
+    tasks = (house, renewer, follower)
+    await asyncio.wait({asyncio.create_task(stopping.wait()), *tasks}, return_when=asyncio.FIRST_COMPLETED)
     server.close()
     await links.close()
     network.close()
     store.close()
-    for task in (house, follower):
+    for task in tasks:
         if task.done():
             task.result()  # it never ends by itself but by an error: say which
         task.cancel()
@@ -112,6 +116,16 @@ async def _housekeeping(store: Store, config: Config) -> None:
         except SQLAlchemyError:
             log.exception("housekeeping failed, the next round will make up for it")
         await asyncio.sleep(_HOUSEKEEPING_SECONDS)
+
+
+async def _renewing(links: HostLinks) -> None:
+    """Credentials of servers' roles are looked at often enough that another role of a profile is there soon."""
+    while True:
+        await asyncio.sleep(_RENEWAL_SECONDS)
+        try:
+            await links.renew_credentials()
+        except SQLAlchemyError:
+            log.exception("credentials not renewed, the next round will make up for it")
 
 
 def main() -> None:

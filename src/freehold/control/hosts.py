@@ -15,11 +15,13 @@ import msgspec
 import structlog
 
 from freehold.config import Config
+from freehold.control.credentials import ServerCredentials
 from freehold.control.reports import apply_report, host_connected, host_disconnected
-from freehold.control.specs import guest_specs, guests_of_host, volumes_to_delete
+from freehold.control.specs import guest_specs, instances_of_host, volumes_to_delete
 from freehold.host.wire import FRAME_BYTES_MAX, Assignment, Hello, HostMessage, Report, encode
 from freehold.records.compute import Host, Instance, Volume, instances, volumes
-from freehold.records.store import Store
+from freehold.records.secrets import Sealer
+from freehold.records.store import Store, Transaction
 
 log = structlog.get_logger()
 
@@ -44,9 +46,10 @@ class HostLinks:
     """All connected hosts. Database work runs in threads; a lock for each link keeps what is sent in the order it was
     read."""
 
-    def __init__(self, store: Store, config: Config) -> None:
+    def __init__(self, store: Store, config: Config, sealer: Sealer) -> None:
         self._store = store
         self._config = config
+        self._credentials = ServerCredentials(sealer)
         self._links: dict[str, _Link] = {}
         self._open: dict[asyncio.Task[None], asyncio.StreamWriter] = {}
 
@@ -71,6 +74,11 @@ class HostLinks:
             if link := self._links.get(host_id):
                 await link.send_changed(on_host, volumes_on_host)
 
+    async def renew_credentials(self) -> None:
+        """Send the hosts fresh credentials of their servers' roles before the old ones are past half their time."""
+        if ids := await asyncio.to_thread(self._stale):
+            await self.send_changed(ids)
+
     async def _handle(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         task = asyncio.ensure_future(self._serve(reader, writer))
         self._open[task] = writer
@@ -87,7 +95,7 @@ class HostLinks:
                 raise LinkError("the certificate is another host's")
             host_id = hello.host_id
             await asyncio.to_thread(self._connected, hello)
-            link = self._links[host_id] = _Link(self._store, self._config, host_id, writer)
+            link = self._links[host_id] = _Link(self._store, self._config, self._credentials, host_id, writer)
             log.info("host connected", host=host_id, accelerator=hello.accelerator)
             await link.send_all()
             while True:
@@ -118,6 +126,10 @@ class HostLinks:
                 found[volume.host_id or ""][1].append(volume.id)
         return found
 
+    def _stale(self) -> list[str]:
+        with self._store.read() as tx:
+            return self._credentials.stale(tx)
+
     def _forget_connections(self) -> None:
         with self._store.write() as tx:
             for host in tx.select(Host):
@@ -137,9 +149,17 @@ class HostLinks:
 
 
 class _Link:
-    def __init__(self, store: Store, config: Config, host_id: str, writer: asyncio.StreamWriter) -> None:
+    def __init__(
+        self,
+        store: Store,
+        config: Config,
+        credentials: ServerCredentials,
+        host_id: str,
+        writer: asyncio.StreamWriter,
+    ) -> None:
         self._store = store
         self._config = config
+        self._credentials = credentials
         self._host_id = host_id
         self._lock = asyncio.Lock()
         self.writer = writer
@@ -161,14 +181,19 @@ class _Link:
 
     def _read_all(self) -> Assignment:
         with self._store.read() as tx:
-            guests = guests_of_host(tx, self._config, self._host_id)
-            return Assignment(guests, complete=True, delete_volumes=volumes_to_delete(tx, self._host_id))
+            going = volumes_to_delete(tx, self._host_id)
+            return self._assignment(tx, instances_of_host(tx, self._host_id), going, complete=True)
 
     def _read_some(self, instance_ids: list[str], volume_ids: list[str]) -> Assignment:
         with self._store.read() as tx:
-            guests = guest_specs(tx, self._config, tx.select(Instance, instances.c.id.in_(instance_ids)))
             going = volumes_to_delete(tx, self._host_id, volumes.c.id.in_(volume_ids))
-            return Assignment(guests, complete=False, delete_volumes=going)
+            return self._assignment(tx, tx.select(Instance, instances.c.id.in_(instance_ids)), going, complete=False)
+
+    def _assignment(
+        self, tx: Transaction, wanted: Sequence[Instance], going: tuple[str, ...], *, complete: bool
+    ) -> Assignment:
+        guests = guest_specs(tx, self._config, wanted)
+        return Assignment(guests, complete, going, self._credentials.of(tx, wanted))
 
 
 async def _read(reader: asyncio.StreamReader) -> HostMessage:

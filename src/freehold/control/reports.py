@@ -23,6 +23,7 @@ from freehold.records.compute import (
     ConsoleOutput,
     Host,
     Instance,
+    ProfileAssociation,
     StateReason,
     TrafficCounter,
     Volume,
@@ -179,6 +180,7 @@ def _terminated(tx: Transaction, instance: Instance) -> None:
             forget(tx, volume)
         else:
             tx.update(volume, state="available", instance_id=None, device=None, attached_at=None)
+    tx.delete_where(ProfileAssociation, instance_id=instance.id)
     tx.update(instance, state="terminated", terminated_at=tx.now)
     go_on_closing(tx, instance.account_id)
 

@@ -49,10 +49,9 @@ _DESIRED: dict[InstanceState, Literal["running", "stopped", "absent"]] = {
 }
 
 
-def guests_of_host(tx: Transaction, config: Config, host_id: str) -> tuple[GuestSpec, ...]:
+def instances_of_host(tx: Transaction, host_id: str) -> list[Instance]:
     """All that should be on a host."""
-    on_host = tx.select(Instance, instances.c.host_id == host_id, instances.c.state != "terminated")
-    return guest_specs(tx, config, on_host)
+    return tx.select(Instance, instances.c.host_id == host_id, instances.c.state != "terminated")
 
 
 def volumes_to_delete(tx: Transaction, host_id: str, *among: sa.ColumnElement[bool]) -> tuple[str, ...]:

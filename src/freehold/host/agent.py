@@ -21,7 +21,7 @@ from freehold.host.records import load_record, load_spec
 from freehold.host.starts import Starts
 from freehold.host.stats.egress import Egress
 from freehold.host.volumes.deletions import Deletions
-from freehold.host.wire import Assignment, GuestReport, GuestSpec, Report
+from freehold.host.wire import Assignment, GuestReport, GuestSpec, Report, RoleCredentials
 
 log = structlog.get_logger()
 
@@ -36,10 +36,11 @@ class Agent:
         self.changed = asyncio.Event()
         self._machine = machine
         self._starts = Starts(cores)
-        self._metadata = MetadataService(machine, self.changed.set)
+        self._metadata = MetadataService(machine, self._credentials_of, self.changed.set)
         self._egress = Egress(machine.effects, self.changed.set)
         self._deletions = Deletions(machine, self.changed.set)
         self._guests: dict[str, Guest] = {}
+        self._credentials: dict[str, RoleCredentials] = {}  # never on disk: a new agent waits for the control plane
         self._consoles: dict[str, Console] = {}
         self._tasks: dict[str, asyncio.Task[None]] = {}
         self._unreported: set[str] = set()
@@ -74,7 +75,11 @@ class Agent:
 
     def assign(self, assignment: Assignment) -> None:
         """Take what should be from the control plane."""
+        credentials = {given.instance_id: given for given in assignment.credentials}
         for spec in assignment.guests:
+            self._credentials.pop(spec.instance_id, None)
+            if spec.instance_id in credentials:
+                self._credentials[spec.instance_id] = credentials[spec.instance_id]
             try:
                 check_ids(spec)
             except MalformedSpec as error:
@@ -112,6 +117,7 @@ class Agent:
             guest = self._guests.get(said.instance_id)
             if guest is not None and guest.gone and said.state == "absent":
                 del self._guests[said.instance_id], self._consoles[said.instance_id]
+                self._credentials.pop(said.instance_id, None)
                 self._tasks.pop(said.instance_id).cancel()
         self._egress.reported(report.traffic)
         self._deletions.reported(report.deleted_volumes)
@@ -136,6 +142,9 @@ class Agent:
         self._consoles[instance_id] = Console(paths)
         self._tasks[instance_id] = asyncio.create_task(guest.run(), name=instance_id)
         self._changed(instance_id)
+
+    def _credentials_of(self, instance_id: str) -> RoleCredentials | None:
+        return self._credentials.get(instance_id)
 
     def _tell_guests(self) -> None:
         specs = [guest.spec for guest in self._guests.values() if not guest.gone]

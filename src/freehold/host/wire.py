@@ -94,15 +94,32 @@ class GuestSpec(msgspec.Struct, frozen=True):
     metadata: MetadataSpec
 
 
+class RoleCredentials(msgspec.Struct, frozen=True):
+    """What IMDS hands to a guest whose instance has a profile. `role` is the name of the profile's role; None = it has
+    none any more, and the rest is empty. Kept in memory only: whoever takes the disk of a host gets none of them."""
+
+    instance_id: str
+    profile_arn: str
+    profile_id: str
+    role: str | None = None
+    access_key_id: str = ""
+    secret_access_key: str = ""
+    session_token: str = ""
+    issued_at: dt.datetime | None = None
+    expires_at: dt.datetime | None = None
+
+
 class Assignment(msgspec.Struct, frozen=True, tag="assignment", tag_field="type"):
     """`complete` = these are all guests of this host: whatever else it runs was deleted, and is to be made absent.
 
     `delete_volumes` are no guest's, and are to be deleted for ever; a volume that is not there counts as deleted.
+    `credentials` are of those among `guests` whose instances have a profile; the others have none from now on.
     """
 
     guests: tuple[GuestSpec, ...]
     complete: bool
     delete_volumes: tuple[str, ...] = ()
+    credentials: tuple[RoleCredentials, ...] = ()
 
 
 class Hello(msgspec.Struct, frozen=True, tag="hello", tag_field="type"):

@@ -146,6 +146,19 @@ class KeyPair(Record, frozen=True):
     created_at: dt.datetime
 
 
+class ProfileAssociation(Record, frozen=True):
+    """An instance profile on an instance, which has one at most. What it says of the profile stays when that goes."""
+
+    id: str
+    account_id: AccountId
+    region: str
+    instance_id: InstanceId
+    profile_arn: str
+    profile_name: str
+    profile_id: str
+    associated_at: dt.datetime
+
+
 class Host(Record, frozen=True):
     """A machine that runs guests. `zone` None = it serves every zone. Capacity already has over-commit applied;
     `vcpus_used` and `memory_used_mib` are what pending, running and stopping instances hold."""
@@ -209,6 +222,13 @@ console_outputs = table("console_outputs", ConsoleOutput, key=("instance_id",))
 volumes = table("volumes", Volume, key=("id",), indexes=(_OWNER, ("instance_id",), ("host_id",)))
 images = table("images", Image, key=("id",), indexes=(("name",), ("owner_id",)))
 key_pairs = table("key_pairs", KeyPair, key=("id",), indexes=(_OWNER,), unique=(("account_id", "region", "name"),))
+profile_associations = table(
+    "profile_associations",
+    ProfileAssociation,
+    key=("id",),
+    indexes=(_OWNER, ("profile_id",)),
+    unique=(("instance_id",),),
+)
 hosts = table("hosts", Host, key=("id",))
 idempotency_tokens = table(
     "idempotency_tokens",

@@ -24,7 +24,7 @@ ImageId = NewType("ImageId", str)
 HostId = NewType("HostId", str)
 
 _BASE32 = "ABCDEFGHIJKLMNOPQRSTUVWXYZ234567"
-_EC2_ID = re.compile(r"[a-z]+-(?:[0-9a-f]{8}|[0-9a-f]{17})")
+_EC2_ID = re.compile(r"[a-z]+(?:-[a-z]+)?-(?:[0-9a-f]{8}|[0-9a-f]{17})")
 
 
 def new_id(prefix: str) -> str:

@@ -1,7 +1,7 @@
 """What the metadata service tells an instance: its spec, as EC2's tree of directories and texts.
 
 https://docs.aws.amazon.com/AWSEC2/latest/UserGuide/ec2-instance-metadata.html lists the categories. What an instance
-here does not have (roles, spot, elastic GPUs) is not in the tree and answers 404, as on EC2. All dated versions have
+here does not have (spot, elastic GPUs) is not in the tree and answers 404, as on EC2. All dated versions have
 the same tree.
 """
 
@@ -14,7 +14,7 @@ from collections.abc import Iterator
 from typing import TypeAlias
 from urllib.parse import unquote
 
-from freehold.host.wire import GuestSpec, InterfaceSpec
+from freehold.host.wire import GuestSpec, InterfaceSpec, RoleCredentials
 
 Tree: TypeAlias = "dict[str, Tree | str | bytes]"
 
@@ -29,17 +29,20 @@ VERSIONS = (
 _TAG_KEY = re.compile(r"[A-Za-z0-9+\-=.,_:@]{1,128}")
 _TAG_KEYS_RESERVED = {".", "..", "_index"}
 
+_MOMENT = "%Y-%m-%dT%H:%M:%SZ"
+
 _LISTING = ""  # the name of what a directory says of itself, where that is not simply its names
 
 
-def find(spec: GuestSpec, path: str) -> bytes | None:
-    """The document at a path, percent-encoded as in a URL; a directory is the list of its names. None = none there."""
+def find(spec: GuestSpec, path: str, credentials: RoleCredentials | None = None) -> bytes | None:
+    """The document at a path, percent-encoded as in a URL; a directory is the list of its names. None = none there.
+    `credentials` of the instance's role, if it has a profile."""
     version, *names = [unquote(name) for name in path.split("/") if name] or [""]
     if not version:
         return "\n".join(VERSIONS).encode()
     if version not in VERSIONS:
         return None
-    node: Tree | str | bytes = _tree(spec)
+    node: Tree | str | bytes = _tree(spec, credentials)
     for name in names:
         if not isinstance(node, dict) or name == _LISTING or name not in node:
             return None
@@ -54,10 +57,10 @@ def _listed(tree: Tree) -> Iterator[str]:
     return (f"{name}/" if isinstance(tree[name], dict) else name for name in sorted(tree))
 
 
-def _tree(spec: GuestSpec) -> Tree:
+def _tree(spec: GuestSpec, credentials: RoleCredentials | None) -> Tree:
     tree: Tree = {
         "dynamic": {"instance-identity": {"document": _identity(spec)}},
-        "meta-data": _metadata(spec),
+        "meta-data": _metadata(spec) | _role(credentials),
     }
     if spec.metadata.user_data is not None:
         tree["user-data"] = spec.metadata.user_data
@@ -102,6 +105,27 @@ def _metadata(spec: GuestSpec) -> Tree:
         shown = {key: value for key, value in metadata.tags.items() if _TAG_KEY.fullmatch(key)}
         tree["tags"] = {"instance": {key: shown[key] for key in shown.keys() - _TAG_KEYS_RESERVED}}
     return tree
+
+
+def _role(credentials: RoleCredentials | None) -> Tree:
+    """https://docs.aws.amazon.com/AWSEC2/latest/UserGuide/instance-metadata-security-credentials.html"""
+    if credentials is None or credentials.issued_at is None or credentials.expires_at is None:
+        return {}
+    common = {"Code": "Success", "LastUpdated": f"{credentials.issued_at:{_MOMENT}}"}
+    info = {"InstanceProfileArn": credentials.profile_arn, "InstanceProfileId": credentials.profile_id}
+    keys = {
+        "Type": "AWS-HMAC",
+        "AccessKeyId": credentials.access_key_id,
+        "SecretAccessKey": credentials.secret_access_key,
+        "Token": credentials.session_token,
+        "Expiration": f"{credentials.expires_at:{_MOMENT}}",
+    }
+    return {
+        "iam": {
+            "info": json.dumps(common | info, indent=2),
+            "security-credentials": {credentials.role or "": json.dumps(common | keys, indent=2)},
+        }
+    }
 
 
 def _devices(spec: GuestSpec) -> Tree:
@@ -160,7 +184,7 @@ def _identity(spec: GuestSpec) -> str:
         "instanceId": spec.instance_id,
         "instanceType": metadata.instance_type,
         "kernelId": None,
-        "pendingTime": f"{metadata.launched_at:%Y-%m-%dT%H:%M:%SZ}",
+        "pendingTime": f"{metadata.launched_at:{_MOMENT}}",
         "privateIp": spec.interfaces[0].private_ip,
         "ramdiskId": None,
         "region": metadata.region,

@@ -11,7 +11,7 @@ import http
 from freehold.host.metadata import documents
 from freehold.host.metadata.http import Answer, Request
 from freehold.host.metadata.tokens import TTL_SECONDS_MAX, Tokens
-from freehold.host.wire import GuestSpec
+from freehold.host.wire import GuestSpec, RoleCredentials
 
 _TOKEN_PATH = "/latest/api/token"  # noqa: S105 (where tokens are asked for)
 _TOKEN = "x-aws-ec2-metadata-token"  # noqa: S105 (the name of a header)
@@ -19,8 +19,10 @@ _TTL = "x-aws-ec2-metadata-token-ttl-seconds"
 _TTL_ANSWER = "X-Aws-Ec2-Metadata-Token-Ttl-Seconds"
 
 
-def answer(request: Request, spec: GuestSpec, tokens: Tokens, now: float) -> Answer:
-    """`now` in seconds since 1970."""
+def answer(
+    request: Request, spec: GuestSpec, credentials: RoleCredentials | None, tokens: Tokens, now: float
+) -> Answer:
+    """`credentials` of the instance's role, if it has a profile; `now` in seconds since 1970."""
     if spec.metadata.http_endpoint == "disabled":
         return refusal(403)
     is_token = request.path.rstrip("/") == _TOKEN_PATH
@@ -28,7 +30,7 @@ def answer(request: Request, spec: GuestSpec, tokens: Tokens, now: float) -> Ans
         case "PUT" if is_token:
             return _new_token(request, spec, tokens, now)
         case "GET" | "HEAD" if not is_token:
-            return _document(request, spec, tokens, now)
+            return _document(request, spec, credentials, tokens, now)
     return refusal(405, ("Allow", "PUT" if is_token else "GET, HEAD"))
 
 
@@ -57,7 +59,9 @@ def _new_token(request: Request, spec: GuestSpec, tokens: Tokens, now: float) ->
     return Answer(200, token.encode(), headers=((_TTL_ANSWER, str(int(lifetime))),))
 
 
-def _document(request: Request, spec: GuestSpec, tokens: Tokens, now: float) -> Answer:
+def _document(
+    request: Request, spec: GuestSpec, credentials: RoleCredentials | None, tokens: Tokens, now: float
+) -> Answer:
     token = request.headers.get(_TOKEN)
     left: tuple[tuple[str, str], ...] = ()
     if token is not None:
@@ -67,7 +71,7 @@ def _document(request: Request, spec: GuestSpec, tokens: Tokens, now: float) -> 
         left = ((_TTL_ANSWER, str(int(seconds))),)
     elif spec.metadata.http_tokens == "required":
         return refusal(401)
-    found = documents.find(spec, request.path)
+    found = documents.find(spec, request.path, credentials)
     if found is None:
         return refusal(404)
     is_user_data = request.path.rstrip("/").endswith("/user-data")

@@ -19,7 +19,7 @@ import structlog
 
 from freehold.host.metadata import http, imds
 from freehold.host.metadata.tokens import Tokens
-from freehold.host.wire import GuestSpec
+from freehold.host.wire import GuestSpec, RoleCredentials
 
 log = structlog.get_logger()
 
@@ -50,10 +50,16 @@ class _Allowance:
 
 
 class Server:
-    """`who` names the guest that has an address in a VPC."""
+    """`who` names the guest that has an address in a VPC, `credentials` are those of an instance's role."""
 
-    def __init__(self, who: Callable[[Caller], GuestSpec | None], tokens: Tokens) -> None:
+    def __init__(
+        self,
+        who: Callable[[Caller], GuestSpec | None],
+        credentials: Callable[[str], RoleCredentials | None],
+        tokens: Tokens,
+    ) -> None:
         self._who = who
+        self._credentials = credentials
         self._tokens = tokens
         self._tasks: set[asyncio.Task[None]] = set()
         self._connections: Counter[Caller] = Counter()
@@ -125,4 +131,4 @@ class Server:
         allowance = self._allowances.setdefault(spec.instance_id, _Allowance(GUEST_REQUESTS_BURST, now))
         if not allowance.take(now):
             return imds.refusal(503)
-        return imds.answer(request, spec, self._tokens, time.time())
+        return imds.answer(request, spec, self._credentials(spec.instance_id), self._tokens, time.time())

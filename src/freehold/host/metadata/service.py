@@ -12,7 +12,7 @@ from freehold.host.machine import Machine
 from freehold.host.metadata import links
 from freehold.host.metadata.server import Caller, Server
 from freehold.host.metadata.tokens import Tokens, load_key
-from freehold.host.wire import GuestSpec
+from freehold.host.wire import GuestSpec, RoleCredentials
 from freehold.host.worker import Worker
 
 log = structlog.get_logger()
@@ -21,14 +21,18 @@ _RETRY_SECONDS = 2.0
 
 
 class MetadataService(Worker):
-    """Told which guests there are; makes and removes links by itself, until it is closed.
+    """Told which guests there are; makes and removes links by itself, until it is closed. `credentials` are asked for
+    those of an instance's role.
 
     `tidy` = there is no link of a VPC without guests; `tidied` is called when that has become so.
     """
 
-    def __init__(self, machine: Machine, tidied: Callable[[], None]) -> None:
+    def __init__(
+        self, machine: Machine, credentials: Callable[[str], RoleCredentials | None], tidied: Callable[[], None]
+    ) -> None:
         super().__init__("metadata service", _RETRY_SECONDS)
         self.tidy = False
+        self._credentials = credentials
         self._tidied = tidied
         self._machine = machine
         self._guests: dict[Caller, GuestSpec] = {}
@@ -56,7 +60,7 @@ class MetadataService(Worker):
     async def _round(self) -> None:
         if self._server is None:
             await links.prepare(self._machine)
-            self._server = Server(self._who, Tokens(load_key(self._machine.layout.metadata_key)))
+            self._server = Server(self._who, self._credentials, Tokens(load_key(self._machine.layout.metadata_key)))
         self._server.forget_all_but({spec.instance_id for spec in self._guests.values()})
         if not self.tidy:
             await self._remove()

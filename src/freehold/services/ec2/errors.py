@@ -115,6 +115,12 @@ class InsufficientFreeAddressesInSubnet(AwsError):
         super().__init__(f"There are not enough free addresses in subnet '{subnet_id}' to satisfy the request.")
 
 
+class IncorrectState(AwsError):
+    """What is named has something already, or is about to lose it."""
+
+    code = "IncorrectState"
+
+
 class InvalidInstanceID(AwsError):
     """The instance exists and is in no state for this."""
 

@@ -13,7 +13,7 @@ from typing import Any
 import sqlalchemy as sa
 from sqlalchemy.ext.compiler import compiles
 
-from freehold.records.compute import instances, volumes
+from freehold.records.compute import instances, profile_associations, volumes
 from freehold.records.names import private_domain, public_dns_name
 from freehold.records.network import addresses, interface_groups, network_interfaces, security_groups
 from freehold.records.tags import tags
@@ -112,6 +112,10 @@ def _interface_tag(that: Condition) -> Condition:
     return any_row(tagged, network_interfaces.c.instance_id == instances.c.id, that=that)
 
 
+def _profile(that: Condition) -> Condition:
+    return any_row(profile_associations, profile_associations.c.instance_id == instances.c.id, that=that)
+
+
 def _interface_address(prefix: str) -> dict[str, Condition]:
     """The filters on the association of an interface's address, which EC2 has in two places."""
     ip_owner = sa.case((addresses.c.kind == "auto", "amazon"), else_=addresses.c.account_id)
@@ -133,9 +137,6 @@ _ABSENT = (
     "capacity-reservation-specification.capacity-reservation-target.capacity-reservation-id",
     "capacity-reservation-specification.capacity-reservation-target.capacity-reservation-resource-group-arn",
     "host-id",
-    "iam-instance-profile.arn",
-    "iam-instance-profile.id",
-    "iam-instance-profile.name",
     "instance-lifecycle",
     "ipv6-address",
     "kernel-id",
@@ -193,6 +194,9 @@ FILTERS: dict[str, Condition] = {
     "group-name": _group(text(security_groups.c.name)),
     "hibernation-options.configured": constant("false"),
     "hypervisor": constant("xen"),
+    "iam-instance-profile.arn": _profile(text(profile_associations.c.profile_arn)),
+    "iam-instance-profile.id": _profile(text(profile_associations.c.profile_id)),
+    "iam-instance-profile.name": _profile(text(profile_associations.c.profile_name)),
     "image-id": text(instances.c.image_id),
     "instance-id": text(instances.c.id),
     "instance-type": text(instances.c.instance_type),

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import sqlalchemy as sa
 
-from freehold.records.compute import Instance, volumes
+from freehold.records.compute import Instance, profile_associations, volumes
 from freehold.records.names import private_dns_name, public_dns_name
 from freehold.records.network import addresses, interface_groups, network_interfaces, security_groups
 from freehold.records.statements import any_of, places
@@ -107,18 +107,27 @@ class _Mapping(NamedTuple):
     attached_at: dt.datetime
 
 
+class _Profile(NamedTuple):
+    """A row of `_profiles_of`."""
+
+    arn: str
+    id: str
+
+
 def descriptions(call: Call, rows: Sequence[Instance]) -> Iterable[Shared]:
     """The Instance structure of each."""
     if not rows:
         return []
     ids = [instance.id for instance in rows]
     interfaces, mappings, tags = _interfaces_of(call, ids), _mappings_of(call, ids), tags_of(call.tx, ids)
+    profiles = {row[0]: _Profile(*row[1:]) for row in call.tx.rows(_profiles_of(places(len(ids))), ids=ids)}
     return [
         _description(
             instance,
             tuple(interfaces.get(instance.id, ())),
             tuple(mappings.get(instance.id, ())),
             tuple(tags[instance.id]),
+            profiles.get(instance.id),
         )
         for instance in rows
     ]
@@ -128,7 +137,11 @@ def descriptions(call: Call, rows: Sequence[Instance]) -> Iterable[Shared]:
 # while it is the same, so is the description, and its text.
 @functools.lru_cache(2048)
 def _description(
-    instance: Instance, attached: tuple[_Interface, ...], mapped: tuple[_Mapping, ...], held: tuple[Tag, ...]
+    instance: Instance,
+    attached: tuple[_Interface, ...],
+    mapped: tuple[_Mapping, ...],
+    held: tuple[Tag, ...],
+    profile: _Profile | None,
 ) -> Shared:
     interfaces = [_interface(interface, instance.region) for interface in attached]
     description = Shared(_SAME)
@@ -156,6 +169,8 @@ def _description(
     }
     if instance.key_name is not None:
         description["KeyName"] = instance.key_name
+    if profile is not None:
+        description["IamInstanceProfile"] = {"Arn": profile.arn, "Id": profile.id}
     if instance.state_reason is not None:
         description["StateReason"] = {"Code": instance.state_reason.code, "Message": instance.state_reason.message}
     if instance.state == "terminated":
@@ -253,6 +268,14 @@ def _mappings_of(call: Call, ids: Sequence[str]) -> dict[str, list[_Mapping]]:
     for instance_id, *row in call.tx.rows(_volumes_of(places(len(ids))), ids=ids):
         found[instance_id].append(_Mapping(*row))
     return found
+
+
+@functools.cache
+def _profiles_of(size: int) -> sa.Select[Any]:
+    columns = profile_associations.c
+    return sa.select(columns.instance_id, columns.profile_arn, columns.profile_id).where(
+        any_of(columns.instance_id, "ids", size)
+    )
 
 
 @functools.cache

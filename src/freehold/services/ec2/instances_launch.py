@@ -18,10 +18,18 @@ from freehold.records.compute import (
     instances,
 )
 from freehold.records.feed import publish, take_turn
+from freehold.records.identities import InstanceProfile
 from freehold.records.ids import HostId, InstanceId, new_id
 from freehold.records.network import Subnet
 from freehold.records.tags import put_tags
-from freehold.services.ec2 import credit_specifications, launch_interface, metadata_options, root_volumes, user_data
+from freehold.services.ec2 import (
+    credit_specifications,
+    instance_profiles,
+    launch_interface,
+    metadata_options,
+    root_volumes,
+    user_data,
+)
 from freehold.services.ec2.addresses import allocate_auto
 from freehold.services.ec2.compute_errors import (
     IdempotentInstanceTerminated,
@@ -60,6 +68,7 @@ _HONOURED = {
     "DisableApiStop",
     "DisableApiTermination",
     "EbsOptimized",
+    "IamInstanceProfile",
     "ImageId",
     "InstanceInitiatedShutdownBehavior",
     "InstanceType",
@@ -123,6 +132,7 @@ class _Launch:
     metadata: MetadataOptions
     cpu_credits: CpuCredits
     user_data: bytes | None
+    profile: InstanceProfile | None
     tags: Mapping[str, Mapping[str, str]]
 
 
@@ -207,7 +217,10 @@ def _launch(call: Call, request: RunInstancesRequestTypeDef) -> _Launch:
     key_name = request.get("KeyName") or None
     if key_name is not None:
         load_named(call, key_name)
-    return _Launch(image, type_name, instance_type, key_name, root, interface, metadata, cpu_credits, data, tags)
+    profile = instance_profiles.asked_for(call, request.get("IamInstanceProfile") or {})
+    return _Launch(
+        image, type_name, instance_type, key_name, root, interface, metadata, cpu_credits, data, profile, tags
+    )
 
 
 def _instances_of(call: Call, reservation_id: str, token: str) -> list[Instance]:
@@ -296,6 +309,8 @@ def _make(
     call.tx.insert(instance)
     if launch.user_data is not None:
         call.tx.insert(InstanceUserData(instance_id, launch.user_data))
+    if launch.profile is not None:
+        call.tx.insert(instance_profiles.association(call, instance_id, launch.profile))
     for resource_id, kind in ((instance_id, INSTANCE), (interface.id, NETWORK_INTERFACE)):
         pairs = launch.tags[kind.resource_type]
         put_tags(call.tx, call.account_id, call.region, kind.resource_type, resource_id, pairs)

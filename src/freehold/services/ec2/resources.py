@@ -12,7 +12,7 @@ from typing import Any, Generic, TypeVar
 
 import sqlalchemy as sa
 
-from freehold.records.compute import Image, Instance, KeyPair, Volume
+from freehold.records.compute import Image, Instance, KeyPair, ProfileAssociation, Volume
 from freehold.records.ids import is_ec2_id
 from freehold.records.network import (
     Address,
@@ -117,6 +117,13 @@ NETWORK_INTERFACE = Kind(
     "eni",
     errors.InvalidNetworkInterfaceIDNotFound,
     errors.InvalidNetworkInterfaceIdMalformed,
+)
+PROFILE_ASSOCIATION = Kind(
+    ProfileAssociation,
+    "iam-instance-profile-association",
+    "iip-assoc",
+    errors.InvalidAssociationIDNotFound,
+    None,
 )
 ROUTE_TABLE = Kind(
     RouteTable, "route-table", "rtb", errors.InvalidRouteTableIDNotFound, errors.InvalidRouteTableIdMalformed

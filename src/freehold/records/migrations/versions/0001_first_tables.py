@@ -551,6 +551,26 @@ def upgrade() -> None:
         sqlite_autoincrement=False,
     )
     op.create_table(
+        "profile_associations",
+        sa.Column("id", sa.Text(), autoincrement=False, nullable=False),
+        sa.Column("account_id", sa.Text(), autoincrement=False, nullable=False),
+        sa.Column("region", sa.Text(), autoincrement=False, nullable=False),
+        sa.Column("instance_id", sa.Text(), autoincrement=False, nullable=False),
+        sa.Column("profile_arn", sa.Text(), autoincrement=False, nullable=False),
+        sa.Column("profile_name", sa.Text(), autoincrement=False, nullable=False),
+        sa.Column("profile_id", sa.Text(), autoincrement=False, nullable=False),
+        sa.Column("associated_at", sa.BigInteger(), autoincrement=False, nullable=False),
+        sa.PrimaryKeyConstraint("id"),
+        sqlite_autoincrement=False,
+    )
+    with op.batch_alter_table("profile_associations", schema=None) as batch_op:
+        batch_op.create_index(
+            "profile_associations_by_account_id_region_id", ["account_id", "region", "id"], unique=False
+        )
+        batch_op.create_index("profile_associations_by_profile_id", ["profile_id"], unique=False)
+        batch_op.create_index("profile_associations_one_instance_id", ["instance_id"], unique=True)
+
+    op.create_table(
         "roles",
         sa.Column("id", sa.Text(), autoincrement=False, nullable=False),
         sa.Column("account_id", sa.Text(), autoincrement=False, nullable=False),
@@ -813,6 +833,12 @@ def downgrade() -> None:
         batch_op.drop_index("roles_one_account_id_folded")
 
     op.drop_table("roles")
+    with op.batch_alter_table("profile_associations", schema=None) as batch_op:
+        batch_op.drop_index("profile_associations_one_instance_id")
+        batch_op.drop_index("profile_associations_by_profile_id")
+        batch_op.drop_index("profile_associations_by_account_id_region_id")
+
+    op.drop_table("profile_associations")
     op.drop_table("policy_versions")
     with op.batch_alter_table("policy_attachments", schema=None) as batch_op:
         batch_op.drop_index("policy_attachments_by_account_id_policy_arn")

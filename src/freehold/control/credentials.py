@@ -1,0 +1,120 @@
+"""Credentials of the roles that servers have by their instance profiles, for the hosts to hand out.
+
+They are made here and live in memory alone, here and on the host. They last six hours and are renewed when half of that
+has passed, so that a guest always gets some that are good for hours though the control plane be away.
+"""
+
+from __future__ import annotations
+
+import datetime as dt
+import threading
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+
+from freehold.host.wire import RoleCredentials
+from freehold.records import sessions
+from freehold.records.compute import Instance, ProfileAssociation
+from freehold.records.identities import InstanceProfile, Role
+from freehold.records.secrets import Sealer
+from freehold.records.sessions import Holder, Session
+from freehold.records.store import Transaction
+
+# https://docs.aws.amazon.com/AWSEC2/latest/UserGuide/instance-metadata-security-credentials.html: AWS's own last about
+# as long, "new credentials are available at least five minutes before the expiration of the old".
+LIFETIME = dt.timedelta(hours=6)
+_AT_A_TIME = 500
+
+
+@dataclass(frozen=True, slots=True)
+class _Made:
+    """Credentials, and of which role of which association they are."""
+
+    association_id: str
+    role_id: str | None
+    credentials: RoleCredentials
+
+
+class ServerCredentials:
+    """What was last made for each instance of the hosts that are linked."""
+
+    def __init__(self, sealer: Sealer) -> None:
+        self._sealer = sealer
+        self._lock = threading.Lock()
+        self._made: dict[str, _Made] = {}
+
+    def of(self, tx: Transaction, instances: Sequence[Instance]) -> tuple[RoleCredentials, ...]:
+        """The credentials of those that have a profile, new ones where need be."""
+        ids = [instance.id for instance in instances if instance.state not in ("shutting-down", "terminated")]
+        associations = _associations(tx, ids)
+        roles = _roles(tx, associations.values())
+        with self._lock:
+            for instance in instances:
+                associated = associations.get(instance.id)
+                if associated is None:
+                    self._made.pop(instance.id, None)
+                    continue
+                role = roles.get(associated.profile_id)
+                made = self._made.get(instance.id)
+                if made is None or _is_stale(made, associated, role, tx.now):
+                    self._made[instance.id] = self._new(tx.now, instance, associated, role)
+            return tuple(self._made[instance_id].credentials for instance_id in associations)
+
+    def stale(self, tx: Transaction) -> list[str]:
+        """The instances whose hosts must be told anew: half of their credentials' time has passed, or their profile
+        has another role by now."""
+        with self._lock:
+            known = list(self._made.items())
+        found = []
+        for start in range(0, len(known), _AT_A_TIME):
+            some = dict(known[start : start + _AT_A_TIME])
+            associations = _associations(tx, list(some))
+            roles = _roles(tx, associations.values())
+            for instance_id, made in some.items():
+                associated = associations.get(instance_id)
+                if associated is None or _is_stale(made, associated, roles.get(associated.profile_id), tx.now):
+                    found.append(instance_id)
+        return found
+
+    def _new(self, now: dt.datetime, instance: Instance, associated: ProfileAssociation, role: Role | None) -> _Made:
+        of = RoleCredentials(instance.id, associated.profile_arn, associated.profile_id)
+        if role is None:
+            return _Made(associated.id, None, of)
+        # "The role session name is the instance ID":
+        # https://docs.aws.amazon.com/IAM/latest/UserGuide/reference_policies_variables.html
+        holder = Holder(instance.account_id, "role", role.id, instance.id)
+        issued = sessions.issue(self._sealer, holder, Session(now, now + LIFETIME))
+        return _Made(
+            associated.id,
+            role.id,
+            RoleCredentials(
+                instance.id,
+                associated.profile_arn,
+                associated.profile_id,
+                role.name,
+                issued.access_key_id,
+                issued.secret_access_key,
+                issued.session_token,
+                now,
+                issued.expires_at,
+            ),
+        )
+
+
+def _is_stale(made: _Made, associated: ProfileAssociation, role: Role | None, now: dt.datetime) -> bool:
+    if (made.association_id, made.role_id) != (associated.id, role.id if role is not None else None):
+        return True
+    expires_at = made.credentials.expires_at
+    return expires_at is not None and expires_at - now < LIFETIME / 2
+
+
+def _associations(tx: Transaction, ids: Sequence[str]) -> dict[str, ProfileAssociation]:
+    """By instance."""
+    return {found.instance_id: found for found in tx.select(ProfileAssociation, instance_id=list(ids))}
+
+
+def _roles(tx: Transaction, associations: Iterable[ProfileAssociation]) -> Mapping[str, Role]:
+    """The roles of profiles, by the profile's id; not those of profiles or roles that are deleted."""
+    profiles = tx.select(InstanceProfile, id=list({associated.profile_id for associated in associations}))
+    role_ids = {profile.id: profile.role_id for profile in profiles if profile.role_id is not None}
+    found = {role.id: role for role in tx.select(Role, id=list(set(role_ids.values())))}
+    return {profile_id: found[role_id] for profile_id, role_id in role_ids.items() if role_id in found}
