@@ -101,6 +101,10 @@ class Config(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     zones: Annotated[
         tuple[str, ...], Meta(min_length=1, description="Letters of the availability zones of each region.")
     ] = ("a", "b", "c")
+    front_processes: Annotated[
+        int,
+        Meta(ge=0, le=64, description="Processes of the front door, which share its port. 0: one for each core."),
+    ] = 0
     https_address: Annotated[
         str,
         Meta(description="Address on which HTTPS is served to the network (`0.0.0.0`). Empty: loopback HTTP only."),

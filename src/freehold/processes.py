@@ -102,6 +102,15 @@ def registered(path: Path) -> tuple[Identity, tuple[str, ...]] | None:
         return None
 
 
+def children(pid: int) -> set[int]:
+    """The pids of the processes that a process began; none when it has ended."""
+    found: set[int] = set()
+    for listed in Path(f"/proc/{pid}/task").glob("*/children"):
+        with contextlib.suppress(FileNotFoundError, ProcessLookupError):
+            found.update(map(int, listed.read_text().split()))
+    return found
+
+
 def guests(tag: str) -> dict[str, Identity]:
     """The QEMU processes of a cloud by instance id, from the kernel's list of processes."""
     found = {}

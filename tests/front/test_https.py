@@ -57,7 +57,7 @@ def test_the_process_serves_both(tmp_path: Path) -> None:
             )
             assert client.get_caller_identity()["Account"] == account.id
             client.close()
-        taken = subprocess.run(command, capture_output=True, text=True)
+        taken = subprocess.run([*command[:-1], str(free_port())], capture_output=True, text=True)
         assert taken.returncode == 1
         assert taken.stderr.startswith(f"HTTPS on 127.0.0.1 port {https}: Address already in use")
     finally:

@@ -13,7 +13,7 @@ from freehold import config as configuration
 from freehold.cli.endpoint import cloud_paths
 from freehold.cli.tables import print_table, table
 from freehold.paths import Paths
-from freehold.processes import guests
+from freehold.processes import children, guests
 from freehold.records.accounts import Account
 from freehold.records.compute import Host, Instance, instances
 from freehold.records.store import Store, Transaction
@@ -45,7 +45,7 @@ def look(paths: Paths) -> dict[str, Any]:
         "state": status["state"] if status else "stopped",
         "data_dir": str(paths.data_dir),
         "endpoint": f"http://127.0.0.1:{status['port']}" if status else None,
-        "parts": [part | {"memory_mib": _memory_mib(part["pid"])} for part in parts],
+        "parts": [part | {"memory_mib": _memory_of(part)} for part in parts],
         "guests": sorted(guests(paths.tag)),
         "hosts": [],
         "instances": {},
@@ -102,6 +102,14 @@ def _records(tx: Transaction) -> dict[str, Any]:
             for account in tx.select(Account)
         ],
     }
+
+
+def _memory_of(part: dict[str, Any]) -> float | None:
+    """In MiB, with the processes that the part began (of the supervisor these are the other parts)."""
+    own = _memory_mib(part["pid"])
+    if own is None or part["name"] == "supervisor":
+        return own
+    return round(own + sum(_memory_mib(pid) or 0 for pid in children(part["pid"])), 1)
 
 
 def _memory_mib(pid: int | None) -> float | None:

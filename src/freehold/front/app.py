@@ -126,9 +126,8 @@ class FrontDoor:
         if incoming.over:
             return b""
         declared = request.headers.get("content-length", "")
-        too_large = TooLarge(limit=f"at most {bytes_max} bytes of body")
         if declared.isdigit() and int(declared) > bytes_max:
-            raise too_large
+            raise _too_large(bytes_max)
         parts: list[bytes] = []
         size = 0
         try:
@@ -137,7 +136,7 @@ class FrontDoor:
                     parts.append(await incoming.receive())
                     size += len(parts[-1])
                     if size > bytes_max:
-                        raise too_large
+                        raise _too_large(bytes_max)
         except TimeoutError:
             raise TooSlow() from None
         return parts[0] if len(parts) == 1 else b"".join(parts)
@@ -204,6 +203,10 @@ class FrontDoor:
             close = getattr(iterator, "close", None)  # of a generator: what it holds open
             if close is not None:
                 await loop.run_in_executor(self._threads, close)
+
+
+def _too_large(bytes_max: int) -> TooLarge:
+    return TooLarge(limit=f"at most {bytes_max} bytes of body")
 
 
 def _next(parts: Iterator[bytes]) -> bytes | None:

@@ -20,6 +20,35 @@ from freehold.front.protocols.rest import rest_xml_error
 log = structlog.get_logger()
 
 
+class Gathered:
+    """A transport that sends what is written in one turn of the event loop together.
+
+    An answer's head and body are two writes of uvicorn's; sent apart they are two packets, and wake the client twice.
+    """
+
+    def __init__(self, transport: asyncio.Transport, loop: asyncio.AbstractEventLoop) -> None:
+        self._transport = transport
+        self._loop = loop
+        self._parts: list[bytes] = []
+
+    def write(self, data: bytes) -> None:
+        if not self._parts:
+            self._loop.call_soon(self._send)
+        self._parts.append(data)
+
+    def _send(self) -> None:
+        if self._parts:
+            self._transport.writelines(self._parts)
+            self._parts = []
+
+    def close(self) -> None:
+        self._send()
+        self._transport.close()
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._transport, name)
+
+
 class Connection(HttpToolsProtocol):
     """The application (``config.app``) says the limits."""
 
@@ -43,7 +72,7 @@ class Connection(HttpToolsProtocol):
             return
         peer = transport.get_extra_info("socket")
         peer.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, self._limits.stalled_seconds * 1000)
-        super().connection_made(transport)
+        super().connection_made(Gathered(transport, self.loop))  # type: ignore[arg-type]
         self._await_head()
 
     def connection_lost(self, exc: Exception | None) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import gc
+import os
 import resource
 import socket
 import sys
@@ -14,6 +15,7 @@ import uvicorn
 
 from freehold import config as configuration
 from freehold.config import Config
+from freehold.front import workers
 from freehold.front.app import FrontDoor, create_app
 from freehold.front.connection import Connection
 from freehold.front.https import Certificate
@@ -128,6 +130,11 @@ def main(arguments: list[str] | None = None) -> int:
     resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))  # each connection is a file
     https = None
     try:
+        http = listen("127.0.0.1", options.port)
+    except OSError as error:
+        print(f"Port {options.port}: {error.strerror}", file=sys.stderr)
+        return 1
+    try:
         config = configuration.load(options.data_dir)
         sealer = Sealer.of(options.data_dir)
         if config.https_address:
@@ -139,14 +146,18 @@ def main(arguments: list[str] | None = None) -> int:
     except OSError as error:
         print(f"HTTPS on {config.https_address} port {config.https_port}: {error.strerror}", file=sys.stderr)
         return 1
-    store = open_store(options.data_dir, config)
-    app = create_app(Catalog(), store, sealer, config)
+    catalog = Catalog()
     # The service models are many objects that stay: collecting garbage must not walk them every few requests.
     gc.collect()
     gc.freeze()
     gc.set_threshold(_OBJECTS_BETWEEN_COLLECTIONS, 10, 10)
-    try:
-        server(app, port=options.port, https=https).run()
-    finally:
-        store.close()
-    return 0
+
+    def serve() -> int:
+        store = open_store(options.data_dir, config)
+        try:
+            server(create_app(catalog, store, sealer, config), port=options.port, https=https).run([http])
+        finally:
+            store.close()
+        return 0
+
+    return workers.run(config.front_processes or len(os.sched_getaffinity(0)), serve)

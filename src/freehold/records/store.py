@@ -20,6 +20,7 @@ import msgspec
 import sqlalchemy as sa
 
 from freehold.records import statements
+from freehold.records.connections import Connections, Kept, Pooled, Queue, driver_of
 from freehold.records.durable import Log
 from freehold.records.schema import TABLES, Record
 from freehold.records.statements import Rendered
@@ -42,7 +43,7 @@ class Transaction:
         self.writable = writable
         self.now = dt.datetime.now(dt.UTC)
         self.woken: set[str] = set()
-        self._driver = connection.connection
+        self._driver = driver_of(connection)
 
     def get(self, kind: type[R], /, *key: str | int) -> R | None:
         """The record with this primary key, or None."""
@@ -122,6 +123,14 @@ class Transaction:
             return self.connection.execute(sa.delete(TABLES[kind]).where(*_conditions(kind, equal), *where)).rowcount
         return int(self._execute(self._rendered(statements.delete(kind, statements.shape(equal))), equal).rowcount)
 
+    def commit(self) -> None:
+        self.connection.commit()  # what SQLAlchemy began; then what it does not know of
+        driver = self.connection.dialect.loaded_dbapi
+        try:
+            self._driver.commit()
+        except driver.Error as error:
+            raise sa.exc.DBAPIError.instance("COMMIT", None, error, driver.Error) from error
+
     def _rendered(self, statement: sa.Executable) -> Rendered:
         return statements.rendered(statement, self.connection.dialect)
 
@@ -159,22 +168,25 @@ class Store:
         self.url = url
         self.bell = bell
         self._log: Log | None = None
+        self._writers: Connections
+        self._readers: Connections
         if url.startswith("sqlite"):
+            file = Path(sa.make_url(url).database or "")
             if durable:
-                self._log = Log(Path(sa.make_url(url).database or ""))
-            self._writer = sa.create_engine(url, pool_size=1, max_overflow=0, pool_timeout=30)
-            self._reader = sa.create_engine(url, pool_size=16, max_overflow=16)
-            _prepare_sqlite(self._writer, "BEGIN IMMEDIATE", "PRAGMA synchronous=NORMAL")
-            _prepare_sqlite(self._reader, "BEGIN", "PRAGMA query_only=1")
+                self._log = Log(file)
+            queue = Queue(file.with_name(file.name + "-queue"))
+            self._writers = Kept(url, "BEGIN IMMEDIATE", "PRAGMA synchronous=NORMAL", queue=queue)
+            self._readers = Kept(url, "BEGIN", "PRAGMA query_only=1")
         else:
-            self._writer = self._reader = sa.create_engine(url, pool_size=16, max_overflow=16, pool_pre_ping=True)
+            self._writers = self._readers = Pooled(url)
 
     @contextmanager
     def write(self) -> Iterator[Transaction]:
         """A write transaction: commits when the block ends, rolls back when it raises, then wakes the followers."""
-        with self._writer.begin() as connection:
+        with self._writers.transaction() as connection:
             tx = Transaction(connection, writable=True)
             yield tx
+            tx.commit()
         if self._log is not None:
             self._log.settle()
         if tx.woken:
@@ -183,31 +195,12 @@ class Store:
     @contextmanager
     def read(self) -> Iterator[Transaction]:
         """A read transaction: one consistent view."""
-        with self._reader.connect() as connection:
+        with self._readers.transaction() as connection:
             yield Transaction(connection, writable=False)
 
     def close(self) -> None:
-        self._writer.dispose()
-        self._reader.dispose()
+        self._writers.close()
+        self._readers.close()
         if self._log is not None:
             self._log.close()
         self.bell.close()
-
-
-def _prepare_sqlite(engine: sa.Engine, begin: str, *pragmas: str) -> None:
-    @sa.event.listens_for(engine, "connect")
-    def connect(dbapi_connection: Any, _record: Any) -> None:
-        # sqlite3's own transaction handling would begin late and deferred; we say when.
-        dbapi_connection.isolation_level = None
-        for pragma in (
-            "PRAGMA journal_mode=WAL",
-            "PRAGMA busy_timeout=30000",
-            "PRAGMA foreign_keys=1",
-            *pragmas,
-        ):
-            dbapi_connection.execute(pragma)
-
-    @sa.event.listens_for(engine, "begin")
-    def begin_transaction(connection: sa.Connection) -> None:
-        # Straight to the driver: as a statement of SQLAlchemy's it costs as much as a small query.
-        connection.connection.dbapi_connection.execute(begin)  # type: ignore[union-attr]

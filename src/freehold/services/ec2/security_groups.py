@@ -114,7 +114,7 @@ def create_security_group(call: Call, request: CreateSecurityGroupRequestTypeDef
     return {
         "GroupId": group.id,
         "SecurityGroupArn": SECURITY_GROUP.arn(call, group.id),
-        "Tags": tag_list(tags_of(call.tx, [group.id])[group.id]),
+        "Tags": [{"Key": key, "Value": value} for key, value in sorted(given.items())],
     }
 
 

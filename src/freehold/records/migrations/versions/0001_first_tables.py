@@ -22,6 +22,7 @@ def upgrade() -> None:
         sa.Column("service", sa.Text(), autoincrement=False, nullable=False),
         sa.PrimaryKeyConstraint("key_id"),
         sqlite_autoincrement=False,
+        sqlite_with_rowid=False,
     )
     with op.batch_alter_table("access_key_uses", schema=None) as batch_op:
         batch_op.create_index("access_key_uses_by_account_id", ["account_id"], unique=False)
@@ -36,6 +37,7 @@ def upgrade() -> None:
         sa.Column("created_at", sa.BigInteger(), autoincrement=False, nullable=False),
         sa.PrimaryKeyConstraint("id"),
         sqlite_autoincrement=False,
+        sqlite_with_rowid=False,
     )
     with op.batch_alter_table("access_keys", schema=None) as batch_op:
         batch_op.create_index("access_keys_by_account_id", ["account_id"], unique=False)
@@ -47,6 +49,7 @@ def upgrade() -> None:
         sa.Column("created_at", sa.BigInteger(), autoincrement=False, nullable=False),
         sa.PrimaryKeyConstraint("account_id"),
         sqlite_autoincrement=False,
+        sqlite_with_rowid=False,
     )
     with op.batch_alter_table("account_aliases", schema=None) as batch_op:
         batch_op.create_index("account_aliases_one_alias", ["alias"], unique=True)
@@ -59,6 +62,7 @@ def upgrade() -> None:
         sa.Column("closing_at", sa.BigInteger(), autoincrement=False, nullable=True),
         sa.PrimaryKeyConstraint("id"),
         sqlite_autoincrement=False,
+        sqlite_with_rowid=False,
     )
     with op.batch_alter_table("accounts", schema=None) as batch_op:
         batch_op.create_index("accounts_by_name", ["name"], unique=False)
@@ -76,6 +80,7 @@ def upgrade() -> None:
         sa.Column("allocated_at", sa.BigInteger(), autoincrement=False, nullable=False),
         sa.PrimaryKeyConstraint("public_ip"),
         sqlite_autoincrement=False,
+        sqlite_with_rowid=False,
     )
     with op.batch_alter_table("addresses", schema=None) as batch_op:
         batch_op.create_index(
@@ -104,6 +109,7 @@ def upgrade() -> None:
         sa.Column("response", sa.Text(), autoincrement=False, nullable=True),
         sa.PrimaryKeyConstraint("event_id"),
         sqlite_autoincrement=False,
+        sqlite_with_rowid=False,
     )
     with op.batch_alter_table("audit_events", schema=None) as batch_op:
         batch_op.create_index("audit_events_by_account_id_at", ["account_id", "at"], unique=False)
@@ -117,6 +123,7 @@ def upgrade() -> None:
         sa.Column("at", sa.BigInteger(), autoincrement=False, nullable=False),
         sa.PrimaryKeyConstraint("position"),
         sqlite_autoincrement=True,
+        sqlite_with_rowid=True,
     )
     op.create_table(
         "console_outputs",
@@ -125,6 +132,7 @@ def upgrade() -> None:
         sa.Column("data", sa.LargeBinary(), autoincrement=False, nullable=False),
         sa.PrimaryKeyConstraint("instance_id"),
         sqlite_autoincrement=False,
+        sqlite_with_rowid=False,
     )
     op.create_table(
         "groups",
@@ -136,6 +144,7 @@ def upgrade() -> None:
         sa.Column("created_at", sa.BigInteger(), autoincrement=False, nullable=False),
         sa.PrimaryKeyConstraint("id"),
         sqlite_autoincrement=False,
+        sqlite_with_rowid=False,
     )
     with op.batch_alter_table("groups", schema=None) as batch_op:
         batch_op.create_index("groups_one_account_id_folded", ["account_id", "folded"], unique=True)
@@ -153,6 +162,7 @@ def upgrade() -> None:
         sa.Column("reported_at", sa.BigInteger(), autoincrement=False, nullable=False),
         sa.PrimaryKeyConstraint("id"),
         sqlite_autoincrement=False,
+        sqlite_with_rowid=False,
     )
     op.create_table(
         "idempotency_tokens",
@@ -165,6 +175,7 @@ def upgrade() -> None:
         sa.Column("created_at", sa.BigInteger(), autoincrement=False, nullable=False),
         sa.PrimaryKeyConstraint("account_id", "region", "operation", "token"),
         sqlite_autoincrement=False,
+        sqlite_with_rowid=False,
     )
     with op.batch_alter_table("idempotency_tokens", schema=None) as batch_op:
         batch_op.create_index("idempotency_tokens_by_created_at", ["created_at"], unique=False)
@@ -184,6 +195,7 @@ def upgrade() -> None:
         sa.Column("minimum_memory_mib", sa.BigInteger(), autoincrement=False, nullable=False),
         sa.PrimaryKeyConstraint("id"),
         sqlite_autoincrement=False,
+        sqlite_with_rowid=False,
     )
     with op.batch_alter_table("images", schema=None) as batch_op:
         batch_op.create_index("images_by_name", ["name"], unique=False)
@@ -197,6 +209,7 @@ def upgrade() -> None:
         sa.Column("document", sa.Text(), autoincrement=False, nullable=False),
         sa.PrimaryKeyConstraint("owner_id", "name"),
         sqlite_autoincrement=False,
+        sqlite_with_rowid=False,
     )
     with op.batch_alter_table("inline_policies", schema=None) as batch_op:
         batch_op.create_index("inline_policies_by_account_id", ["account_id"], unique=False)
@@ -212,6 +225,7 @@ def upgrade() -> None:
         sa.Column("created_at", sa.BigInteger(), autoincrement=False, nullable=False),
         sa.PrimaryKeyConstraint("id"),
         sqlite_autoincrement=False,
+        sqlite_with_rowid=False,
     )
     with op.batch_alter_table("instance_profiles", schema=None) as batch_op:
         batch_op.create_index("instance_profiles_by_role_id", ["role_id"], unique=False)
@@ -223,6 +237,7 @@ def upgrade() -> None:
         sa.Column("data", sa.LargeBinary(), autoincrement=False, nullable=False),
         sa.PrimaryKeyConstraint("instance_id"),
         sqlite_autoincrement=False,
+        sqlite_with_rowid=False,
     )
     op.create_table(
         "instances",
@@ -263,6 +278,7 @@ def upgrade() -> None:
         sa.Column("cpu_credits", sa.Text(), autoincrement=False, nullable=False),
         sa.PrimaryKeyConstraint("id"),
         sqlite_autoincrement=False,
+        sqlite_with_rowid=False,
     )
     with op.batch_alter_table("instances", schema=None) as batch_op:
         batch_op.create_index("instances_by_account_id_region_id", ["account_id", "region", "id"], unique=False)
@@ -280,6 +296,7 @@ def upgrade() -> None:
         sa.Column("position", sa.BigInteger(), autoincrement=False, nullable=False),
         sa.PrimaryKeyConstraint("interface_id", "group_id"),
         sqlite_autoincrement=False,
+        sqlite_with_rowid=False,
     )
     with op.batch_alter_table("interface_groups", schema=None) as batch_op:
         batch_op.create_index("interface_groups_by_group_id", ["group_id"], unique=False)
@@ -293,6 +310,7 @@ def upgrade() -> None:
         sa.Column("created_at", sa.BigInteger(), autoincrement=False, nullable=False),
         sa.PrimaryKeyConstraint("id"),
         sqlite_autoincrement=False,
+        sqlite_with_rowid=False,
     )
     with op.batch_alter_table("internet_gateways", schema=None) as batch_op:
         batch_op.create_index("internet_gateways_by_account_id_region_id", ["account_id", "region", "id"], unique=False)
@@ -310,6 +328,7 @@ def upgrade() -> None:
         sa.Column("created_at", sa.BigInteger(), autoincrement=False, nullable=False),
         sa.PrimaryKeyConstraint("id"),
         sqlite_autoincrement=False,
+        sqlite_with_rowid=False,
     )
     with op.batch_alter_table("key_pairs", schema=None) as batch_op:
         batch_op.create_index("key_pairs_by_account_id_region_id", ["account_id", "region", "id"], unique=False)
@@ -325,6 +344,7 @@ def upgrade() -> None:
         sa.Column("updated_at", sa.BigInteger(), autoincrement=False, nullable=False),
         sa.PrimaryKeyConstraint("account_id", "region", "name"),
         sqlite_autoincrement=False,
+        sqlite_with_rowid=False,
     )
     with op.batch_alter_table("kms_aliases", schema=None) as batch_op:
         batch_op.create_index("kms_aliases_by_key_id_name", ["key_id", "name"], unique=False)
@@ -344,6 +364,7 @@ def upgrade() -> None:
         sa.Column("created_at", sa.BigInteger(), autoincrement=False, nullable=False),
         sa.PrimaryKeyConstraint("key_id", "id"),
         sqlite_autoincrement=False,
+        sqlite_with_rowid=False,
     )
     with op.batch_alter_table("kms_grants", schema=None) as batch_op:
         batch_op.create_index("kms_grants_by_account_id", ["account_id"], unique=False)
@@ -366,6 +387,7 @@ def upgrade() -> None:
         sa.Column("description", sa.Text(), autoincrement=False, nullable=True),
         sa.PrimaryKeyConstraint("id"),
         sqlite_autoincrement=False,
+        sqlite_with_rowid=False,
     )
     with op.batch_alter_table("kms_key_materials", schema=None) as batch_op:
         batch_op.create_index("kms_key_materials_by_expires_at", ["expires_at"], unique=False)
@@ -390,6 +412,7 @@ def upgrade() -> None:
         sa.Column("rotates_at", sa.BigInteger(), autoincrement=False, nullable=True),
         sa.PrimaryKeyConstraint("id"),
         sqlite_autoincrement=False,
+        sqlite_with_rowid=False,
     )
     with op.batch_alter_table("kms_keys", schema=None) as batch_op:
         batch_op.create_index("kms_keys_by_deletion_at", ["deletion_at"], unique=False)
@@ -407,6 +430,7 @@ def upgrade() -> None:
         sa.Column("changed_at", sa.BigInteger(), autoincrement=False, nullable=False),
         sa.PrimaryKeyConstraint("user_id"),
         sqlite_autoincrement=False,
+        sqlite_with_rowid=False,
     )
     with op.batch_alter_table("login_profiles", schema=None) as batch_op:
         batch_op.create_index("login_profiles_by_account_id", ["account_id"], unique=False)
@@ -426,6 +450,7 @@ def upgrade() -> None:
         sa.Column("updated_at", sa.BigInteger(), autoincrement=False, nullable=False),
         sa.PrimaryKeyConstraint("id"),
         sqlite_autoincrement=False,
+        sqlite_with_rowid=False,
     )
     with op.batch_alter_table("managed_policies", schema=None) as batch_op:
         batch_op.create_index("managed_policies_one_account_id_folded", ["account_id", "folded"], unique=True)
@@ -438,6 +463,7 @@ def upgrade() -> None:
         sa.Column("account_id", sa.Text(), autoincrement=False, nullable=False),
         sa.PrimaryKeyConstraint("group_id", "user_id"),
         sqlite_autoincrement=False,
+        sqlite_with_rowid=False,
     )
     with op.batch_alter_table("memberships", schema=None) as batch_op:
         batch_op.create_index("memberships_by_account_id", ["account_id"], unique=False)
@@ -455,6 +481,7 @@ def upgrade() -> None:
         sa.Column("skew_steps", sa.BigInteger(), autoincrement=False, nullable=False),
         sa.PrimaryKeyConstraint("arn"),
         sqlite_autoincrement=False,
+        sqlite_with_rowid=False,
     )
     with op.batch_alter_table("mfa_devices", schema=None) as batch_op:
         batch_op.create_index("mfa_devices_by_account_id_arn", ["account_id", "arn"], unique=False)
@@ -482,6 +509,7 @@ def upgrade() -> None:
         sa.Column("auto_public_ip", sa.Boolean(), autoincrement=False, nullable=False),
         sa.PrimaryKeyConstraint("id"),
         sqlite_autoincrement=False,
+        sqlite_with_rowid=False,
     )
     with op.batch_alter_table("network_interfaces", schema=None) as batch_op:
         batch_op.create_index(
@@ -502,6 +530,7 @@ def upgrade() -> None:
         sa.Column("created_at", sa.BigInteger(), autoincrement=False, nullable=False),
         sa.PrimaryKeyConstraint("arn"),
         sqlite_autoincrement=False,
+        sqlite_with_rowid=False,
     )
     with op.batch_alter_table("oidc_providers", schema=None) as batch_op:
         batch_op.create_index("oidc_providers_by_account_id_arn", ["account_id", "arn"], unique=False)
@@ -513,6 +542,7 @@ def upgrade() -> None:
         sa.Column("opened_at", sa.BigInteger(), autoincrement=False, nullable=False),
         sa.PrimaryKeyConstraint("account_id", "region"),
         sqlite_autoincrement=False,
+        sqlite_with_rowid=False,
     )
     op.create_table(
         "password_policies",
@@ -528,6 +558,7 @@ def upgrade() -> None:
         sa.Column("hard_expiry", sa.Boolean(), autoincrement=False, nullable=False),
         sa.PrimaryKeyConstraint("account_id"),
         sqlite_autoincrement=False,
+        sqlite_with_rowid=False,
     )
     op.create_table(
         "policy_attachments",
@@ -537,6 +568,7 @@ def upgrade() -> None:
         sa.Column("attached_at", sa.BigInteger(), autoincrement=False, nullable=False),
         sa.PrimaryKeyConstraint("owner_id", "policy_arn"),
         sqlite_autoincrement=False,
+        sqlite_with_rowid=False,
     )
     with op.batch_alter_table("policy_attachments", schema=None) as batch_op:
         batch_op.create_index("policy_attachments_by_account_id_policy_arn", ["account_id", "policy_arn"], unique=False)
@@ -549,6 +581,7 @@ def upgrade() -> None:
         sa.Column("created_at", sa.BigInteger(), autoincrement=False, nullable=False),
         sa.PrimaryKeyConstraint("policy_id", "version"),
         sqlite_autoincrement=False,
+        sqlite_with_rowid=False,
     )
     op.create_table(
         "profile_associations",
@@ -562,6 +595,7 @@ def upgrade() -> None:
         sa.Column("associated_at", sa.BigInteger(), autoincrement=False, nullable=False),
         sa.PrimaryKeyConstraint("id"),
         sqlite_autoincrement=False,
+        sqlite_with_rowid=False,
     )
     with op.batch_alter_table("profile_associations", schema=None) as batch_op:
         batch_op.create_index(
@@ -587,6 +621,7 @@ def upgrade() -> None:
         sa.Column("last_used_region", sa.Text(), autoincrement=False, nullable=True),
         sa.PrimaryKeyConstraint("id"),
         sqlite_autoincrement=False,
+        sqlite_with_rowid=False,
     )
     with op.batch_alter_table("roles", schema=None) as batch_op:
         batch_op.create_index("roles_one_account_id_folded", ["account_id", "folded"], unique=True)
@@ -602,6 +637,7 @@ def upgrade() -> None:
         sa.Column("created_at", sa.BigInteger(), autoincrement=False, nullable=False),
         sa.PrimaryKeyConstraint("id"),
         sqlite_autoincrement=False,
+        sqlite_with_rowid=False,
     )
     with op.batch_alter_table("route_tables", schema=None) as batch_op:
         batch_op.create_index("route_tables_by_account_id_region_id", ["account_id", "region", "id"], unique=False)
@@ -624,6 +660,7 @@ def upgrade() -> None:
         sa.Column("created_at", sa.BigInteger(), autoincrement=False, nullable=False),
         sa.PrimaryKeyConstraint("id"),
         sqlite_autoincrement=False,
+        sqlite_with_rowid=False,
     )
     with op.batch_alter_table("security_group_rules", schema=None) as batch_op:
         batch_op.create_index(
@@ -643,6 +680,7 @@ def upgrade() -> None:
         sa.Column("created_at", sa.BigInteger(), autoincrement=False, nullable=False),
         sa.PrimaryKeyConstraint("id"),
         sqlite_autoincrement=False,
+        sqlite_with_rowid=False,
     )
     with op.batch_alter_table("security_groups", schema=None) as batch_op:
         batch_op.create_index("security_groups_by_account_id_region_id", ["account_id", "region", "id"], unique=False)
@@ -661,6 +699,7 @@ def upgrade() -> None:
         sa.Column("created_at", sa.BigInteger(), autoincrement=False, nullable=False),
         sa.PrimaryKeyConstraint("id"),
         sqlite_autoincrement=False,
+        sqlite_with_rowid=False,
     )
     with op.batch_alter_table("subnets", schema=None) as batch_op:
         batch_op.create_index("subnets_by_account_id_region_id", ["account_id", "region", "id"], unique=False)
@@ -677,6 +716,7 @@ def upgrade() -> None:
         sa.Column("resource_type", sa.Text(), autoincrement=False, nullable=False),
         sa.PrimaryKeyConstraint("resource_id", "key"),
         sqlite_autoincrement=False,
+        sqlite_with_rowid=False,
     )
     with op.batch_alter_table("tags", schema=None) as batch_op:
         batch_op.create_index(
@@ -699,6 +739,7 @@ def upgrade() -> None:
         sa.Column("region", sa.Text(), autoincrement=False, nullable=False),
         sa.PrimaryKeyConstraint("host_id", "public_ip"),
         sqlite_autoincrement=False,
+        sqlite_with_rowid=False,
     )
     op.create_table(
         "usage",
@@ -712,6 +753,7 @@ def upgrade() -> None:
         sa.Column("closed_at", sa.BigInteger(), autoincrement=False, nullable=True),
         sa.PrimaryKeyConstraint("id"),
         sqlite_autoincrement=True,
+        sqlite_with_rowid=True,
     )
     with op.batch_alter_table("usage", schema=None) as batch_op:
         batch_op.create_index("usage_by_account_id_opened_at", ["account_id", "opened_at"], unique=False)
@@ -729,6 +771,7 @@ def upgrade() -> None:
         sa.Column("password_used_at", sa.BigInteger(), autoincrement=False, nullable=True),
         sa.PrimaryKeyConstraint("id"),
         sqlite_autoincrement=False,
+        sqlite_with_rowid=False,
     )
     with op.batch_alter_table("users", schema=None) as batch_op:
         batch_op.create_index("users_one_account_id_folded", ["account_id", "folded"], unique=True)
@@ -753,6 +796,7 @@ def upgrade() -> None:
         sa.Column("created_at", sa.BigInteger(), autoincrement=False, nullable=False),
         sa.PrimaryKeyConstraint("id"),
         sqlite_autoincrement=False,
+        sqlite_with_rowid=False,
     )
     with op.batch_alter_table("volumes", schema=None) as batch_op:
         batch_op.create_index("volumes_by_account_id_region_id", ["account_id", "region", "id"], unique=False)
@@ -771,6 +815,7 @@ def upgrade() -> None:
         sa.Column("created_at", sa.BigInteger(), autoincrement=False, nullable=False),
         sa.PrimaryKeyConstraint("id"),
         sqlite_autoincrement=False,
+        sqlite_with_rowid=False,
     )
     with op.batch_alter_table("vpcs", schema=None) as batch_op:
         batch_op.create_index("vpcs_by_account_id_region_id", ["account_id", "region", "id"], unique=False)
