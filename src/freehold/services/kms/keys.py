@@ -21,7 +21,7 @@ from freehold.services.kms.grant_tokens import check_tokens
 from freehold.services.kms.key_ids import check_not_pending, find, key_arn, named_by
 from freehold.services.kms.managed import MANAGED, managed_key, with_first_material
 from freehold.services.kms.paging import page
-from freehold.services.kms.policy_documents import default_policy
+from freehold.services.kms.policy_documents import checked_policy, default_policy
 from freehold.services.kms.specs import ALGORITHMS_MEMBER, ENCRYPT, SPECS, Spec
 from freehold.services.kms.tags import KEY, checked_tags
 from freehold.services.operation import Call, Response, WriteNeeded, operation
@@ -52,17 +52,32 @@ def _new_material(_call: Call, request: CreateKeyRequestTypeDef) -> bytes | None
 def create_key(call: Call, request: CreateKeyRequestTypeDef) -> Response:
     """A key with material made here, or (Origin EXTERNAL) none until it is imported.
 
-    Raises ValidationException, TagException, and UnsupportedOperation for specs and origins that are not built.
+    Raises ValidationException, TagException, MalformedPolicyDocumentException, LimitExceededException, and
+    UnsupportedOperation for specs and origins that are not built.
     """
     refuse_others(
         request,
-        {"CustomerMasterKeySpec", "Description", "KeySpec", "KeyUsage", "Origin", "Tags"},
+        {
+            "BypassPolicyLockoutSafetyCheck",
+            "CustomerMasterKeySpec",
+            "Description",
+            "KeySpec",
+            "KeyUsage",
+            "Origin",
+            "Policy",
+            "Tags",
+        },
         {"MultiRegion": False},
     )
     spec, usage, origin = _asked(request)
     tags = checked_tags(request.get("Tags", ()))
+    key_id = str(uuid.uuid4())
+    policy = default_policy(call.account_id)
+    if request.get("Policy"):
+        bypass = request.get("BypassPolicyLockoutSafetyCheck", False)
+        policy = checked_policy(call, request["Policy"], key_id, bypass=bypass)
     key = Key(
-        id=str(uuid.uuid4()),
+        id=key_id,
         account_id=call.account_id,
         region=call.region,
         description=request.get("Description", ""),
@@ -71,7 +86,7 @@ def create_key(call: Call, request: CreateKeyRequestTypeDef) -> Response:
         origin=origin,
         manager="CUSTOMER",
         state="PendingImport",
-        policy=default_policy(call.account_id),
+        policy=policy,
         created_at=call.now,
     )
     made: bytes | None = call.prepared
