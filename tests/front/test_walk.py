@@ -56,6 +56,11 @@ def least(shape: Shape, depth: int = 0) -> Any:
 
 # What is named must look like what it is: an ARN is made of it.
 NAMED = {name: {"Resources": ["vpc-0123456789abcdef0"]} for name in ("ec2.CreateTags", "ec2.DeleteTags")}
+NAMED |= {f"iam.{name}PolicyVersion": {"VersionId": "v1"} for name in ("Delete", "Get", "SetDefault")}
+NAMED |= {
+    f"iam.{name}MFADevice": {"AuthenticationCode1": "123456", "AuthenticationCode2": "123456"}
+    for name in ("Enable", "Resync")
+}
 
 
 def operations(client: Any, *, built: bool) -> Iterator[tuple[OperationModel, dict[str, Any]]]:

@@ -51,6 +51,14 @@ class Role(Record, frozen=True):
     last_used_region: str | None = None
 
 
+class RoleDeletion(Record, frozen=True):
+    """A service's own role that was deleted; `task_id` is what DeleteServiceLinkedRole answered."""
+
+    task_id: str
+    account_id: AccountId
+    created_at: dt.datetime
+
+
 class InstanceProfile(Record, frozen=True):
     """A container that gives a role to instances. `id` is its unique id (``AIPA…``)."""
 
@@ -85,6 +93,7 @@ class PolicyVersion(Record, frozen=True):
 
     policy_id: str
     version: int
+    account_id: AccountId
     document: str
     created_at: dt.datetime
 
@@ -172,11 +181,14 @@ class OidcProvider(Record, frozen=True):
 groups = table("groups", Group, key=("id",), unique=(("account_id", "folded"),))
 memberships = table("memberships", Membership, key=("group_id", "user_id"), indexes=(("user_id",), ("account_id",)))
 roles = table("roles", Role, key=("id",), unique=(("account_id", "folded"),))
+role_deletions = table("role_deletions", RoleDeletion, key=("task_id",), indexes=(("account_id",), ("created_at",)))
 instance_profiles = table(
     "instance_profiles", InstanceProfile, key=("id",), indexes=(("role_id",),), unique=(("account_id", "folded"),)
 )
 managed_policies = table("managed_policies", ManagedPolicy, key=("id",), unique=(("account_id", "folded"), ("arn",)))
-policy_versions = table("policy_versions", PolicyVersion, key=("policy_id", "version"))
+policy_versions = table(
+    "policy_versions", PolicyVersion, key=("policy_id", "version"), indexes=(("account_id", "policy_id"),)
+)
 inline_policies = table("inline_policies", InlinePolicy, key=("owner_id", "name"), indexes=(("account_id",),))
 policy_attachments = table(
     "policy_attachments", PolicyAttachment, key=("owner_id", "policy_arn"), indexes=(("account_id", "policy_arn"),)

@@ -11,7 +11,7 @@ import binascii
 import hashlib
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Generic, TypeVar
+from typing import Any, Generic, Protocol, TypeAlias, TypeVar
 
 import msgspec
 import sqlalchemy as sa
@@ -22,6 +22,15 @@ from freehold.services.operation import Call
 
 R = TypeVar("R", bound=Record)
 T = TypeVar("T")
+
+
+class _Named(Protocol):
+    @property
+    def folded(self) -> str: ...
+
+
+F = TypeVar("F", bound=_Named)
+Rows: TypeAlias = Callable[[str, int], Sequence[F]]
 
 PAGE = 100
 MARKER_CHARACTERS_MAX = 320
@@ -67,6 +76,23 @@ def page_of(call: Call, request: Mapping[str, Any], items: Iterable[T], key: Cal
     after = _after(call, request, 1)
     rows = sorted((item for item in items if after is None or key(item) > after[0]), key=key)
     return _page(call, request, rows, lambda item: [key(item)])
+
+
+def page_of_all(call: Call, request: Mapping[str, Any], lists: Mapping[str, Rows[F]]) -> Page[F]:
+    """The same of several lists of named records, one after the other; there is at least one. Each gives its records
+    after a name, in the order of `folded`: ``rows(after, limit)``."""
+    names = list(lists)
+    at, after = _after(call, request, 2) or [names[0], ""]
+    if at not in names:
+        raise ValidationError("Invalid Marker.")
+    limit = request.get("MaxItems", PAGE)
+    found: list[tuple[str, F]] = []
+    for name in names[names.index(at) :]:
+        found += [(name, row) for row in lists[name](after if name == at else "", limit + 1 - len(found))]
+        if len(found) > limit:
+            break
+    listed = _page(call, request, found, lambda item: [item[0], item[1].folded])
+    return Page([record for _, record in listed.rows], listed.end)
 
 
 def under(column: sa.ColumnElement[str], request: Mapping[str, Any]) -> list[sa.ColumnElement[bool]]:

@@ -13,12 +13,12 @@ from freehold.records.accounts import User
 from freehold.records.identities import Group, InstanceProfile, Role
 from freehold.records.ids import AccountId
 from freehold.services.iam.errors import NoSuchEntity
+from freehold.services.iam.policy_errors import UnmodifiableEntity
 from freehold.services.operation import Call, Resources
 
 Named = User | Group | Role | InstanceProfile
 
 _WORDS = {User: "user", Group: "group", Role: "role", InstanceProfile: "instance-profile"}
-_MISSED = {User: "user", Group: "group", Role: "role", InstanceProfile: "Instance Profile"}  # in AWS's messages
 
 
 def arn_of(account_id: AccountId, kind: str, path: str, name: str) -> str:
@@ -55,8 +55,32 @@ def load_group(call: Call, name: str) -> Group:
     return found
 
 
+def load_role(call: Call, name: str) -> Role:
+    """The role with this name. Raises NoSuchEntity."""
+    found = call.tx.find(Role, account_id=call.account_id, folded=name.lower())
+    if found is None:
+        raise missed(Role, name)
+    return found
+
+
+def load_own_role(call: Call, name: str) -> Role:
+    """The role with this name, to be changed. Raises NoSuchEntity, or UnmodifiableEntity for a service's own role."""
+    role = load_role(call, name)
+    if role.service_linked is not None:
+        raise UnmodifiableEntity(role.name)
+    return role
+
+
+def load_profile(call: Call, name: str) -> InstanceProfile:
+    """The instance profile with this name. Raises NoSuchEntity."""
+    found = call.tx.find(InstanceProfile, account_id=call.account_id, folded=name.lower())
+    if found is None:
+        raise NoSuchEntity(f"Instance Profile {name}")
+    return found
+
+
 def missed(kind: type[Named], name: str) -> NoSuchEntity:
-    return NoSuchEntity(f"The {_MISSED[kind]} with name {name}")
+    return NoSuchEntity(f"The {_WORDS[kind]} with name {name}")
 
 
 def named_by(member: str, kind: type[Named]) -> Resources:
@@ -89,3 +113,5 @@ def all_under(kind: str) -> Resources:
 
 user_named = named_by("UserName", User)
 group_named = named_by("GroupName", Group)
+role_named = named_by("RoleName", Role)
+profile_named = named_by("InstanceProfileName", InstanceProfile)

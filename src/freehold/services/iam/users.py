@@ -17,6 +17,7 @@ from freehold.records.identities import (
 from freehold.records.ids import new_iam_id
 from freehold.records.tags import Tag, delete_tags_of, tags_of
 from freehold.services.iam import tags
+from freehold.services.iam.boundaries import checked_boundary, described_boundary
 from freehold.services.iam.errors import DeleteConflict, EntityAlreadyExists, LimitExceeded, ValidationError
 from freehold.services.iam.paging import page, under
 from freehold.services.iam.resources import all_under, arn, arn_of, created, find_user, load_user, user_named
@@ -41,7 +42,7 @@ MAX_USERS = 5000
 @operation(resources=created("UserName", User))
 def create_user(call: Call, request: CreateUserRequestTypeDef) -> Response:
     """A user without any right. Raises EntityAlreadyExists, also for a name that differs by its case alone."""
-    refuse_others(request, {"UserName", "Path", "Tags"})
+    refuse_others(request, {"UserName", "Path", "PermissionsBoundary", "Tags"})
     pairs = tags.checked(request.get("Tags"), "user")
     take_turn(call.tx)
     name = request["UserName"]
@@ -49,7 +50,15 @@ def create_user(call: Call, request: CreateUserRequestTypeDef) -> Response:
         raise EntityAlreadyExists(f"User with name {name}")
     if call.tx.count(User, account_id=call.account_id) >= MAX_USERS:
         raise LimitExceeded("UsersPerAccount", MAX_USERS)
-    user = User(new_iam_id("AIDA"), call.account_id, name, name.lower(), request.get("Path", "/"), call.now)
+    user = User(
+        id=new_iam_id("AIDA"),
+        account_id=call.account_id,
+        name=name,
+        folded=name.lower(),
+        path=request.get("Path", "/"),
+        created_at=call.now,
+        boundary_arn=checked_boundary(call, request.get("PermissionsBoundary")),
+    )
     call.tx.insert(user)
     tags.put(call, "user", user.id, pairs)
     return {"User": described(user, tags_of(call.tx, [user.id])[user.id])}
@@ -158,10 +167,9 @@ def summary(user: User) -> dict[str, Any]:
 
 def described(user: User, held: list[Tag]) -> dict[str, Any]:
     """A user with all about it."""
-    boundary = {"PermissionsBoundaryType": "Policy", "PermissionsBoundaryArn": user.boundary_arn}
     return {
         **summary(user),
-        **({"PermissionsBoundary": boundary} if user.boundary_arn else {}),
+        **described_boundary(user.boundary_arn),
         **({"Tags": tags.tag_list(held)} if held else {}),
     }
 

@@ -577,12 +577,16 @@ def upgrade() -> None:
         "policy_versions",
         sa.Column("policy_id", sa.Text(), autoincrement=False, nullable=False),
         sa.Column("version", sa.BigInteger(), autoincrement=False, nullable=False),
+        sa.Column("account_id", sa.Text(), autoincrement=False, nullable=False),
         sa.Column("document", sa.Text(), autoincrement=False, nullable=False),
         sa.Column("created_at", sa.BigInteger(), autoincrement=False, nullable=False),
         sa.PrimaryKeyConstraint("policy_id", "version"),
         sqlite_autoincrement=False,
         sqlite_with_rowid=False,
     )
+    with op.batch_alter_table("policy_versions", schema=None) as batch_op:
+        batch_op.create_index("policy_versions_by_account_id_policy_id", ["account_id", "policy_id"], unique=False)
+
     op.create_table(
         "profile_associations",
         sa.Column("id", sa.Text(), autoincrement=False, nullable=False),
@@ -603,6 +607,19 @@ def upgrade() -> None:
         )
         batch_op.create_index("profile_associations_by_profile_id", ["profile_id"], unique=False)
         batch_op.create_index("profile_associations_one_instance_id", ["instance_id"], unique=True)
+
+    op.create_table(
+        "role_deletions",
+        sa.Column("task_id", sa.Text(), autoincrement=False, nullable=False),
+        sa.Column("account_id", sa.Text(), autoincrement=False, nullable=False),
+        sa.Column("created_at", sa.BigInteger(), autoincrement=False, nullable=False),
+        sa.PrimaryKeyConstraint("task_id"),
+        sqlite_autoincrement=False,
+        sqlite_with_rowid=False,
+    )
+    with op.batch_alter_table("role_deletions", schema=None) as batch_op:
+        batch_op.create_index("role_deletions_by_account_id", ["account_id"], unique=False)
+        batch_op.create_index("role_deletions_by_created_at", ["created_at"], unique=False)
 
     op.create_table(
         "roles",
@@ -878,12 +895,20 @@ def downgrade() -> None:
         batch_op.drop_index("roles_one_account_id_folded")
 
     op.drop_table("roles")
+    with op.batch_alter_table("role_deletions", schema=None) as batch_op:
+        batch_op.drop_index("role_deletions_by_created_at")
+        batch_op.drop_index("role_deletions_by_account_id")
+
+    op.drop_table("role_deletions")
     with op.batch_alter_table("profile_associations", schema=None) as batch_op:
         batch_op.drop_index("profile_associations_one_instance_id")
         batch_op.drop_index("profile_associations_by_profile_id")
         batch_op.drop_index("profile_associations_by_account_id_region_id")
 
     op.drop_table("profile_associations")
+    with op.batch_alter_table("policy_versions", schema=None) as batch_op:
+        batch_op.drop_index("policy_versions_by_account_id_policy_id")
+
     op.drop_table("policy_versions")
     with op.batch_alter_table("policy_attachments", schema=None) as batch_op:
         batch_op.drop_index("policy_attachments_by_account_id_policy_arn")
