@@ -167,6 +167,14 @@ class PasswordPolicy(Record, frozen=True):
     hard_expiry: bool
 
 
+class CredentialReport(Record, frozen=True):
+    """The latest credential report of an account, as CSV."""
+
+    account_id: AccountId
+    content: str
+    generated_at: dt.datetime
+
+
 class OidcProvider(Record, frozen=True):
     """An OpenID Connect identity provider that an account trusts. `url` is without ``https://``."""
 
@@ -197,4 +205,5 @@ login_profiles = table("login_profiles", LoginProfile, key=("user_id",), indexes
 mfa_devices = table("mfa_devices", MfaDevice, key=("arn",), indexes=(("account_id", "arn"), ("user_id",)))
 account_aliases = table("account_aliases", AccountAlias, key=("account_id",), unique=(("alias",),))
 password_policies = table("password_policies", PasswordPolicy, key=("account_id",))
+credential_reports = table("credential_reports", CredentialReport, key=("account_id",))
 oidc_providers = table("oidc_providers", OidcProvider, key=("arn",), indexes=(("account_id", "arn"),))

@@ -135,6 +135,15 @@ def upgrade() -> None:
         sqlite_with_rowid=False,
     )
     op.create_table(
+        "credential_reports",
+        sa.Column("account_id", sa.Text(), autoincrement=False, nullable=False),
+        sa.Column("content", sa.Text(), autoincrement=False, nullable=False),
+        sa.Column("generated_at", sa.BigInteger(), autoincrement=False, nullable=False),
+        sa.PrimaryKeyConstraint("account_id"),
+        sqlite_autoincrement=False,
+        sqlite_with_rowid=False,
+    )
+    op.create_table(
         "groups",
         sa.Column("id", sa.Text(), autoincrement=False, nullable=False),
         sa.Column("account_id", sa.Text(), autoincrement=False, nullable=False),
@@ -1017,6 +1026,7 @@ def downgrade() -> None:
         batch_op.drop_index("groups_one_account_id_folded")
 
     op.drop_table("groups")
+    op.drop_table("credential_reports")
     op.drop_table("console_outputs")
     op.drop_table("changes")
     with op.batch_alter_table("audit_events", schema=None) as batch_op:
