@@ -92,6 +92,15 @@ class Prices(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     egress_gb: Annotated[Decimal, Meta(description="Price of a GB (10⁹ bytes) sent to the internet.")] = Decimal("0.09")
 
 
+class Throttle(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    reads_per_second: Annotated[
+        float, Meta(gt=0, description="Requests that read, of each service: what an account may keep sending a second.")
+    ] = 2000
+    reads_burst: Annotated[float, Meta(ge=1, description="How many of them it may send at once after a rest.")] = 20_000
+    writes_per_second: Annotated[float, Meta(gt=0, description="The same of requests that change something.")] = 500
+    writes_burst: Annotated[float, Meta(ge=1, description="How many of them at once after a rest.")] = 10_000
+
+
 class Config(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     region: Annotated[str, Meta(description="The region that clients use when they name none.")] = "us-east-1"
     regions: Annotated[
@@ -126,6 +135,7 @@ class Config(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     network: Network = Network()
     compute: Compute = Compute()
     prices: Prices = Prices()
+    throttle: Throttle = Throttle()
     instance_types: Annotated[
         dict[str, InstanceType],
         Meta(description="Instance types beside the built-in ones, or in their place."),

@@ -19,6 +19,7 @@ from freehold.front.incoming import Incoming, Receive
 from freehold.front.limits import Limits
 from freehold.front.protocols.message import HttpRequest, HttpResponse, pairs
 from freehold.front.stream_errors import SlowDown
+from freehold.front.throttle import Limiter
 from freehold.records.secrets import Sealer
 from freehold.records.store import Store
 from freehold.services.errors import AwsError
@@ -43,9 +44,11 @@ def create_app(
     *,
     package: str = "freehold.services",
     limits: Limits | None = None,
+    limiter: Limiter | None = None,
 ) -> FrontDoor:
     """The front door as an ASGI application."""
-    return FrontDoor(Dispatcher(catalog, store, sealer, config, package=package), store, limits or Limits())
+    dispatcher = Dispatcher(catalog, store, sealer, config, package=package, limiter=limiter)
+    return FrontDoor(dispatcher, store, limits or Limits())
 
 
 class FrontDoor:

@@ -29,6 +29,7 @@ from freehold.front.protocols.codec import Codec, WireProtocol
 from freehold.front.protocols.message import HttpRequest, HttpResponse
 from freehold.front.routing import Directory, bucket_in_host, family_error, guessed_family
 from freehold.front.signature import Claim
+from freehold.front.throttle import Limiter
 from freehold.iam.policy import decide
 from freehold.records import audit
 from freehold.records.access_keys import Use, Uses
@@ -94,14 +95,23 @@ class Dispatcher:
     """Answers requests; every method may run in any thread."""
 
     def __init__(
-        self, catalog: Catalog, store: Store, sealer: Sealer, config: Config, *, package: str = "freehold.services"
+        self,
+        catalog: Catalog,
+        store: Store,
+        sealer: Sealer,
+        config: Config,
+        *,
+        package: str = "freehold.services",
+        limiter: Limiter | None = None,
     ) -> None:
+        """`limiter` is given where several processes share one."""
         self._catalog = catalog
         self._store = store
         self._sealer = sealer
         self._config = config
         self._directory = Directory(catalog)
         self._callers = Callers(sealer, config)
+        self._limiter = limiter or Limiter(config.throttle)
         self._audit = AuditQueue(store)
         self._uses = Uses(store)
         self._masks = {service: Masks() for service in catalog.models}
@@ -189,6 +199,7 @@ class Dispatcher:
             if journey.handler is None:
                 journey.handler = self._handler(journey.service, journey.name, journey.protocol)
             handler = journey.handler
+            self._limiter.admit(proven.principal.account_id, journey.service, read_only=handler.operation.read_only)
             _take_payload(request, journey, proven)
             journey.params = handler.codec.parse(request, journey.routed)
             opener = self._openers[journey.service]

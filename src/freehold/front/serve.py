@@ -19,6 +19,7 @@ from freehold.front import workers
 from freehold.front.app import FrontDoor, create_app
 from freehold.front.connection import Connection
 from freehold.front.https import Certificate
+from freehold.front.throttle import Limiter
 from freehold.logs import log_as_json
 from freehold.paths import Paths
 from freehold.pki import PkiError
@@ -146,7 +147,7 @@ def main(arguments: list[str] | None = None) -> int:
     except OSError as error:
         print(f"HTTPS on {config.https_address} port {config.https_port}: {error.strerror}", file=sys.stderr)
         return 1
-    catalog = Catalog()
+    catalog, limiter = Catalog(), Limiter(config.throttle)
     # The service models are many objects that stay: collecting garbage must not walk them every few requests.
     gc.collect()
     gc.freeze()
@@ -155,7 +156,8 @@ def main(arguments: list[str] | None = None) -> int:
     def serve() -> int:
         store = open_store(options.data_dir, config)
         try:
-            server(create_app(catalog, store, sealer, config), port=options.port, https=https).run([http])
+            app = create_app(catalog, store, sealer, config, limiter=limiter)
+            server(app, port=options.port, https=https).run([http])
         finally:
             store.close()
         return 0
