@@ -17,7 +17,9 @@ from dataclasses import dataclass
 from importlib.resources import files
 from typing import Any
 
-from freehold.iam.managed.levels import LIST, READ, actions_of_level, services
+from freehold.iam import data
+from freehold.iam.data import Level
+from freehold.iam.managed.levels import patterns_of
 
 WRITTEN = dt.datetime(2026, 11, 25, tzinfo=dt.UTC)
 """When the policies became what they are."""
@@ -70,8 +72,8 @@ def _document(arn: str) -> str:
     rules = policies()[arn].rules
     allowed = [
         *(f"{service}:*" for service in rules.get("full", ())),
-        *_of_levels(rules.get("read", ()), (READ, LIST)),
-        *_of_levels(rules.get("list", ()), (LIST,)),
+        *_of_levels(rules.get("read", ()), ("Read", "List"), rules.get("not", ())),
+        *_of_levels(rules.get("list", ()), ("List",), rules.get("not", ())),
         *rules.get("actions", ()),
     ]
     statements: list[Mapping[str, Any]] = []
@@ -88,6 +90,6 @@ def _document(arn: str) -> str:
     return json.dumps({"Version": "2012-10-17", "Statement": statements}, separators=(",", ":"))
 
 
-def _of_levels(named: Sequence[str], levels: tuple[str, ...]) -> Iterable[str]:
-    for service in services() if named == ["*"] else named:
-        yield from actions_of_level(service, levels)
+def _of_levels(named: Sequence[str], levels: tuple[Level, ...], excepted: Sequence[str]) -> Iterable[str]:
+    for service in data.services() if named == ["*"] else named:
+        yield from patterns_of(service, levels, excepted)
