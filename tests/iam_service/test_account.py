@@ -8,8 +8,13 @@ from typing import Any
 
 import pytest
 
+from freehold.control.accounts import close_account
+from freehold.records.accounts import Account
+from freehold.records.audit import AuditEvent
 from freehold.records.identities import CredentialReport
+from freehold.records.schema import TABLES
 from tests.cloudapi import ApiServer
+from tests.iam_service.documents import EC2, allowing
 from tests.iam_service.refusals import refused
 from tests.iam_service.test_mfa_devices import Phone
 
@@ -177,3 +182,34 @@ def test_credentials_that_are_not_built(iam: Any) -> None:
         iam.upload_ssh_public_key(UserName="alice", SSHPublicKeyBody="ssh-rsa AAAA")
     with refused("UnsupportedOperation"):
         iam.upload_server_certificate(ServerCertificateName="c", CertificateBody="c", PrivateKey="k")
+
+
+def test_a_deleted_account_leaves_nothing_behind(iam: Any, api: ApiServer) -> None:
+    account_id = iam.get_user()["User"]["UserId"]
+    iam.create_user(UserName="alice", Tags=[{"Key": "team", "Value": "web"}])
+    iam.create_group(GroupName="staff")
+    iam.add_user_to_group(GroupName="staff", UserName="alice")
+    iam.create_access_key(UserName="alice")
+    iam.create_login_profile(UserName="alice", Password="Correct-horse-1")
+    iam.create_virtual_mfa_device(VirtualMFADeviceName="phone", Tags=[{"Key": "team", "Value": "web"}])
+    iam.create_open_id_connect_provider(Url="https://id.example.com", Tags=[{"Key": "team", "Value": "web"}])
+    iam.update_account_password_policy(RequireNumbers=True)
+    iam.create_account_alias(AccountAlias=f"lab-{account_id}")
+    iam.generate_credential_report()
+    iam.create_role(RoleName="worker", AssumeRolePolicyDocument=EC2)
+    iam.create_instance_profile(InstanceProfileName="worker")
+    policy = iam.create_policy(PolicyName="own", PolicyDocument=allowing("ec2:*"))["Policy"]["Arn"]
+    iam.create_policy_version(PolicyArn=policy, PolicyDocument=allowing("s3:*"))
+    iam.attach_user_policy(UserName="alice", PolicyArn=policy)
+    iam.put_group_policy(GroupName="staff", PolicyName="own", PolicyDocument=allowing("ec2:*"))
+    with api.store.write() as tx:
+        account = tx.get(Account, account_id)
+        assert account is not None
+        assert close_account(tx, account)
+    with api.store.read() as tx:
+        left = {
+            kind.__name__
+            for kind in TABLES
+            if kind is not AuditEvent and any(account_id in repr(record) for record in tx.select(kind))
+        }
+    assert left == set()

@@ -146,8 +146,12 @@ def test_tags_of_a_device(iam: Any) -> None:
 
 
 def test_the_longest_serial_number_has_its_page(iam: Any) -> None:
-    with refused("ValidationError"):
-        iam.create_virtual_mfa_device(VirtualMFADeviceName="n", Path="/" + "a" * 200 + "/")
+    for too_long in (
+        {"VirtualMFADeviceName": "n", "Path": "/" + "a" * 200 + "/"},
+        {"VirtualMFADeviceName": "n" * 9999},
+    ):
+        with refused("ValidationError"):
+            iam.create_virtual_mfa_device(**too_long)
     for name in ("m", "n"):
         iam.create_virtual_mfa_device(VirtualMFADeviceName=name, Path="/" + "a" * 188 + "/")
     pages = iam.get_paginator("list_virtual_mfa_devices").paginate(PaginationConfig={"PageSize": 1})

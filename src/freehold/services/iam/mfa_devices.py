@@ -63,6 +63,9 @@ class _Drawn(NamedTuple):
 
 def _drawn(call: Call, request: CreateVirtualMFADeviceRequestTypeDef) -> _Drawn:
     """A new seed, and the image that a phone takes it from: drawing takes some hundredths of a second."""
+    (arn,) = _created(call, request)
+    if len(arn) > _SERIAL_CHARACTERS_MAX:
+        raise ValidationError(f"The serial number {arn[:_SERIAL_CHARACTERS_MAX]}… is longer than 220 characters.")
     seed = pyotp.random_base32(_SEED_CHARACTERS)
     label = quote(f"{request['VirtualMFADeviceName']}@{call.account_id}", safe="@")
     image = io.BytesIO()
@@ -80,8 +83,6 @@ def create_virtual_mfa_device(call: Call, request: CreateVirtualMFADeviceRequest
     refuse_others(request, {"VirtualMFADeviceName", "Path", "Tags"})
     pairs = tags.checked(request.get("Tags"), "mfa")
     (arn,) = _created(call, request)
-    if len(arn) > _SERIAL_CHARACTERS_MAX:
-        raise ValidationError(f"The serial number, {arn}, must have length less than or equal to 220")
     take_turn(call.tx)
     if call.tx.get(MfaDevice, arn) is not None:
         raise EntityAlreadyExists("MFADevice entity at the same path and name")
