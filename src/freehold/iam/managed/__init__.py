@@ -67,6 +67,12 @@ def policies() -> Mapping[str, AwsPolicy]:
     return {policy.arn: policy for policy in found}
 
 
+def managed_policy(arn: str) -> str | None:
+    """The JSON text of one of them, or None if there is none with this ARN."""
+    policy = policies().get(arn)
+    return policy.document if policy else None
+
+
 @functools.cache
 def _document(arn: str) -> str:
     rules = policies()[arn].rules
