@@ -75,6 +75,15 @@ def test_a_server_asks_the_metadata_service_who_it_is(servers: Servers, fleet: F
     assert "401" in without_token.stderr
 
 
+def test_servers_find_each_other_by_name(servers: Servers, fleet: Fleet) -> None:
+    app = servers.get(fleet.app)
+    for name in (app["PrivateDnsName"], app["PublicDnsName"]):
+        found = servers.ssh(fleet.web, f"nslookup {name}")
+        assert f"Name:\t{name}\nAddress: {app['PrivateIpAddress']}\n" in found, found
+    assert app["PrivateDnsName"] in servers.ssh(fleet.web, f"nslookup {app['PrivateIpAddress']}")
+    assert "REFUSED" in servers.try_ssh(fleet.web, "nslookup www.example.com").stdout
+
+
 def test_groups_let_in_what_they_say_and_nothing_else(servers: Servers, fleet: Fleet) -> None:
     app = private_ip(servers, fleet.app)
     name = servers.ssh(fleet.app, "hostname")

@@ -143,7 +143,10 @@ def test_dhcp_tells_a_guest_who_it_is(network: Network, tmp_path: Path) -> None:
     assert lease["mtu"] == "1500"
     assert lease["domain"] == "ec2.internal"
     assert lease["hostname"] == "ip-10-0-1-10"
-    assert lease["staticroutes"].split() == ["169.254.169.254/32", "10.0.1.1", "0.0.0.0/0", "10.0.1.1"]
+    assert lease["staticroutes"].split() == [
+        "169.254.169.254/32", "10.0.1.1", "169.254.169.253/32", "10.0.1.1", "0.0.0.0/0", "10.0.1.1",
+    ]  # fmt: skip
+    assert lease["dns"] == "169.254.169.253"
 
 
 def test_groups_let_in_what_they_say_and_nothing_else(network: Network, listening: Any) -> None:

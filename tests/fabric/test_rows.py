@@ -224,6 +224,19 @@ def evaluated(expression: str, packet: Packet) -> bool:
     return all(term(text) for text in expression.split(" && "))
 
 
+def test_every_guest_is_told_of_the_resolver_and_may_ask_it() -> None:
+    made = rows(vpc(port(10)), PUBLIC)
+    (options,) = (row.columns["options"] for ref, row in made.items() if ref.table == "DHCP_Options")
+    assert options["dns_server"] == "169.254.169.253"
+    assert "169.254.169.253/32,10.0.1.1" in options["classless_static_route"]
+    allowed = [
+        row.columns["match"] for ref, row in made.items() if ref.table == "ACL" and row.columns["action"] != "drop"
+    ]
+    assert sum("ip4.dst == 169.254.169.253 && udp.dst == 53" in each for each in allowed) == 1
+    (proxied,) = {row.columns["options"].get("arp_proxy") for row in made.values() if "arp_proxy" in str(row.columns)}
+    assert proxied == "169.254.169.254 169.254.169.253"
+
+
 @settings(deadline=None, max_examples=500)
 @given(rules(), PACKETS)
 def test_a_match_lets_through_what_its_rule_says(rule: RuleView, packet: Packet) -> None:

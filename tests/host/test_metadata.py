@@ -83,12 +83,17 @@ def test_a_guest_becomes_what_its_metadata_says(guests: Guests, plane: Plane, im
     console = plane.wait_for_console(spec.instance_id, READY)
     assert "user data of ip-10-0-1-20.ec2.internal" in console
     ssh = ("ssh", "-i", tmp_path / "key", "-o", "StrictHostKeyChecking=no", "-o", "UserKnownHostsFile=/dev/null")
-    done = subprocess.run(
-        ("nsenter", f"--net=/run/netns/{guests.one}", *ssh, "-o", "BatchMode=yes", "root@10.0.1.20", "hostname"),
-        capture_output=True,
-        text=True,
-    )
-    assert done.stdout == "ip-10-0-1-20.ec2.internal\n", done.stderr
+    enter = ("nsenter", f"--net=/run/netns/{guests.one}", *ssh, "-o", "BatchMode=yes", "root@10.0.1.20")
+
+    def inside(command: str) -> str:
+        done = subprocess.run((*enter, command), capture_output=True, text=True)
+        return done.stdout + done.stderr.rpartition("known hosts.")[2]
+
+    assert inside("hostname").strip() == "ip-10-0-1-20.ec2.internal"
+    # The lease of this network says where the resolver is.
+    assert "Address: 10.0.1.10\n" in inside("nslookup ip-10-0-1-10.ec2.internal")
+    assert "ip-10-0-1-11.ec2.internal" in inside("nslookup 10.0.1.11")
+    assert "REFUSED" in inside("nslookup www.example.com")
     plane.want(spec.instance_id, "absent")
     plane.wait_for_state(spec.instance_id, "absent")
 

@@ -11,10 +11,10 @@ from ipaddress import IPv4Address, IPv4Network
 import sqlalchemy as sa
 import structlog
 
+from freehold.dns_names import private_dns_name
 from freehold.fabric.differ import Fabric
 from freehold.fabric.rows import rows
 from freehold.fabric.view import GroupView, PortView, PublicView, RuleView, SubnetView, VpcView
-from freehold.records.names import private_dns_name
 from freehold.records.network import (
     InternetGateway,
     NetworkInterface,

@@ -9,6 +9,7 @@ from typing import Literal
 import sqlalchemy as sa
 
 from freehold.config import Config
+from freehold.dns_names import private_dns_name
 from freehold.host.wire import GuestSpec, InterfaceSpec, MetadataSpec, VolumeSpec
 from freehold.records.compute import (
     Instance,
@@ -21,7 +22,6 @@ from freehold.records.compute import (
     key_pairs,
     volumes,
 )
-from freehold.records.names import private_dns_name
 from freehold.records.network import (
     Address,
     InterfaceGroup,

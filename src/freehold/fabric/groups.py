@@ -1,6 +1,6 @@
 """Security groups in OVN: a port group per group, an ACL per rule, and one port group of all interfaces that drops.
 
-Stateful: what a rule lets through brings its replies with it. Metadata and DHCP are always reachable, as in AWS
+Stateful: what a rule lets through brings its replies with it. Metadata, DNS and DHCP are always reachable, as in AWS
 (https://docs.aws.amazon.com/vpc/latest/userguide/vpc-security-groups.html).
 """
 
@@ -16,13 +16,13 @@ from freehold.fabric.view import VpcView
 _ALWAYS, _RULE, _DROP = 3000, 2000, 1000
 
 
-def rows(vpc: VpcView, imds: IPv4Address) -> Iterator[Row]:
+def rows(vpc: VpcView, imds: IPv4Address, resolver: IPv4Address) -> Iterator[Row]:
     """The groups of the VPC that have members, and what every interface of it may and may not."""
     members: dict[str, set[Ref]] = {}
     for port in vpc.ports:
         for group_id in port.group_ids:
             members.setdefault(group_id, set()).add(_port(port.interface_id))
-    yield from _every_interface(vpc, imds)
+    yield from _every_interface(vpc, imds, resolver)
     present = [group for group in vpc.groups if group.group_id in members]
     named = {group.group_id for group in present}
     for group in present:
@@ -38,12 +38,13 @@ def rows(vpc: VpcView, imds: IPv4Address) -> Iterator[Row]:
                 yield _acl(group_ref, "from-lport" if rule.is_egress else "to-lport", _RULE, what, "allow-related")
 
 
-def _every_interface(vpc: VpcView, imds: IPv4Address) -> Iterator[Row]:
+def _every_interface(vpc: VpcView, imds: IPv4Address, resolver: IPv4Address) -> Iterator[Row]:
     name = f"all_{match.symbol(vpc.vpc_id)}"
     every = Ref("Port_Group", vpc.vpc_id)
     yield Row(every, {"name": name, "ports": frozenset(_port(port.interface_id) for port in vpc.ports)})
     sent, received = f"inport == @{name}", f"outport == @{name}"
     yield _acl(every, "from-lport", _ALWAYS, f"{sent} && ip4.dst == {imds} && tcp.dst == 80", "allow-related")
+    yield _acl(every, "from-lport", _ALWAYS, f"{sent} && ip4.dst == {resolver} && udp.dst == 53", "allow-related")
     yield _acl(every, "from-lport", _ALWAYS, f"{sent} && udp.src == 68 && udp.dst == 67", "allow-related")
     for direction, side in (("from-lport", sent), ("to-lport", received)):
         # ARP is held to the interface's own addresses by its port security. Everything else, IP or not, needs a rule.

@@ -1,7 +1,8 @@
 """What a VPC is in OVN: one pure function from the VPC to the rows of the northbound database.
 
 A VPC with ports is a logical router; a subnet with ports a logical switch whose router port holds the subnet's first
-address. Instance metadata is a service switch of the VPC, 169.254.169.0/24, with a port that every host may plug. A
+address. Instance metadata and the resolver are a service switch of the VPC, 169.254.169.0/24, with a port that every
+host may plug. A
 public address is a NAT rule on the router's port on the one public switch of the cloud. Security groups are in
 `freehold.fabric.groups`.
 
@@ -18,12 +19,14 @@ from collections.abc import Iterator
 from functools import lru_cache
 from ipaddress import IPv4Address, IPv4Network
 
+from freehold.dns_names import private_domain
 from freehold.fabric import groups, match
 from freehold.fabric.row import Ref, Row
 from freehold.fabric.view import PortView, PublicView, SubnetView, VpcView
 from freehold.network.names import PHYSICAL_NETWORK, imds_port, mac_of
 
 IMDS = IPv4Address("169.254.169.254")
+RESOLVER = IPv4Address("169.254.169.253")
 IMDS_NETWORK = IPv4Network("169.254.169.0/24")
 DHCP_LEASE_SECONDS = 3600
 GUEST_MTU = 1500
@@ -72,7 +75,7 @@ def rows(vpc: VpcView, public: PublicView) -> dict[Ref, Row]:
         result |= _port(port)
     if vpc.internet:
         result |= _named(*_internet(vpc, public, router))
-    return result | _named(*groups.rows(vpc, IMDS))
+    return result | _named(*groups.rows(vpc, IMDS, RESOLVER))
 
 
 def _named(*rows: Row) -> dict[Ref, Row]:
@@ -112,7 +115,7 @@ def _imds(vpc_id: str, router: Ref) -> Iterator[Row]:
     yield from _joined(router, switch, f"{IMDS_NETWORK[1]}/{IMDS_NETWORK.prefixlen}", {})
     yield Row(
         Ref("Logical_Switch_Port", name),
-        {"name": name, "type": "localport", "addresses": frozenset({f"{mac} {IMDS}"})},
+        {"name": name, "type": "localport", "addresses": frozenset({f"{mac} {IMDS} {RESOLVER}"})},
         parent=switch,
     )
 
@@ -122,9 +125,8 @@ def _subnet(subnet: SubnetView, router: Ref, region: str) -> Iterator[Row]:
     switch = Ref("Logical_Switch", subnet.subnet_id)
     gateway = subnet.cidr[1]
     yield Row(switch, {"name": subnet.subnet_id})
-    # Guests that hold 169.254.0.0/16 to be on their link ask for the address itself.
-    yield from _joined(router, switch, f"{gateway}/{subnet.cidr.prefixlen}", {"arp_proxy": str(IMDS)})
-    domain = "ec2.internal" if region == "us-east-1" else f"{region}.compute.internal"
+    # Guests that hold 169.254.0.0/16 to be on their link ask for the addresses themselves.
+    yield from _joined(router, switch, f"{gateway}/{subnet.cidr.prefixlen}", {"arp_proxy": f"{IMDS} {RESOLVER}"})
     yield Row(
         Ref("DHCP_Options", subnet.subnet_id),
         {
@@ -136,8 +138,9 @@ def _subnet(subnet: SubnetView, router: Ref, region: str) -> Iterator[Row]:
                 "mtu": str(GUEST_MTU),
                 "router": str(gateway),
                 # Clients that take option 121 ignore option 3, so the default route is said twice (RFC 3442).
-                "classless_static_route": f"{{{IMDS}/32,{gateway}, 0.0.0.0/0,{gateway}}}",
-                "domain_name": f'"{domain}"',
+                "classless_static_route": f"{{{IMDS}/32,{gateway}, {RESOLVER}/32,{gateway}, 0.0.0.0/0,{gateway}}}",
+                "domain_name": f'"{private_domain(region)}"',
+                "dns_server": str(RESOLVER),
             },
         },
     )

@@ -8,7 +8,7 @@ from __future__ import annotations
 import hashlib
 import re
 from dataclasses import dataclass
-from ipaddress import IPv4Address
+from ipaddress import IPv4Address, IPv4Network
 from pathlib import Path
 
 from freehold.host.wire import GuestSpec
@@ -39,6 +39,7 @@ def check_ids(spec: GuestSpec) -> None:
     for interface in spec.interfaces:
         try:
             IPv4Address(interface.private_ip), IPv4Address(interface.public_ip or interface.private_ip)
+            IPv4Network(interface.vpc_cidr)
         except ValueError as error:
             raise MalformedSpec(f"{interface.interface_id}: {error}") from error
 

@@ -7,13 +7,13 @@ the same tree.
 
 from __future__ import annotations
 
-import ipaddress
 import json
 import re
 from collections.abc import Iterator
 from typing import TypeAlias
 from urllib.parse import unquote
 
+from freehold.dns_names import public_dns_name
 from freehold.host.wire import GuestSpec, InterfaceSpec, RoleCredentials
 
 Tree: TypeAlias = "dict[str, Tree | str | bytes]"
@@ -95,7 +95,7 @@ def _metadata(spec: GuestSpec) -> Tree:
         "services": {"domain": "amazonaws.com", "partition": "aws"},
     }
     if primary.public_ip is not None:
-        tree["public-hostname"] = _public_hostname(metadata.region, primary.public_ip)
+        tree["public-hostname"] = public_dns_name(metadata.region, primary.public_ip)
         tree["public-ipv4"] = primary.public_ip
     if metadata.public_keys:
         keys: Tree = {str(number): {"openssh-key": f"{key}\n"} for number, (_, key) in enumerate(metadata.public_keys)}
@@ -159,15 +159,9 @@ def _interface(spec: GuestSpec, interface: InterfaceSpec) -> Tree:
     }
     if interface.public_ip is not None:
         tree["ipv4-associations"] = {interface.public_ip: interface.private_ip}
-        tree["public-hostname"] = _public_hostname(spec.metadata.region, interface.public_ip)
+        tree["public-hostname"] = public_dns_name(spec.metadata.region, interface.public_ip)
         tree["public-ipv4s"] = interface.public_ip
     return tree
-
-
-def _public_hostname(region: str, public_ip: str) -> str:
-    """As EC2 names addresses (https://docs.aws.amazon.com/vpc/latest/userguide/vpc-dns.html)."""
-    domain = "compute-1" if region == "us-east-1" else f"{region}.compute"
-    return f"ec2-{ipaddress.IPv4Address(public_ip)}".replace(".", "-") + f".{domain}.amazonaws.com"
 
 
 def _identity(spec: GuestSpec) -> str:

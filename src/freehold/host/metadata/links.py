@@ -1,8 +1,8 @@
-"""Links of the metadata service: for each VPC a veth from Open vSwitch to the service's own address.
+"""Links of the metadata service and the resolver: for each VPC a veth from Open vSwitch to their own addresses.
 
-    guest ── OVN ── br-int ── fm… ══ fi…  169.254.169.254 ── the agent
+    guest ── OVN ── br-int ── fm… ══ fi…  169.254.169.254, .253 ── the agent
 
-The address is on every link, and guests of different VPCs may have the same one: a listener hears one link only, and
+The addresses are on every link, and guests of different VPCs may have the same one: a listener hears one link only, and
 the kernel keeps connections of different links apart. An answer leaves by the link that its socket is bound to. Like
 taps, links outlive the agent, so that Open vSwitch sees one unbroken interface.
 """
@@ -19,8 +19,10 @@ from freehold.host.ports import taps
 from freehold.network.names import imds_port
 
 ADDRESS = "169.254.169.254"
+RESOLVER = "169.254.169.253"
+_BOTH = "169.254.169.252/30"
 _ROUTER = "169.254.169.1"
-_PORT = 80
+_PORT, _DNS_PORT = 80, 53
 _BACKLOG = 64
 _PREFIX, _INNER_PREFIX = "fm", "fi"
 _TABLE = "16925"  # of routes, and the priority of the rule that leads to it
@@ -31,8 +33,8 @@ _UNTRACKED = (
     "add chain inet freehold-metadata in { type filter hook prerouting priority raw; }",
     "add chain inet freehold-metadata out { type filter hook output priority raw; }",
     "flush table inet freehold-metadata",
-    f'add rule inet freehold-metadata in iifname "{_INNER_PREFIX}*" ip daddr {ADDRESS} notrack',
-    f"add rule inet freehold-metadata out ip saddr {ADDRESS} notrack",
+    f'add rule inet freehold-metadata in iifname "{_INNER_PREFIX}*" ip daddr {_BOTH} notrack',
+    f"add rule inet freehold-metadata out ip saddr {_BOTH} notrack",
 )
 
 
@@ -41,8 +43,8 @@ async def prepare(machine: Machine) -> None:
 
     async def prepare_routes() -> None:
         rule = ("priority", _TABLE)
-        if not await run(("ip", "rule", "show", *rule)):
-            await run(("ip", "rule", "add", "from", ADDRESS, "lookup", _TABLE, *rule))
+        if _BOTH.encode() not in await run(("ip", "rule", "show", *rule)):
+            await run(("ip", "rule", "add", "from", _BOTH, "lookup", _TABLE, *rule))
         await run(("nft", "; ".join(_UNTRACKED)))
 
     await machine.effects.perform("prepare metadata links", prepare_routes)
@@ -80,16 +82,26 @@ async def found(machine: Machine) -> frozenset[str]:
 
 def listen(vpc_id: str) -> socket.socket:
     """A listening socket for the guests of a VPC, which has its link. Raises OSError."""
-    listener = socket.socket()
-    try:
-        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        listener.setsockopt(socket.SOL_SOCKET, socket.SO_BINDTODEVICE, _inner(vpc_id).encode())
-        listener.bind((ADDRESS, _PORT))
-        listener.listen(_BACKLOG)
-    except OSError:
-        listener.close()
-        raise
+    listener = _bound(vpc_id, socket.SOCK_STREAM, (ADDRESS, _PORT))
+    listener.listen(_BACKLOG)
     return listener
+
+
+def hear(vpc_id: str) -> socket.socket:
+    """A socket for the queries of the guests of a VPC, which has its link. Raises OSError."""
+    return _bound(vpc_id, socket.SOCK_DGRAM, (RESOLVER, _DNS_PORT))
+
+
+def _bound(vpc_id: str, kind: socket.SocketKind, address: tuple[str, int]) -> socket.socket:
+    bound = socket.socket(type=kind)
+    try:
+        bound.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        bound.setsockopt(socket.SOL_SOCKET, socket.SO_BINDTODEVICE, _inner(vpc_id).encode())
+        bound.bind(address)
+    except OSError:
+        bound.close()
+        raise
+    return bound
 
 
 async def _make(tag: str, vpc_id: str) -> None:
@@ -103,6 +115,7 @@ async def _make(tag: str, vpc_id: str) -> None:
         # Open vSwitch's own data path expects packets with their checksums made.
         ("ethtool", "-K", inner, "tx", "off"),
         ("ip", "address", "replace", f"{ADDRESS}/32", "dev", inner),
+        ("ip", "address", "replace", f"{RESOLVER}/32", "dev", inner),
         ("ip", "link", "set", "dev", inner, "up"),
         (
             "ip",

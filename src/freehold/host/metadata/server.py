@@ -12,11 +12,11 @@ import socket
 import time
 from collections import Counter
 from collections.abc import Callable
-from dataclasses import dataclass
 from functools import partial
 
 import structlog
 
+from freehold.host.allowance import Allowance
 from freehold.host.metadata import http, imds
 from freehold.host.metadata.tokens import Tokens
 from freehold.host.wire import GuestSpec, RoleCredentials
@@ -33,22 +33,6 @@ _ROUTERS = 1  # between this service and a guest: the VPC's own
 Caller = tuple[str, str]  # VPC, address in it
 
 
-@dataclass
-class _Allowance:
-    """Requests that a guest may make at once; it fills up with time."""
-
-    left: float
-    at: float
-
-    def take(self, now: float) -> bool:
-        self.left = min(GUEST_REQUESTS_BURST, self.left + (now - self.at) * GUEST_REQUESTS_PER_SECOND)
-        self.at = now
-        if self.left < 1:
-            return False
-        self.left -= 1
-        return True
-
-
 class Server:
     """`who` names the guest that has an address in a VPC, `credentials` are those of an instance's role."""
 
@@ -63,7 +47,7 @@ class Server:
         self._tokens = tokens
         self._tasks: set[asyncio.Task[None]] = set()
         self._connections: Counter[Caller] = Counter()
-        self._allowances: dict[str, _Allowance] = {}
+        self._allowances: dict[str, Allowance] = {}
 
     async def listen(self, vpc_id: str, listener: socket.socket) -> asyncio.Server:
         """Serve the guests of a VPC, until the server is closed."""
@@ -128,7 +112,8 @@ class Server:
 
     def _answer_to(self, request: http.Request, spec: GuestSpec) -> http.Answer:
         now = time.monotonic()
-        allowance = self._allowances.setdefault(spec.instance_id, _Allowance(GUEST_REQUESTS_BURST, now))
+        fresh = Allowance(GUEST_REQUESTS_PER_SECOND, GUEST_REQUESTS_BURST, now)
+        allowance = self._allowances.setdefault(spec.instance_id, fresh)
         if not allowance.take(now):
             return imds.refusal(503)
         return imds.answer(request, spec, self._credentials(spec.instance_id), self._tokens, time.time())

@@ -1,9 +1,11 @@
-"""The metadata service of a host: a link and a listener for each VPC that has a guest here."""
+"""The metadata service and the resolver of a host: a link, and a listener each, for each VPC that has a guest here."""
 
 from __future__ import annotations
 
 import asyncio
+from collections import defaultdict
 from collections.abc import Callable, Iterable
+from ipaddress import IPv4Address, IPv4Network
 
 import structlog
 
@@ -12,6 +14,8 @@ from freehold.host.machine import Machine
 from freehold.host.metadata import links
 from freehold.host.metadata.server import Caller, Server
 from freehold.host.metadata.tokens import Tokens, load_key
+from freehold.host.resolver.names import Vpc
+from freehold.host.resolver.server import Resolver
 from freehold.host.wire import GuestSpec, RoleCredentials
 from freehold.host.worker import Worker
 
@@ -37,13 +41,16 @@ class MetadataService(Worker):
         self._machine = machine
         self._guests: dict[Caller, GuestSpec] = {}
         self._server: Server | None = None
-        self._listening: dict[str, asyncio.Server] = {}
+        self._vpcs: dict[str, Vpc] = {}
+        self._resolver = Resolver(self._vpc_of)
+        self._listening: dict[str, tuple[asyncio.Server, asyncio.DatagramTransport]] = {}
 
     async def close(self) -> None:
         """Serve no more. The links stay."""
         await super().close()
-        for listening in self._listening.values():
-            listening.close()
+        for vpc_id in list(self._listening):
+            self._hush(vpc_id)
+        await self._resolver.close()
         if self._server is not None:
             await self._server.close()
 
@@ -52,9 +59,10 @@ class MetadataService(Worker):
         by_age = sorted(specs, key=lambda spec: (spec.desired != "absent", spec.metadata.launched_at))
         guests = {(each.vpc_id, each.private_ip): spec for spec in by_age for each in spec.interfaces}
         if guests != self._guests:
-            before = self._vpcs()
+            before = self._vpcs.keys()
             self._guests = guests
-            self.tidy = self.tidy and before <= self._vpcs()
+            self._vpcs = _vpcs(guests.values())
+            self.tidy = self.tidy and before <= self._vpcs.keys()
             self.wake()
 
     async def _round(self) -> None:
@@ -62,26 +70,49 @@ class MetadataService(Worker):
             await links.prepare(self._machine)
             self._server = Server(self._who, self._credentials, Tokens(load_key(self._machine.layout.metadata_key)))
         self._server.forget_all_but({spec.instance_id for spec in self._guests.values()})
+        self._resolver.forget_all_but(self._guests)
         if not self.tidy:
             await self._remove()
-        for vpc_id in sorted(self._vpcs() - self._listening.keys()):
+        for vpc_id in sorted(self._vpcs.keys() - self._listening.keys()):
             await links.make(self._machine, vpc_id)
-            self._listening[vpc_id] = await self._server.listen(vpc_id, links.listen(vpc_id))
+            serving = await self._server.listen(vpc_id, links.listen(vpc_id))
+            try:
+                answering = await self._resolver.listen(vpc_id, links.hear(vpc_id))
+            except OSError:
+                serving.close()
+                raise
+            self._listening[vpc_id] = (serving, answering)
             log.info("metadata service listens", vpc=vpc_id)
 
     async def _remove(self) -> None:
         """Have no link of a VPC that no guest is in, also none that an earlier agent left."""
-        wanted = self._vpcs()
+        wanted = self._vpcs.keys()
         for vpc_id in self._listening.keys() - wanted:
-            self._listening.pop(vpc_id).close()
+            self._hush(vpc_id)
         for name in await links.found(self._machine) - {metadata_link(vpc_id) for vpc_id in wanted}:
             await links.remove(self._machine, name)
-        if wanted == self._vpcs():  # else it was woken again
+        if wanted == self._vpcs.keys():  # else it was woken again
             self.tidy = True
             self._tidied()
 
     def _who(self, caller: Caller) -> GuestSpec | None:
         return self._guests.get(caller)
 
-    def _vpcs(self) -> set[str]:
-        return {vpc_id for vpc_id, _ in self._guests}
+    def _vpc_of(self, caller: Caller) -> Vpc | None:
+        return self._vpcs[caller[0]] if caller in self._guests else None
+
+    def _hush(self, vpc_id: str) -> None:
+        for listening in self._listening.pop(vpc_id):
+            listening.close()
+
+
+def _vpcs(specs: Iterable[GuestSpec]) -> dict[str, Vpc]:
+    """The VPCs that guests are in, as the resolver knows them."""
+    found: dict[str, Vpc] = {}
+    private_ips: dict[str, dict[IPv4Address, IPv4Address]] = defaultdict(dict)
+    for spec in specs:
+        for each in spec.interfaces:
+            found[each.vpc_id] = Vpc(spec.metadata.region, IPv4Network(each.vpc_cidr), private_ips[each.vpc_id])
+            if each.public_ip is not None:
+                private_ips[each.vpc_id][IPv4Address(each.public_ip)] = IPv4Address(each.private_ip)
+    return found

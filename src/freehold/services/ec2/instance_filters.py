@@ -13,8 +13,8 @@ from typing import Any
 import sqlalchemy as sa
 from sqlalchemy.ext.compiler import compiles
 
+from freehold.dns_names import private_domain, public_dns_name
 from freehold.records.compute import instances, profile_associations, volumes
-from freehold.records.names import private_domain, public_dns_name
 from freehold.records.network import addresses, interface_groups, network_interfaces, security_groups
 from freehold.records.tags import tags
 from freehold.services.ec2.filters import (

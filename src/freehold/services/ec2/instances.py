@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import sqlalchemy as sa
 
+from freehold.dns_names import private_dns_name, public_dns_name
 from freehold.records.compute import Instance, profile_associations, volumes
-from freehold.records.names import private_dns_name, public_dns_name
 from freehold.records.network import addresses, interface_groups, network_interfaces, security_groups
 from freehold.records.statements import any_of, places
 from freehold.records.tags import Tag, tags_of

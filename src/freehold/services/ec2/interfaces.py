@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING, Any
 
 import sqlalchemy as sa
 
+from freehold.dns_names import private_dns_name, public_dns_name
 from freehold.records.feed import take_turn
 from freehold.records.ids import InstanceId, InterfaceId, SubnetId, VpcId, new_id
-from freehold.records.names import private_dns_name, public_dns_name
 from freehold.records.network import (
     Address,
     InterfaceGroup,

@@ -1,0 +1,1 @@
+"""The resolver of the VPCs, at 169.254.169.253."""
