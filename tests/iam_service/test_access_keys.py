@@ -8,7 +8,9 @@ from typing import Any
 import pytest
 from botocore.exceptions import ClientError
 
+from freehold.records.sessions import Holder
 from tests.cloudapi import ApiServer, Keys
+from tests.iam_service.documents import EC2
 from tests.iam_service.refusals import refused
 
 
@@ -104,3 +106,14 @@ def test_when_a_key_was_last_used(iam: Any, api: ApiServer) -> None:
         api.client("ec2", region="eu-west-1", keys=keys).describe_vpcs()
     assert used_for("ec2")["Region"] == "eu-west-1"
     assert used_for("ec2")["LastUsedDate"] > iam.get_user(UserName="alice")["User"]["CreateDate"]
+
+
+def test_when_a_role_was_last_used(iam: Any, api: ApiServer) -> None:
+    account_id = iam.get_user()["User"]["UserId"]
+    role_id = iam.create_role(RoleName="worker", AssumeRolePolicyDocument=EC2)["Role"]["RoleId"]
+    assert iam.get_role(RoleName="worker")["Role"].get("RoleLastUsed", {}) == {}
+    arn_of(api, api.create_session(Holder(account_id, "role", role_id, "job")))
+    while not (used := iam.get_role(RoleName="worker")["Role"].get("RoleLastUsed")):
+        time.sleep(0.05)
+    assert used["Region"] == "us-east-1"
+    assert used["LastUsedDate"] >= iam.get_role(RoleName="worker")["Role"]["CreateDate"]

@@ -114,6 +114,13 @@ class ReportExpired(AwsError):
         super().__init__("The report has expired, call GenerateCredentialReport to generate a new one.")
 
 
+class Throttling(AwsError):
+    code = "Throttling"
+
+    def __init__(self) -> None:
+        super().__init__("Rate exceeded")
+
+
 class ValidationError(AwsError):
     """A request that makes no sense to IAM, in the code that it shares with all services of its protocol."""
 

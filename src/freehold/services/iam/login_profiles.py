@@ -12,6 +12,7 @@ from freehold.records import passwords
 from freehold.records.accounts import Account, User
 from freehold.records.feed import take_turn
 from freehold.records.identities import AccountAlias, LoginProfile, PasswordPolicy
+from freehold.services.guesses import Guesses
 from freehold.services.iam.errors import (
     EntityAlreadyExists,
     EntityTemporarilyUnmodifiable,
@@ -19,6 +20,7 @@ from freehold.services.iam.errors import (
     NoSuchEntity,
     OldPasswordIncorrect,
     PasswordPolicyViolation,
+    Throttling,
     ValidationError,
 )
 from freehold.services.iam.resources import load_user, user_named
@@ -34,6 +36,9 @@ if TYPE_CHECKING:
         GetLoginProfileRequestTypeDef,
         UpdateLoginProfileRequestTypeDef,
     )
+
+
+_guesses = Guesses()
 
 
 class _NewPassword(NamedTuple):
@@ -111,7 +116,10 @@ def _changed(call: Call, request: ChangePasswordRequestTypeDef) -> _NewPassword:
     if call.principal.kind != "user":
         raise InvalidUserType("Only IAM Users can change their own password")
     profile = _load(call, own_user(call))
+    if _guesses.too_many(profile.user_id, call.now):
+        raise Throttling
     if not passwords.matches(profile.password_hash, request["OldPassword"]):
+        _guesses.add(profile.user_id, call.now)
         raise OldPasswordIncorrect
     return _successor(call, profile, request["NewPassword"])
 

@@ -6,43 +6,15 @@ https://docs.aws.amazon.com/IAM/latest/UserGuide/id_credentials_mfa_configure-ap
 from __future__ import annotations
 
 import datetime as dt
-import threading
 from collections.abc import Mapping
 from typing import Any
 
 from freehold.records import mfa
+from freehold.services.guesses import Guesses
 from freehold.services.operation import Call, WriteNeeded
 from freehold.services.sts.errors import AccessDenied
 
 _FAILED = "MultiFactorAuthentication failed"
-
-
-class Guesses:
-    """How many wrong codes were given for each device of late, so that none is found by trying: of a million codes
-    three are right at any time."""
-
-    _MAX = 10
-    _WINDOW = dt.timedelta(minutes=5)
-    _REMEMBERED_MAX = 10_000
-
-    def __init__(self) -> None:
-        self._wrong: dict[str, list[dt.datetime]] = {}
-        self._lock = threading.Lock()
-
-    def too_many(self, device: str, now: dt.datetime) -> bool:
-        with self._lock:
-            recent = [at for at in self._wrong.pop(device, ()) if at > now - self._WINDOW]
-            if recent:
-                self._wrong[device] = recent
-            return len(recent) >= self._MAX
-
-    def add(self, device: str, now: dt.datetime) -> None:
-        with self._lock:
-            if len(self._wrong) >= self._REMEMBERED_MAX:
-                del self._wrong[next(iter(self._wrong))]
-            self._wrong.setdefault(device, []).append(now)
-
-
 _guesses = Guesses()
 
 
