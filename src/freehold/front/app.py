@@ -88,6 +88,7 @@ class FrontDoor:
         loop = asyncio.get_running_loop()
         source = scope["client"][0] if scope.get("client") else ""
         arrival = Arrival(HttpRequest(scope["method"], "", [], {}), str(uuid.uuid4()), source)
+        arrival.secure = scope["scheme"] == "https"
         request = arrival.request
         incoming = Incoming(receive, loop, seconds=self.limits.body_seconds)
         try:

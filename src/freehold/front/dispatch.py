@@ -55,6 +55,7 @@ class Arrival:
     request: HttpRequest
     request_id: str
     source_ip: str
+    secure: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -307,6 +308,7 @@ class Dispatcher:
             config=self._config,
             tx=tx,
             sealer=self._sealer,
+            secure=arrival.secure,
         )
 
     def _open_region(self, service: str, opener: OpenRegion, account_id: AccountId, region: str) -> None:
@@ -382,15 +384,7 @@ def _take_payload(request: HttpRequest, journey: Journey, proven: Caller) -> Non
 
 def _authorise(handler: Handler, call: Call, params: Mapping[str, Any]) -> None:
     """Raises AccessDenied."""
-    resources = handler.operation.resources(call, params)
-    context = {
-        "aws:SourceIp": call.source_ip,
-        "aws:UserAgent": call.user_agent,
-        "aws:RequestedRegion": call.region,
-        "aws:PrincipalArn": call.principal.arn,
-        "aws:PrincipalAccount": call.account_id,
-    }
-    decision = decide(call.principal, handler.operation.action, resources, context)
+    decision = decide(call, handler.operation, params)
     if not decision.allowed:
         raise AccessDenied(explanation=decision.explanation)
 

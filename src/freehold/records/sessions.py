@@ -30,8 +30,8 @@ _PACKED_BYTES_MAX = 4096
 
 
 class Session(msgspec.Struct, frozen=True, array_like=True):
-    """What temporary credentials say beside whose they are. `policies` are JSON texts that all have to allow what the
-    session does, as have those that `policy_arns` name; `mfa_at` is when a code was given."""
+    """What temporary credentials say beside whose they are. One of the `policies` (JSON texts) or of those that
+    `policy_arns` name must allow what the session does, if there are any; `mfa_at` is when a code was given."""
 
     issued_at: dt.datetime
     expires_at: dt.datetime

@@ -16,7 +16,7 @@ from __future__ import annotations
 import datetime as dt
 import importlib
 import pkgutil
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from typing import Any, Literal
@@ -67,7 +67,8 @@ class Principal:
 @dataclass(frozen=True, slots=True)
 class Call:
     """One authenticated call: who, where, when, and the transaction that it works in. `sealer` opens and makes the
-    sealed secrets in records; `prepared` is what `prepare` of the operation made (see `operation`)."""
+    sealed secrets in records; `prepared` is what `prepare` of the operation made (see `operation`); `secure`: the call
+    came by HTTPS."""
 
     service: str
     operation: str
@@ -80,6 +81,7 @@ class Call:
     tx: Transaction
     sealer: Sealer
     prepared: Any = None
+    secure: bool = False
 
     @property
     def account_id(self) -> AccountId:
@@ -98,14 +100,46 @@ class WriteNeeded(Exception):
     """An operation that reads has to write first, this once: the front door runs it again in a write transaction."""
 
 
-Resources = Callable[[Call, Any], Iterable[str]]
+Value = str | Sequence[str] | None
+"""What there is under a condition key: one text, the texts of a multivalued key, or nothing."""
+
+
+def _nothing() -> Mapping[str, Any]:
+    return {}
+
+
+@dataclass(frozen=True, slots=True)
+class Needed:
+    """Something that policies must allow, where there is more to say of it than the ARN of a resource.
+
+    `action` is another than the operation's own (``iam:PassRole``). `keys` gives the service's condition keys
+    (``ec2:InstanceType``), `tags` the resource's tags; each is asked only when a condition names one, and once.
+    `request_tags` are the tags that the request has for this resource, where they are not in its Tags.
+    `account_id` is the owner's, if that is another account. `policy` is the resource's own policy; `required`: it must
+    allow even in its own account (a key's), `trust`: it is a role's. `granted`, asked last, says whether something else
+    than a policy allows it (a grant of KMS).
+    """
+
+    arn: str
+    action: str = ""
+    keys: Callable[[], Mapping[str, Value]] = _nothing
+    tags: Callable[[], Mapping[str, str]] = _nothing
+    request_tags: Mapping[str, str] | None = None
+    account_id: str = ""
+    policy: str | None = None
+    required: bool = False
+    trust: bool = False
+    granted: Callable[[], bool] | None = None
+
+
+Resources = Callable[[Call, Any], Iterable[str | Needed]]
 Receive = Callable[[Config, Any], AbstractContextManager[Any]]
 Prepare = Callable[[Call, Any], Any]
 
 
 @dataclass(frozen=True, slots=True)
 class Operation:
-    """A built operation. `resources` gives the ARNs that a policy must allow; ``("*",)`` where AWS has no
+    """A built operation. `resources` gives what policies must allow, as ARNs or as Needed; ``("*",)`` where AWS has no
     resource-level permission for the action. `receive` takes in a streaming input, `prepare` does what takes long
     (see `operation`)."""
 

@@ -21,7 +21,7 @@ from freehold.services.iam.boundaries import checked_boundary, described_boundar
 from freehold.services.iam.errors import DeleteConflict, EntityAlreadyExists, LimitExceeded, ValidationError
 from freehold.services.iam.paging import page, under
 from freehold.services.iam.resources import all_under, arn, arn_of, created, find_user, load_user, user_named
-from freehold.services.operation import Call, Response, operation
+from freehold.services.operation import Call, Needed, Response, operation
 from freehold.services.parameters import refuse_others
 
 if TYPE_CHECKING:
@@ -82,7 +82,7 @@ def list_users(call: Call, request: ListUsersRequestTypeDef) -> Response:
     return {"Users": [summary(user) for user in found.rows], **found.end}
 
 
-def _before_and_after(call: Call, request: UpdateUserRequestTypeDef) -> list[str]:
+def _before_and_after(call: Call, request: UpdateUserRequestTypeDef) -> list[str | Needed]:
     """Renaming needs the right to change both the old and the new user.
     https://docs.aws.amazon.com/IAM/latest/UserGuide/id_users_rename.html"""
     before = user_named(call, request)

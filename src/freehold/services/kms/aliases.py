@@ -16,7 +16,7 @@ from freehold.services.kms.key_ids import check_not_pending, find, key_arn, name
 from freehold.services.kms.managed import MANAGED
 from freehold.services.kms.materials import spec_of
 from freehold.services.kms.paging import checked_limit, marker_after, read_marker
-from freehold.services.operation import Call, Response, operation
+from freehold.services.operation import Call, Needed, Response, operation
 from freehold.services.parameters import refuse_others
 
 if TYPE_CHECKING:
@@ -31,7 +31,9 @@ _NAME = re.compile(r"alias/[a-zA-Z0-9/_-]+")
 _ALIASES_MAX = 50  # https://docs.aws.amazon.com/kms/latest/developerguide/resource-limits.html
 
 
-def _alias_and_target(call: Call, request: CreateAliasRequestTypeDef | UpdateAliasRequestTypeDef) -> Iterable[str]:
+def _alias_and_target(
+    call: Call, request: CreateAliasRequestTypeDef | UpdateAliasRequestTypeDef
+) -> Iterable[str | Needed]:
     return (call.arn(request["AliasName"]), *named_by("TargetKeyId", aliases=False)(call, request))
 
 
@@ -50,7 +52,7 @@ def create_alias(call: Call, request: CreateAliasRequestTypeDef) -> Response:
     return {}
 
 
-def _alias_and_both(call: Call, request: UpdateAliasRequestTypeDef) -> Iterable[str]:
+def _alias_and_both(call: Call, request: UpdateAliasRequestTypeDef) -> Iterable[str | Needed]:
     return (*_alias_and_target(call, request), *_present(call, request["AliasName"]))
 
 

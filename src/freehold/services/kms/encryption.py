@@ -21,7 +21,7 @@ from freehold.services.kms.grant_tokens import check_tokens
 from freehold.services.kms.key_ids import find, key_arn, named_by
 from freehold.services.kms.specs import ENCRYPT, hash_of
 from freehold.services.kms.usage import check_use
-from freehold.services.operation import Call, Response, operation
+from freehold.services.operation import Call, Needed, Response, operation
 from freehold.services.parameters import refuse_others
 
 if TYPE_CHECKING:
@@ -50,7 +50,7 @@ def encrypt(call: Call, request: EncryptRequestTypeDef) -> Response:
 def _decrypting(key_member: str, blob_member: str = "CiphertextBlob") -> Any:
     """For `operation(resources=…)`: the key that is named, or that the ciphertext names."""
 
-    def arns(call: Call, request: Mapping[str, Any]) -> Iterable[str]:
+    def arns(call: Call, request: Mapping[str, Any]) -> Iterable[str | Needed]:
         if not request.get(key_member):
             try:
                 return (call.arn(f"key/{Ciphertext.read(request.get(blob_member, b'')).key_id}"),)
