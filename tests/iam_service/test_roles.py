@@ -112,6 +112,27 @@ def test_trust_names_only_whom_there_is(iam: Any, api: ApiServer) -> None:
     assert iam.get_role(RoleName="other")["Role"]["AssumeRolePolicyDocument"] == json.loads(EC2)
 
 
+def test_whoever_gets_the_name_of_who_was_trusted_is_not(iam: Any, api: ApiServer) -> None:
+    account = account_of(iam)
+    user = iam.create_user(UserName="alice")["User"]
+    role = iam.create_role(RoleName="other", AssumeRolePolicyDocument=EC2)["Role"]
+    session = f"arn:aws:sts::{account}:assumed-role/other/night"
+    _, keys = api.create_account("another")
+    elsewhere = api.client("iam", keys=keys)
+    for client, trusted in ((iam, [user["Arn"], account]), (elsewhere, [role["Arn"], session]), (iam, user["Arn"])):
+        client.create_role(RoleName=f"trusting{len(trusted)}", AssumeRolePolicyDocument=trusting({"AWS": trusted}))
+    iam.delete_user(UserName="alice")
+    iam.delete_role(RoleName="other")
+    iam.create_user(UserName="alice")
+
+    def trusted_by(client: Any, name: str) -> Any:
+        return client.get_role(RoleName=name)["Role"]["AssumeRolePolicyDocument"]["Statement"][0]["Principal"]["AWS"]
+
+    assert trusted_by(iam, "trusting2") == [user["UserId"], account]
+    assert trusted_by(iam, f"trusting{len(user['Arn'])}") == user["UserId"]
+    assert trusted_by(elsewhere, "trusting2") == [role["RoleId"], f"{role['RoleId']}:night"]
+
+
 @pytest.mark.parametrize(
     ("document", "reason"),
     [

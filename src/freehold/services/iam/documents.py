@@ -7,16 +7,20 @@ whether a trust policy names anyone whom there is.
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Iterator
 from urllib.parse import quote
 
+import sqlalchemy as sa
+
 from freehold.iam.document import Document, MalformedPolicy, parse
 from freehold.records.accounts import Account, User
-from freehold.records.identities import Role
+from freehold.records.identities import Role, roles
 from freehold.records.ids import AccountId
 from freehold.services.iam.errors import LimitExceeded, ValidationError
 from freehold.services.iam.policy_errors import MalformedPolicyDocument
+from freehold.services.iam.resources import arn
 from freehold.services.operation import Call
 
 MANAGED_CHARACTERS_MAX = 6144
@@ -77,6 +81,31 @@ def trust_policy(call: Call, text: str) -> str:
         if not _exists(call, kind, name):
             raise MalformedPolicyDocument(f'Invalid principal in policy: "{kind.upper()}":"{name}"')
     return text
+
+
+def forget_principal(call: Call, gone: User | Role) -> None:
+    """A user or role is deleted: trust policies, of any account, that name it name its unique id from now on, so that
+    whoever gets the name next is not trusted.
+    https://docs.aws.amazon.com/IAM/latest/UserGuide/reference_policies_elements_principal.html
+    """
+    names = {arn(gone): gone.id}
+    session = f"arn:aws:sts::{gone.account_id}:assumed-role/{gone.name}/" if isinstance(gone, Role) else None
+    naming = sa.or_(*(roles.c.trust_policy.contains(text, autoescape=True) for text in (*names, session) if text))
+    for role in call.tx.select(Role, naming):
+        document = json.loads(role.trust_policy)
+        statements = document["Statement"]
+        for statement in [statements] if isinstance(statements, dict) else statements:
+            principal = statement["Principal"]
+            if isinstance(principal, dict) and "AWS" in principal:
+                given = principal["AWS"]
+                named = [
+                    f"{gone.id}:{name.removeprefix(session)}"
+                    if session and name.startswith(session)
+                    else names.get(name, name)
+                    for name in ([given] if isinstance(given, str) else given)
+                ]
+                principal["AWS"] = named[0] if isinstance(given, str) else named
+        call.tx.update(role, trust_policy=json.dumps(document, separators=(",", ":")))
 
 
 def _principals(document: Document) -> Iterator[tuple[str, str]]:

@@ -10,7 +10,7 @@ from freehold.records.ids import new_iam_id
 from freehold.records.tags import Tag, delete_tags_of, tags_of
 from freehold.services.iam import tags
 from freehold.services.iam.boundaries import checked_boundary, described_boundary
-from freehold.services.iam.documents import encoded, trust_policy
+from freehold.services.iam.documents import encoded, forget_principal, trust_policy
 from freehold.services.iam.errors import DeleteConflict, EntityAlreadyExists, InvalidInput, LimitExceeded
 from freehold.services.iam.paging import page, under
 from freehold.services.iam.policy_errors import UnmodifiableEntity
@@ -154,6 +154,7 @@ def delete_role(call: Call, request: DeleteRoleRequestTypeDef) -> Response:
             raise DeleteConflict(first)
     delete_tags_of(call.tx, role.id)
     call.tx.delete(role)
+    forget_principal(call, role)
     return {}
 
 

@@ -18,6 +18,7 @@ from freehold.records.ids import new_iam_id
 from freehold.records.tags import Tag, delete_tags_of, tags_of
 from freehold.services.iam import tags
 from freehold.services.iam.boundaries import checked_boundary, described_boundary
+from freehold.services.iam.documents import forget_principal
 from freehold.services.iam.errors import DeleteConflict, EntityAlreadyExists, LimitExceeded, ValidationError
 from freehold.services.iam.paging import page, under
 from freehold.services.iam.resources import all_under, arn, arn_of, created, find_user, load_user, user_named
@@ -124,6 +125,7 @@ def delete_user(call: Call, request: DeleteUserRequestTypeDef) -> Response:
             raise DeleteConflict(first)
     delete_tags_of(call.tx, user.id)
     call.tx.delete(user)
+    forget_principal(call, user)
     return {}
 
 
