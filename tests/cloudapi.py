@@ -40,6 +40,8 @@ from freehold.records.store import Store
 from freehold.records.wake import SocketBell
 from freehold.services.operation import Catalog
 
+_TRUSTS_NOBODY = '{"Version":"2012-10-17","Statement":{"Effect":"Deny","Principal":"*","Action":"sts:AssumeRole"}}'
+
 
 @dataclass(frozen=True)
 class Keys:
@@ -116,7 +118,7 @@ class ApiServer:
 
     def create_role(self, name: str, account_id: AccountId | None = None) -> Role:
         """A role that nobody may assume, without any policy."""
-        account_id, trust = account_id or self.account_id, '{"Version": "2012-10-17", "Statement": []}'
+        account_id, trust = account_id or self.account_id, _TRUSTS_NOBODY
         with self.store.write() as tx:
             names = (name, name.lower(), "/", "")
             role = Role(new_iam_id("AROA"), account_id, *names, trust, 3600, None, None, tx.now)

@@ -8,7 +8,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 from decimal import Decimal
-from ipaddress import IPv4Network, ip_address
+from ipaddress import IPv4Network, ip_address, ip_network
 from pathlib import Path
 from typing import Annotated
 
@@ -101,6 +101,21 @@ class Throttle(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     writes_burst: Annotated[float, Meta(ge=1, description="How many of them at once after a rest.")] = 10_000
 
 
+class IdentityProviders(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    networks: Annotated[
+        tuple[str, ...],
+        Meta(
+            description="Networks (`10.20.0.0/16`) beside the public internet in which OpenID Connect providers that "
+            "accounts name may be. Their keys are fetched from the machine that runs the front door: name none in "
+            "which something answers to whoever reaches it."
+        ),
+    ] = ()
+    authorities: Annotated[
+        str,
+        Meta(description="A PEM file of authorities that vouch for providers, beside those the machine trusts."),
+    ] = ""
+
+
 class Config(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     region: Annotated[str, Meta(description="The region that clients use when they name none.")] = "us-east-1"
     regions: Annotated[
@@ -136,6 +151,7 @@ class Config(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     compute: Compute = Compute()
     prices: Prices = Prices()
     throttle: Throttle = Throttle()
+    identity_providers: IdentityProviders = IdentityProviders()
     instance_types: Annotated[
         dict[str, InstanceType],
         Meta(description="Instance types beside the built-in ones, or in their place."),
@@ -173,6 +189,11 @@ def _problems(config: Config) -> Iterator[str]:
             IPv4Network(text)
         except ValueError as error:
             yield f"network.{key}: {error}; write a network such as 203.0.113.0/24"
+    for text in config.identity_providers.networks:
+        try:
+            ip_network(text)
+        except ValueError as error:
+            yield f"identity_providers.networks: {error}; write a network such as 10.20.0.0/16"
     for region in (config.region, *config.regions):
         if not _REGION.fullmatch(region):
             yield f"{region!r} in region or regions is not the name of a region, such as us-east-1"

@@ -29,6 +29,7 @@ from freehold.front.protocols.codec import Codec, WireProtocol
 from freehold.front.protocols.message import HttpRequest, HttpResponse
 from freehold.front.routing import Directory, bucket_in_host, family_error, guessed_family
 from freehold.front.signature import Claim
+from freehold.front.signature_errors import MissingSignature
 from freehold.front.throttle import Limiter
 from freehold.iam.policy import decide
 from freehold.records import audit
@@ -39,13 +40,14 @@ from freehold.records.ids import AccountId
 from freehold.records.secrets import Sealer
 from freehold.records.store import Store, Transaction
 from freehold.services.errors import AwsError, DryRunOperation, InternalError, PartlyDone
-from freehold.services.operation import Call, Catalog, Operation, Response, WriteNeeded
+from freehold.services.operation import Call, Catalog, Operation, Prove, Response, WriteNeeded
 
 log = structlog.get_logger()
 
 OpenRegion = Callable[[Transaction, Config, AccountId, str], None]
 
 _USER_AGENT_MAX = 1024
+_UNSIGNED_BYTES_MAX = 128 << 10  # a token of 20,000 characters, escaped, and session policies
 
 
 @dataclass(slots=True)
@@ -146,6 +148,10 @@ class Dispatcher:
             else:
                 journey.body = "whole"
                 journey.body_bytes_max = self._directory.body_bytes_max(claimed.service)
+        except MissingSignature as error:
+            journey.refusal = error
+            if guessed_family(request) == "query":  # some calls to STS need none
+                journey.body, journey.body_bytes_max = "whole", _UNSIGNED_BYTES_MAX
         except AwsError as error:
             journey.refusal = error
         except Exception:
@@ -180,8 +186,7 @@ class Dispatcher:
     def _travel(self, arrival: Arrival, journey: Journey) -> HttpResponse:
         request, claimed = arrival.request, journey.claim
         if claimed is None:
-            assert journey.refusal is not None
-            raise journey.refusal
+            return self._unsigned(arrival, journey)
         if journey.protocol is None and self._directory.serves(claimed.service):
             journey.service, journey.protocol = self._directory.find(request, claimed.service)
         with self._store.read() as tx:
@@ -203,6 +208,8 @@ class Dispatcher:
             self._limiter.admit(proven.principal.account_id, journey.service, read_only=handler.operation.read_only)
             _take_payload(request, journey, proven)
             journey.params = handler.codec.parse(request, journey.routed)
+            if handler.operation.prove is not None:  # whoever signed it, the proof counts
+                return self._proven(arrival, journey, handler.operation.prove, claimed)
             opener = self._openers[journey.service]
             unopened = (
                 opener is not None
@@ -219,6 +226,36 @@ class Dispatcher:
             with self._store.read() as tx, suppress(WriteNeeded):
                 return self._read(arrival, journey, tx)
         return self._write(arrival, journey)
+
+    def _unsigned(self, arrival: Arrival, journey: Journey) -> HttpResponse:
+        """A request without a signature: for the operations that AWS takes so. Raises MissingSignature for others."""
+        request = arrival.request
+        found = self._directory.unsigned(request)
+        if found is None:
+            assert journey.refusal is not None
+            raise journey.refusal
+        journey.service, journey.protocol = found
+        journey.name, journey.routed = journey.protocol.route(request)
+        journey.handler = handler = self._handler(journey.service, journey.name, journey.protocol)
+        journey.params = handler.codec.parse(request, journey.routed)
+        assert handler.operation.prove is not None
+        claimed = signature.none(journey.service, self._config.region)
+        return self._proven(arrival, journey, handler.operation.prove, claimed)
+
+    def _proven(self, arrival: Arrival, journey: Journey, prove: Prove, claimed: Claim) -> HttpResponse:
+        """What an operation answers whose request proves by itself who sends it."""
+        handler = journey.handler
+        assert handler is not None
+        journey.caller = None  # if it is refused, then to a stranger
+        proof = prove(self._store.read, self._config, journey.params)
+        self._limiter.admit(proof.principal.account_id, journey.service, read_only=handler.operation.read_only)
+        journey.caller = Caller(proof.principal, claimed, b"")
+        with self._store.read() as tx:
+            call = replace(self._call(arrival, journey, tx), prepared=proof.said)
+            answer = _perform(handler, call, journey.params)
+            response = handler.codec.respond(answer, arrival.request_id)
+            self._audit.put(self._event(arrival, journey, tx.now, answer=answer))
+        return response
 
     def _note_use(self, proven: Caller, now: dt.datetime) -> None:
         """That a key or, by temporary credentials, a role was used."""

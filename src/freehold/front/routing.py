@@ -13,7 +13,7 @@ from botocore.model import ServiceModel
 from freehold.front.errors import Family, NotBuilt, echo
 from freehold.front.protocols.codec import WireProtocol
 from freehold.front.protocols.json_rpc import JsonProtocol, json_error
-from freehold.front.protocols.message import HttpRequest, HttpResponse
+from freehold.front.protocols.message import HttpRequest, HttpResponse, form
 from freehold.front.protocols.query import QueryProtocol, xml_error
 from freehold.front.protocols.rest import RestProtocol, rest_xml_error
 from freehold.services.operation import Catalog
@@ -85,6 +85,19 @@ class Directory:
             raise NotBuilt(what=f"The service '{echo(signing_name)}'")
         service = names[0] if len(names) == 1 else self._one_of(names, request)
         return service, self.protocol(service, request)
+
+    def unsigned(self, request: HttpRequest) -> tuple[str, WireProtocol] | None:
+        """The service and protocol of a form that asks for an operation which needs no signature; None if it does not.
+        Nothing but the form's Action and Version says which service it is for."""
+        pairs = [*request.query, *(form(request.body) if isinstance(request.body, bytes) else ())]
+        given = {name: value for name, value in pairs if name in ("Action", "Version")}
+        name, version = given.get("Action"), given.get("Version")
+        for service, model in self._models.items():
+            if version == model.api_version and name in model.operation_names:
+                operation = model.operation_model(name)
+                if operation.auth_type == "none" and model.metadata["protocol"] == "query":
+                    return service, self.protocol(service, request)
+        return None
 
     def unbuilt(self, request: HttpRequest, signing_name: str) -> tuple[str, WireProtocol]:
         """The same for a service of AWS that is not in the catalog, so that its own errors can be given.

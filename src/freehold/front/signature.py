@@ -85,6 +85,12 @@ class Claim:
         return f"{self.date}/{self.region}/{self.service}/aws4_request"
 
 
+def none(service: str, region: str) -> Claim:
+    """What stands for the signature of a request that needs none."""
+    at = dt.datetime.now(dt.UTC)
+    return Claim("", f"{at:%Y%m%d}", region, service, (), "", f"{at:%Y%m%dT%H%M%SZ}", at, None, None, False, None)
+
+
 def claim(request: HttpRequest) -> Claim:
     """The signature as the request presents it. Raises MissingSignature, TwoSignatures, IncompleteSignature …"""
     header = request.headers.get("authorization")

@@ -26,7 +26,10 @@ PREFIX = "ASIA"  # of the ids of temporary access keys
 _PURPOSE = "session"
 _SECRET_BYTES = 30  # 40 characters, as AWS's own
 _BYTES_MIN = 28  # of what is sealed: nonce and tag
-_PACKED_BYTES_MAX = 4096
+
+TOKEN_CHARACTERS_MAX = 4096
+"""Session policies and tags are packed into the token, which clients and servers must take in a header. AWS's own limit
+is not said, but it counts in the same way."""
 
 
 class Session(msgspec.Struct, frozen=True, array_like=True):
@@ -80,7 +83,7 @@ _decoder = msgspec.msgpack.Decoder(Opened)
 
 
 def issue(sealer: Sealer, holder: Holder, session: Session) -> Credentials:
-    """Fresh credentials."""
+    """Fresh credentials. Whether the token is larger than it may be is the caller's to look at."""
     key_id, secret = new_key_id(PREFIX, holder.account_id), secrets.token_urlsafe(_SECRET_BYTES)
     claim = zlib.compress(msgspec.msgpack.encode(Opened(secret, holder, session)))
     return Credentials(key_id, secret, _text(sealer.seal(_PURPOSE, key_id, claim)), session.expires_at)
@@ -99,17 +102,6 @@ def opened(sealer: Sealer, key_id: str, token: str) -> Opened:
     except SealError:
         raise TokenError from None
     return _decoder.decode(zlib.decompress(claim))
-
-
-def packed_percent(session: Session) -> int:
-    """How much of the room for them a session's policies and tags take, in percent; AWS's PackedPolicySize.
-
-    Its own format is secret. Here the room is what keeps a token well under what clients and servers take in a header.
-    """
-    said = (session.policies, session.policy_arns, session.tags, session.transitive_tag_keys)
-    if not any(said):
-        return 0
-    return -(-100 * len(zlib.compress(msgspec.msgpack.encode(said))) // _PACKED_BYTES_MAX)
 
 
 def _text(sealed: bytes) -> str:

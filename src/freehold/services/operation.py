@@ -52,12 +52,13 @@ class Principal:
     `arn` as in ``arn:aws:iam::123456789012:root``, ``…:user/alice``, ``arn:aws:sts::…:assumed-role/worker/session`` or
     ``…:federated-user/bob``. `unique_id` is what aws:userid says: ``AROA…:session`` of a role. `owner_id` is the unique
     id of the user or role whose policies count, `owner_arn` its own ARN (of a role: ``arn:aws:iam::…:role/worker``).
+    A ``web-identity`` comes without a signature, by a token of the OpenID Connect provider that `owner_arn` is.
     """
 
     account_id: AccountId
     arn: str
     unique_id: str
-    kind: Literal["root", "user", "role", "federated"]
+    kind: Literal["root", "user", "role", "federated", "web-identity"]
     access_key_id: str
     owner_id: str = ""
     owner_arn: str = ""
@@ -100,6 +101,14 @@ class WriteNeeded(Exception):
     """An operation that reads has to write first, this once: the front door runs it again in a write transaction."""
 
 
+@dataclass(frozen=True, slots=True)
+class Proof:
+    """Who sends an unsigned request, and what proves it: `said` is the operation's `call.prepared`."""
+
+    principal: Principal
+    said: Any
+
+
 Value = str | Sequence[str] | None
 """What there is under a condition key: one text, the texts of a multivalued key, or nothing."""
 
@@ -135,6 +144,7 @@ class Needed:
 Resources = Callable[[Call, Any], Iterable[str | Needed]]
 Receive = Callable[[Config, Any], AbstractContextManager[Any]]
 Prepare = Callable[[Call, Any], Any]
+Prove = Callable[[Callable[[], AbstractContextManager[Transaction]], Config, Any], Proof]
 
 
 @dataclass(frozen=True, slots=True)
@@ -149,6 +159,7 @@ class Operation:
     resources: Resources
     receive: Receive | None
     prepare: Prepare | None
+    prove: Prove | None
     read_only: bool
     model: OperationModel
 
@@ -166,6 +177,7 @@ def operation(
     resources: Resources = _any_resource,
     receive: Receive | None = None,
     prepare: Prepare | None = None,
+    prove: Prove | None = None,
     read_only: bool | None = None,
 ) -> Callable[[Callable[[Call, Any], Response]], Callable[[Call, Any], Response]]:
     """Mark a function as the operation that its name says (see the module docstring).
@@ -179,13 +191,16 @@ def operation(
     caller was authorised and before the write transaction begins. What it returns is `call.prepared`; what it has read
     may have changed since.
 
+    An operation that AWS takes without a signature names `prove`: it gets a way to open read transactions, the
+    configuration and the request, and says who sends it. No policy of theirs is asked: the operation decides itself.
+
     `read_only` says what the name does not (KMS's Encrypt changes nothing); `None`: the name says it. An operation that
     reads and once in a while has to write first (DescribeKey makes AWS managed keys) raises WriteNeeded when
     ``call.tx.writable`` is false.
     """
 
     def mark(function: Callable[[Call, Any], Response]) -> Callable[[Call, Any], Response]:
-        function.__aws_operation__ = (resources, receive, prepare, read_only)  # type: ignore[attr-defined]
+        function.__aws_operation__ = (resources, receive, prepare, prove, read_only)  # type: ignore[attr-defined]
         return function
 
     return mark
@@ -216,7 +231,7 @@ class Catalog:
                 marked = getattr(function, "__aws_operation__", None)
                 if marked is None or function.__module__ != module.__name__:
                     continue
-                resources, receive, prepare, read_only = marked
+                resources, receive, prepare, prove, read_only = marked
                 operation_name = by_function_name[name]  # KeyError: no operation of the model has this name
                 self.operations[model.service_name, operation_name] = Operation(
                     service=model.service_name,
@@ -225,6 +240,7 @@ class Catalog:
                     resources=resources,
                     receive=receive,
                     prepare=prepare,
+                    prove=prove,
                     read_only=operation_name.startswith(_READ_ONLY) if read_only is None else read_only,
                     model=model.operation_model(operation_name),
                 )

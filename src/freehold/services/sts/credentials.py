@@ -5,8 +5,9 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from freehold.records import sessions
-from freehold.records.sessions import Holder, Session
+from freehold.records.sessions import TOKEN_CHARACTERS_MAX, Holder, Session
 from freehold.services.operation import Call
+from freehold.services.sts.errors import PackedPolicyTooLarge
 
 if TYPE_CHECKING:
     from mypy_boto3_sts.type_defs import CredentialsTypeDef
@@ -15,15 +16,29 @@ _ROOT_SECONDS_MAX = 3600
 
 
 def issued(call: Call, holder: Holder, session: Session) -> dict[str, Any]:
-    """Fresh credentials and what is said of their token, as members of an answer."""
+    """Fresh credentials and what is said of their token, as members of an answer. Raises PackedPolicyTooLarge."""
     made = sessions.issue(call.sealer, holder, session)
+    size = len(made.session_token)
+    if size > TOKEN_CHARACTERS_MAX:
+        raise PackedPolicyTooLarge(size, TOKEN_CHARACTERS_MAX)
     credentials: CredentialsTypeDef = {
         "AccessKeyId": made.access_key_id,
         "SecretAccessKey": made.secret_access_key,
         "SessionToken": made.session_token,
         "Expiration": made.expires_at,
     }
-    return {"Credentials": credentials, "SessionTokenSize": len(made.session_token)}
+    return {
+        "Credentials": credentials,
+        "SessionTokenSize": size,
+        "SessionTokenUtilization": -(-100 * size // TOKEN_CHARACTERS_MAX),
+    }
+
+
+def packed(answer: dict[str, Any], session: Session) -> dict[str, Any]:
+    """The answer with PackedPolicySize, if there is something packed into the token."""
+    if session.policies or session.policy_arns or session.tags:
+        return answer | {"PackedPolicySize": answer["SessionTokenUtilization"]}
+    return answer
 
 
 def seconds_of(call: Call, requested: int | None) -> int:
