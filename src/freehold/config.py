@@ -46,6 +46,24 @@ class State(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     keep_feed_hours: Annotated[int, Meta(ge=1, description="How long entries of the change feed are kept.")] = 24
 
 
+class RootKey(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    source: Annotated[
+        str,
+        Meta(
+            pattern="^(file|credential)$",
+            description="Where the key that seals all secrets comes from: `file` in the data directory, or a "
+            "`credential` of systemd.",
+        ),
+    ] = "file"
+    credential: Annotated[
+        str,
+        Meta(
+            pattern="^[A-Za-z0-9_.-]{1,255}$",
+            description="Name of the credential: 32 bytes. During a rotation the older key is `NAME.previous`.",
+        ),
+    ] = "freehold-root-key"
+
+
 class Network(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     public_pool: Annotated[
         str, Meta(description="Public IPv4 addresses of the cloud, routed from this machine only.")
@@ -147,6 +165,7 @@ class Config(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     ] = ""
     https_key: Annotated[str, Meta(description="The private key of `https_certificate`, a PEM file.")] = ""
     state: State = State()
+    root_key: RootKey = RootKey()
     network: Network = Network()
     compute: Compute = Compute()
     prices: Prices = Prices()

@@ -285,6 +285,30 @@ def account_delete(account_id: str, yes: bool, data_dir: Path) -> None:
 
 
 @app.group()
+def key() -> None:
+    """The root key, which seals this cloud's secrets."""
+
+
+@key.command("rotate")
+@click.option("--at-once", is_flag=True, help="Delete the old key now: temporary credentials end.")
+@data_dir_option
+def key_rotate(at_once: bool, data_dir: Path) -> None:
+    """Seal all secrets with a new root key.
+
+    The cloud may run meanwhile. The old key still opens session tokens for 36 hours, the longest that they live; then
+    it is deleted. After Ctrl-C or a crash, the same command goes on.
+
+    \b
+    Examples:
+      freehold key rotate
+      freehold key rotate --at-once
+    """
+    from freehold.cli.key import rotate
+
+    rotate(data_dir, at_once=at_once)
+
+
+@app.group()
 def image() -> None:
     """Machine images of this cloud."""
 

@@ -18,6 +18,7 @@ from freehold import config as configuration
 from freehold.config import Config
 from freehold.control.hosts import HostLinks, link_security
 from freehold.control.housekeeping import keep_house
+from freehold.control.keys import keep_keys
 from freehold.control.networks import NetworkController
 from freehold.fabric.differ import Fabric
 from freehold.fabric.view import PublicView
@@ -25,7 +26,8 @@ from freehold.logs import log_as_json
 from freehold.network.names import CloudNetwork
 from freehold.paths import Paths
 from freehold.records import feed
-from freehold.records.secrets import Sealer
+from freehold.records.root_keys import RootKeys, root_keys
+from freehold.records.secrets import Sealer, SealError
 from freehold.records.store import Store
 from freehold.records.wake import SocketBell, listen
 
@@ -48,7 +50,8 @@ async def run(
     cloud = CloudNetwork(paths.tag, IPv4Network(config.network.public_pool), IPv4Network(config.network.link_range))
     public = PublicView(cloud.pool, cloud.link_range, cloud.chassis)
     network = NetworkController(store, open_fabric(paths.northbound), public)
-    links = HostLinks(store, config, Sealer.of(data_dir))
+    sealer, roots = Sealer.of(data_dir), root_keys(data_dir, config.root_key)
+    links = HostLinks(store, config, sealer)
 
     with store.read() as tx:
         position = feed.position(tx)
@@ -60,7 +63,7 @@ async def run(
     stopping = asyncio.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, stopping.set)
-    house = asyncio.create_task(_housekeeping(store, config))
+    house = asyncio.create_task(_housekeeping(store, config, sealer, roots))
     renewer = asyncio.create_task(_renewing(links))
     follower = asyncio.create_task(_follow(store, bell, rung, position, links, network))
     log.info("controllers started")
@@ -109,11 +112,12 @@ def _read_feed(store: Store, position: int) -> tuple[int, set[tuple[str, str]]]:
         return feed.since(tx, position, ("guest", "volume", "vpc"))
 
 
-async def _housekeeping(store: Store, config: Config) -> None:
+async def _housekeeping(store: Store, config: Config, sealer: Sealer, roots: RootKeys) -> None:
     while True:
         try:
             await asyncio.to_thread(keep_house, store, config)
-        except SQLAlchemyError:
+            await asyncio.to_thread(keep_keys, store, sealer, roots)
+        except (SQLAlchemyError, SealError):
             log.exception("housekeeping failed, the next round will make up for it")
         await asyncio.sleep(_HOUSEKEEPING_SECONDS)
 
