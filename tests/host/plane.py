@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime as dt
+import hashlib
 import os
 import signal
 import socket
@@ -32,6 +33,7 @@ from freehold.host.wire import (
     MetadataSpec,
     Report,
     RoleCredentials,
+    VolumeKey,
     VolumeSpec,
     encode,
 )
@@ -42,7 +44,8 @@ HOST = "host-1"
 
 
 class Plane:
-    """Listens for one host at a time. `guests` has the last report of each guest, `consoles` what they wrote."""
+    """Listens for one host at a time. `guests` has the last report of each guest, `consoles` what they wrote; no keys
+    are sent of the volumes in `withheld`."""
 
     def __init__(self, data_dir: Path) -> None:
         self.paths = Paths(data_dir)
@@ -53,6 +56,7 @@ class Plane:
         self.traffic: dict[str, Any] = {}
         self.specs: dict[str, GuestSpec] = {}
         self.credentials: dict[str, RoleCredentials] = {}
+        self.withheld: set[str] = set()
         self.doomed: set[str] = set()
         self._news = threading.Condition()
         self._peer: ssl.SSLSocket | None = None
@@ -72,7 +76,8 @@ class Plane:
             if self._peer is not None:
                 with suppress(OSError):  # the agent was just killed: the next one is told everything
                     given = tuple(each for each in self.credentials.values() if each.instance_id in self.specs)
-                    self._peer.sendall(encode(Assignment(specs, complete=False, credentials=given)))
+                    keys = self._keys(*specs)
+                    self._peer.sendall(encode(Assignment(specs, complete=False, credentials=given, keys=keys)))
 
     def delete_volume(self, volume_id: str) -> None:
         """Want a volume gone that no guest has any longer."""
@@ -158,7 +163,17 @@ class Plane:
                     self._news.notify_all()
 
     def _everything(self) -> Assignment:
-        return Assignment(tuple(self.specs.values()), True, tuple(self.doomed), tuple(self.credentials.values()))
+        specs, credentials = tuple(self.specs.values()), tuple(self.credentials.values())
+        return Assignment(specs, True, tuple(self.doomed), credentials, self._keys(*specs))
+
+    def _keys(self, *specs: GuestSpec) -> tuple[VolumeKey, ...]:
+        return tuple(
+            VolumeKey(volume.volume_id, key_of(volume.volume_id))
+            for spec in specs
+            if spec.desired == "running"
+            for volume in spec.volumes
+            if volume.encrypted and volume.volume_id not in self.withheld
+        )
 
     def _take(self, report: Report) -> None:
         for guest in report.guests:
@@ -210,6 +225,10 @@ def running_agent(data_dir: Path) -> Iterator[AgentProcess]:
     assert agent.process.returncode in (0, -signal.SIGKILL), agent.log.read_text()[-4000:]
 
 
+def key_of(volume_id: str) -> bytes:
+    return hashlib.sha256(volume_id.encode()).digest()
+
+
 def guest_spec(number: int, image_id: str, **changes: Any) -> GuestSpec:
     """Guest `number` (1…250): 10.0.1.<number> in VPC 1, as tests/fabric/views.py names things."""
     metadata = MetadataSpec(
@@ -239,7 +258,7 @@ def guest_spec(number: int, image_id: str, **changes: Any) -> GuestSpec:
             memory_mib=128,
             reboots=0,
             shutdown_grace_seconds=60,
-            volumes=(VolumeSpec(volume, 1, image_id, "/dev/xvda", boot=True),),
+            volumes=(VolumeSpec(volume, 1, image_id, "/dev/xvda", boot=True, encrypted=True),),
             delete_volumes=(volume,),
             interfaces=(
                 InterfaceSpec(

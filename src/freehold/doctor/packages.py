@@ -31,6 +31,7 @@ NEEDED = {
 NEEDED_BY_TESTS = {
     "postgresql": "the records are tested on SQLite and on PostgreSQL",
     "busybox": "the network is tested with its DHCP client",
+    "cryptsetup-bin": "encrypted volumes are opened with it",
     "iputils-ping": "the network is tested by ping",
 }
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import shutil
+from collections.abc import Mapping
 
 import structlog
 from msgspec.structs import replace
@@ -54,7 +55,7 @@ class Agent:
         for directory in sorted(self._machine.layout.guests.iterdir()):
             spec = load_spec(self._machine.layout.guest(directory.name))
             if spec is not None:
-                self._follow(spec)
+                self._follow(spec, None)
         self._looking = asyncio.create_task(self._look_at_consoles())
         self._tell_guests()
         self._metadata.start()
@@ -76,6 +77,7 @@ class Agent:
     def assign(self, assignment: Assignment) -> None:
         """Take what should be from the control plane."""
         credentials = {given.instance_id: given for given in assignment.credentials}
+        keys = {given.volume_id: given.key for given in assignment.keys}
         for spec in assignment.guests:
             self._credentials.pop(spec.instance_id, None)
             if spec.instance_id in credentials:
@@ -85,13 +87,14 @@ class Agent:
             except MalformedSpec as error:
                 log.error("spec refused", error=str(error))
                 continue
-            self._follow(spec)
+            ids = {volume.volume_id for volume in spec.volumes}
+            self._follow(spec, {volume_id: key for volume_id, key in keys.items() if volume_id in ids})
         if assignment.complete:
             wanted = {spec.instance_id for spec in assignment.guests}
             for instance_id in self._guests.keys() - wanted:
                 orphan = self._guests[instance_id]
                 log.warning("guest is not known to the control plane: it is removed", instance=instance_id)
-                orphan.assign(replace(orphan.spec, desired="absent"))
+                orphan.assign(replace(orphan.spec, desired="absent"), {})
             if self._cleaning is None or self._cleaning.done():
                 self._cleaning = asyncio.create_task(self._clean())
         self._deletions.delete(assignment.delete_volumes)
@@ -127,17 +130,17 @@ class Agent:
         for console in self._consoles.values():
             console.forget_reported()
 
-    def _follow(self, spec: GuestSpec) -> None:
+    def _follow(self, spec: GuestSpec, keys: Mapping[str, bytes] | None) -> None:
         known = self._guests.get(spec.instance_id)
         if known is not None:
-            known.assign(spec)
+            known.assign(spec, keys)
             return
         instance_id = spec.instance_id
         paths = self._machine.layout.guest(instance_id)
         remembered = load_spec(paths)
         record = load_record(paths)
         guest = Guest(self._machine, self._starts, remembered or spec, record, lambda: self._changed(instance_id))
-        guest.assign(spec)
+        guest.assign(spec, keys)
         self._guests[instance_id] = guest
         self._consoles[instance_id] = Console(paths)
         self._tasks[instance_id] = asyncio.create_task(guest.run(), name=instance_id)

@@ -14,7 +14,7 @@ import asyncio
 import contextlib
 import datetime as dt
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import assert_never
 
 import structlog
@@ -63,6 +63,7 @@ class Guest:
         self._monitor: Monitor | None = None
         self._remembered = record is not None and record.generation == spec.generation
         self._plugged = False
+        self._keys: Mapping[str, bytes] | None = None
         self._failures = 0
         self._failed_at = 0.0
         self.spec = spec
@@ -87,13 +88,19 @@ class Guest:
     def wake(self) -> None:
         self._woken.set()
 
-    def assign(self, spec: GuestSpec) -> None:
-        """Follow another spec from now on. A spec older than the present one is a message that was overtaken."""
-        if spec.generation >= self.spec.generation and spec != self.spec:
-            self.spec = spec
-            self._remembered = False
-            self._failures = 0
-            self.wake()
+    def assign(self, spec: GuestSpec, keys: Mapping[str, bytes] | None) -> None:
+        """Follow another spec from now on. A spec older than the present one is a message that was overtaken.
+
+        `keys` open the encrypted volumes, by volume id; None: the control plane has not spoken yet. No file has them:
+        after its own restart an agent waits for them before it starts a guest, and needs none for one that runs.
+        """
+        if spec.generation < self.spec.generation or (spec, keys) == (self.spec, self._keys):
+            return
+        self._remembered = self._remembered and spec == self.spec
+        self.spec = spec
+        self._keys = keys
+        self._failures = 0
+        self.wake()
 
     async def run(self) -> None:
         """Work for ever; ended by cancelling, which leaves the guest as it is."""
@@ -234,12 +241,24 @@ class Guest:
             await self._turn("starting")
             words = process.last_words(self._machine.layout.guest(self.spec.instance_id))
             raise HostError(f"QEMU ended and is started again: {words or 'it left no word'}")
-        if not self._starts.take(self.spec.instance_id, self.wake):
+        if (keys := self._keys_to_start()) is None or not self._starts.take(self.spec.instance_id, self.wake):
             return None
         started: State = "failed" if self.record.state == "failed" else "starting"
         await self._turn(started, message=self.record.message, reboots=self.spec.reboots, **_NOT_SHUTTING_DOWN)
-        await self._machine.build(self.spec)
+        await self._machine.build(self.spec, keys)
         return _NOW
+
+    def _keys_to_start(self) -> Mapping[str, bytes] | None:
+        """What opens the encrypted volumes, by volume id; None: it is still to come. Raises CannotStart."""
+        for volume in self.spec.volumes:
+            if volume.encrypted and self._keys is None:
+                return None
+            if volume.encrypted and volume.volume_id not in (self._keys or {}):
+                raise CannotStart(
+                    f"There is no key for {volume.volume_id}: its KMS key can not be used. Enable that, then stop and "
+                    "start the instance."
+                )
+        return self._keys or {}
 
     async def _reboot(self, monitor: Monitor, status: str) -> float | None:
         """Ask the guest to shut down, then reset it, also if it does not."""

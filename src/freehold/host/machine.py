@@ -7,7 +7,7 @@ Every function may be repeated and cut anywhere: each effect looks at what is th
 from __future__ import annotations
 
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import partial
 
@@ -51,20 +51,22 @@ class Machine:
     async def record(self, instance_id: str, record: GuestRecord) -> None:
         await self._do("save record", partial(save, self.layout.guest(instance_id).record, record))
 
-    async def build(self, spec: GuestSpec) -> None:
-        """Have all that a guest needs, and its QEMU with its CPUs stopped. Raises CannotStart, HostError."""
+    async def build(self, spec: GuestSpec, keys: Mapping[str, bytes]) -> None:
+        """Have all that a guest needs, and its QEMU with its CPUs stopped. `keys` open its encrypted volumes, by
+        volume id. Raises CannotStart, HostError."""
         boot_image = images.load(self.layout.paths.images, spec.metadata.image_id)
         self.pool.check_space()
         for volume in spec.volumes:
             disk = images.load(self.layout.paths.images, volume.image_id).disk if volume.image_id else None
-            await self.effects.perform("make volume", partial(self.pool.make, volume, spec.instance_id, disk))
+            key = keys[volume.volume_id] if volume.encrypted else None
+            await self.effects.perform("make volume", partial(self.pool.make, volume, spec.instance_id, disk, key))
         await self.plug(spec)
         disks = {volume.volume_id: self.layout.volume(volume.volume_id) for volume in spec.volumes}
         paths = self.layout.guest(spec.instance_id)
 
         async def start() -> None:
             if self.find(spec.instance_id) is None:
-                await process.spawn(spec, self.layout.tag, self.accelerator, boot_image, paths, disks)
+                await process.spawn(spec, self.layout.tag, self.accelerator, boot_image, paths, disks, keys)
 
         await self.effects.perform("start process", start)
 

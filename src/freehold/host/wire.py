@@ -28,13 +28,15 @@ Moment = Annotated[dt.datetime, msgspec.Meta(tz=True)]
 
 
 class VolumeSpec(msgspec.Struct, frozen=True):
-    """A disk. `image_id` = it starts as an overlay of that image; None = empty. `device` is the AWS device name."""
+    """A disk. `image_id` = it starts as an overlay of that image; None = empty. `device` is the AWS device name.
+    `encrypted` = by LUKS, with a key that comes apart from the spec (`VolumeKey`)."""
 
     volume_id: str
     size_gib: int
     image_id: str | None
     device: str
     boot: bool
+    encrypted: bool = False
 
 
 class InterfaceSpec(msgspec.Struct, frozen=True):
@@ -109,17 +111,30 @@ class RoleCredentials(msgspec.Struct, frozen=True):
     expires_at: dt.datetime | None = None
 
 
+class VolumeKey(msgspec.Struct, frozen=True):
+    """What opens an encrypted volume: 32 bytes. Kept in memory only: whoever takes the disk of a host opens nothing."""
+
+    volume_id: str
+    key: Annotated[bytes, msgspec.Meta(min_length=32, max_length=32)]
+
+    def __repr__(self) -> str:
+        return f"VolumeKey({self.volume_id!r})"
+
+
 class Assignment(msgspec.Struct, frozen=True, tag="assignment", tag_field="type"):
     """`complete` = these are all guests of this host: whatever else it runs was deleted, and is to be made absent.
 
     `delete_volumes` are no guest's, and are to be deleted for ever; a volume that is not there counts as deleted.
     `credentials` are of those among `guests` whose instances have a profile; the others have none from now on.
+    `keys` are of the encrypted volumes of those among `guests` that are to run. One that is to run and lacks a key can
+    not be started; if it runs already it runs on.
     """
 
     guests: tuple[GuestSpec, ...]
     complete: bool
     delete_volumes: tuple[str, ...] = ()
     credentials: tuple[RoleCredentials, ...] = ()
+    keys: tuple[VolumeKey, ...] = ()
 
 
 class Hello(msgspec.Struct, frozen=True, tag="hello", tag_field="type"):

@@ -11,6 +11,7 @@ import os
 import signal
 import socket
 import time
+from collections.abc import Mapping
 from contextlib import ExitStack
 from pathlib import Path
 
@@ -21,6 +22,7 @@ from freehold.host.hypervisor.qemu import BINARY, Accelerator, Descriptors, Disk
 from freehold.host.images import Image
 from freehold.host.layout import GuestPaths, guest_uid
 from freehold.host.ports.taps import open_tap
+from freehold.host.volumes import luks
 from freehold.host.wire import GuestSpec
 from freehold.processes import guests
 
@@ -35,9 +37,16 @@ def find(tag: str, instance_id: str) -> int | None:
 
 
 async def spawn(
-    spec: GuestSpec, tag: str, accelerator: Accelerator, image: Image, paths: GuestPaths, disks: dict[str, Path]
+    spec: GuestSpec,
+    tag: str,
+    accelerator: Accelerator,
+    image: Image,
+    paths: GuestPaths,
+    disks: dict[str, Path],
+    keys: Mapping[str, bytes],
 ) -> None:
-    """Start a guest's QEMU, its CPUs stopped. `disks` are the files of its volumes by volume id.
+    """Start a guest's QEMU, its CPUs stopped. `disks` are the files of its volumes by volume id, `keys` what opens
+    those that are encrypted.
 
     Returns when the process is on its way; whether it came up is seen on its monitor. Raises CannotStart if a file
     is missing, HostError if the program can not be run.
@@ -61,6 +70,15 @@ async def spawn(
             made.listen(4)
             return made.fileno()
 
+        def secret(key: bytes) -> int:
+            """A pipe from which QEMU, and nobody after it, reads the key."""
+            reading, writing = os.pipe()
+            opened.callback(os.close, reading)
+            os.fchown(reading, uid, uid)  # QEMU opens it anew, by /dev/fd
+            os.write(writing, luks.passphrase(key).encode())
+            os.close(writing)
+            return reading
+
         def tap(interface_id: str) -> int:
             number = open_tap(interface_id)
             opened.callback(os.close, number)
@@ -77,7 +95,12 @@ async def spawn(
             console=listener(paths.console),
             console_log=file(paths.console_log),
             disks=tuple(
-                Disk(volume.volume_id, file(disks[volume.volume_id]), file(image.disk) if volume.image_id else None)
+                Disk(
+                    volume.volume_id,
+                    file(disks[volume.volume_id]),
+                    file(image.disk) if volume.image_id else None,
+                    secret(keys[volume.volume_id]) if volume.encrypted else None,
+                )
                 for volume in ordered
             ),
             taps=tuple(tap(interface.interface_id) for interface in spec.interfaces),

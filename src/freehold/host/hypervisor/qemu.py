@@ -26,11 +26,13 @@ Accelerator = Literal["kvm", "tcg"]
 
 @dataclass(frozen=True, slots=True)
 class Disk:
-    """Descriptors of a volume's file and, if it is an overlay, of its image's disk."""
+    """Descriptors of a volume's file and, if it is an overlay, of its image's disk; and if it is encrypted, of a pipe
+    that holds what opens it."""
 
     volume_id: str
     file: int
     backing: int | None
+    secret: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,7 +49,8 @@ class Descriptors:
     taps: tuple[int, ...]
 
     def all(self) -> tuple[int, ...]:
-        disks = [number for disk in self.disks for number in (disk.file, disk.backing) if number is not None]
+        each = (number for disk in self.disks for number in (disk.file, disk.backing, disk.secret))
+        disks = [number for number in each if number is not None]
         own = (self.kernel, self.initrd, self.monitor, self.spare_monitor, self.console, self.console_log)
         return (*own, *disks, *self.taps)
 
@@ -120,7 +123,7 @@ def _disks_and_cards(spec: GuestSpec, descriptors: Descriptors) -> list[str]:
     ]
     disks = [
         (
-            ["-blockdev", _json(_block_node(disk))],
+            [*_secret(disk), "-blockdev", _json(_block_node(disk))],
             {
                 "driver": "virtio-blk-pci",
                 "id": disk.volume_id,
@@ -142,6 +145,12 @@ def _disks_and_cards(spec: GuestSpec, descriptors: Descriptors) -> list[str]:
     return argv
 
 
+def _secret(disk: Disk) -> list[str]:
+    if disk.secret is None:
+        return []
+    return ["-object", _json({"qom-type": "secret", "id": f"key-{disk.volume_id}", "file": f"/dev/fd/{disk.secret}"})]
+
+
 def _block_node(disk: Disk) -> dict[str, object]:
     # `discard` on both nodes makes the file shrink when the guest trims. `backing` is always given, so that what the
     # file's header says is never followed.
@@ -149,13 +158,16 @@ def _block_node(disk: Disk) -> dict[str, object]:
     if disk.backing is not None:
         file = {"driver": "file", "filename": f"/dev/fd/{disk.backing}", "read-only": True}
         backing = {"driver": "qcow2", "read-only": True, "file": file}
-    return {
+    node: dict[str, object] = {
         "driver": "qcow2",
         "node-name": f"node-{disk.volume_id}",
         "discard": "unmap",
         "file": {"driver": "file", "filename": f"/dev/fd/{disk.file}", "discard": "unmap"},
         "backing": backing,
     }
+    if disk.secret is not None:
+        node["encrypt"] = {"format": "luks", "key-secret": f"key-{disk.volume_id}"}
+    return node
 
 
 def _json(value: dict[str, object] | dict[str, str]) -> str:

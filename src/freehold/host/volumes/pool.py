@@ -1,4 +1,5 @@
-"""The pool of volumes: one qcow2 file each, an overlay on its image's disk or empty.
+"""The pool of volumes: one qcow2 file each, an overlay on its image's disk or empty. What is encrypted of an overlay is
+what it has of its own: the image below it is plain, and the same for all.
 
 A file appears complete by a rename; it belongs to the user that its guest's QEMU runs as.
 """
@@ -13,6 +14,7 @@ from pathlib import Path
 from freehold.host.commands import run
 from freehold.host.errors import CannotStart, CommandError
 from freehold.host.layout import Layout, guest_uid
+from freehold.host.volumes import luks, qcow2
 from freehold.host.wire import VolumeSpec
 
 FREE_BYTES_MIN = 1 << 30  # below this no guest is started: running ones need room to write
@@ -40,8 +42,9 @@ class Pool:
             return False
         return status.st_uid == guest_uid(instance_id)
 
-    async def make(self, volume: VolumeSpec, instance_id: str, backing: Path | None) -> None:
-        """Have the volume, owned by its guest's user; data that it holds already is kept.
+    async def make(self, volume: VolumeSpec, instance_id: str, backing: Path | None, key: bytes | None) -> None:
+        """Have the volume, owned by its guest's user; data that it holds already is kept. `key` is what opens an
+        encrypted one.
 
         Raises CannotStart when there is no room for it.
         """
@@ -55,6 +58,8 @@ class Pool:
                 if "No space left" in error.output:
                     self.check_space()
                 raise
+            if key is not None:
+                qcow2.encrypt(temporary, luks.header(key), luks.HEADER_BYTES)
             temporary.chmod(0o600)
             temporary.rename(path)
         uid = guest_uid(instance_id)
