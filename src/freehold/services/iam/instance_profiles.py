@@ -18,15 +18,17 @@ from freehold.services.iam.paging import page, under
 from freehold.services.iam.resources import (
     all_under,
     arn,
+    arn_of,
     created,
     load_own_role,
     load_profile,
     load_role,
+    passed,
     profile_named,
     role_named,
 )
 from freehold.services.iam.roles import summary as role_summary
-from freehold.services.operation import Call, Response, operation
+from freehold.services.operation import Call, Needed, Response, operation
 from freehold.services.parameters import refuse_others
 
 if TYPE_CHECKING:
@@ -89,7 +91,14 @@ def list_instance_profiles_for_role(call: Call, request: ListInstanceProfilesFor
     return {"InstanceProfiles": summaries(call, found.rows), **found.end}
 
 
-@operation(resources=profile_named)
+def _profile_and_role(call: Call, request: AddRoleToInstanceProfileRequestTypeDef) -> list[str | Needed]:
+    """Whoever puts a role into an instance profile gives it to EC2."""
+    role = call.tx.find(Role, account_id=call.account_id, folded=request["RoleName"].lower())
+    role_arn = arn(role) if role else arn_of(call.account_id, "role", "/", request["RoleName"])
+    return [*profile_named(call, request), passed(role_arn, "ec2.amazonaws.com")]
+
+
+@operation(resources=_profile_and_role)
 def add_role_to_instance_profile(call: Call, request: AddRoleToInstanceProfileRequestTypeDef) -> Response:
     """Raises LimitExceeded if it holds one already, the same or another."""
     refuse_others(request, {"InstanceProfileName", "RoleName"})

@@ -28,8 +28,8 @@ from freehold.services.iam.documents import managed_policy
 from freehold.services.iam.errors import InvalidInput, LimitExceeded
 from freehold.services.iam.paging import page_of
 from freehold.services.iam.policy_errors import DeletePolicyConflict, NoSuchPolicy, PolicyAlreadyExists
-from freehold.services.iam.resources import all_under, arn_of
-from freehold.services.operation import Call, Response, operation
+from freehold.services.iam.resources import all_under, arn_of, tags_by_key
+from freehold.services.operation import Call, Needed, Response, operation
 from freehold.services.parameters import refuse_others
 
 if TYPE_CHECKING:
@@ -47,9 +47,14 @@ MAX_POLICIES = 1500
 EVERYONES = AccountId("aws")
 
 
-def policy_named(_call: Call, request: Any) -> list[str]:
+def policy_named(call: Call, request: Any) -> list[str | Needed]:
     """For `operation(resources=…)`: the policy whose ARN is in the request."""
-    return [request["PolicyArn"]]
+
+    def held() -> dict[str, str]:
+        policy = call.tx.find(ManagedPolicy, arn=request["PolicyArn"], account_id=call.account_id)
+        return tags_by_key(call, policy.id) if policy else {}
+
+    return [Needed(request["PolicyArn"], tags=held)]
 
 
 def _created(call: Call, request: CreatePolicyRequestTypeDef) -> list[str]:

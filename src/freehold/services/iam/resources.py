@@ -7,14 +7,16 @@ https://docs.aws.amazon.com/IAM/latest/UserGuide/reference_identifiers.html
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 from freehold.records.accounts import User
 from freehold.records.identities import Group, InstanceProfile, Role
 from freehold.records.ids import AccountId
+from freehold.records.tags import tags_of
 from freehold.services.iam.errors import NoSuchEntity
 from freehold.services.iam.policy_errors import UnmodifiableEntity
-from freehold.services.operation import Call, Resources
+from freehold.services.operation import Call, Needed, Resources, Value
 
 Named = User | Group | Role | InstanceProfile
 
@@ -84,26 +86,51 @@ def missed(kind: type[Named], name: str) -> NoSuchEntity:
 
 
 def named_by(member: str, kind: type[Named]) -> Resources:
-    """For `operation(resources=…)`: the ARN of what is named in a member of the request, with its path if there is such
-    a one. Without a name it is the caller (GetUser, CreateAccessKey …)."""
+    """For `operation(resources=…)`: what is named in a member of the request, with its path if there is such a one.
+    Without a name it is the caller (GetUser, CreateAccessKey …)."""
 
-    def arns(call: Call, request: Any) -> list[str]:
+    def needed(call: Call, request: Any) -> list[str | Needed]:
         name = request.get(member)
         if name is None:
             return [call.principal.owner_arn or call.principal.arn]
         found = call.tx.find(kind, account_id=call.account_id, folded=name.lower())
-        return [arn(found) if found else arn_of(call.account_id, _WORDS[kind], "/", name)]
+        if found is None:
+            missing = arn_of(call.account_id, _WORDS[kind], "/", name)
+            return [Needed(missing, keys=lambda: _keys(request, None))]
+        return [Needed(arn(found), keys=lambda: _keys(request, found), tags=lambda: tags_by_key(call, found.id))]
 
-    return arns
+    return needed
 
 
 def created(member: str, kind: type[Named]) -> Resources:
-    """The ARN that a create request asks for, by the name in `member` and Path."""
+    """What a create request asks for, by the name in `member` and Path."""
 
-    def arns(call: Call, request: Any) -> list[str]:
-        return [arn_of(call.account_id, _WORDS[kind], request.get("Path", "/"), request[member])]
+    def needed(call: Call, request: Any) -> list[str | Needed]:
+        made = arn_of(call.account_id, _WORDS[kind], request.get("Path", "/"), request[member])
+        return [Needed(made, keys=lambda: _keys(request, None))]
 
-    return arns
+    return needed
+
+
+def passed(role_arn: str, service: str) -> Needed:
+    """That the caller may give a role to a service (``ec2.amazonaws.com``).
+    https://docs.aws.amazon.com/IAM/latest/UserGuide/id_roles_use_passrole.html"""
+    return Needed(role_arn, action="iam:PassRole", keys=lambda: {"iam:PassedToService": service})
+
+
+def tags_by_key(call: Call, unique_id: str) -> dict[str, str]:
+    """The tags of a resource, as conditions ask for them."""
+    return {tag.key: tag.value for tag in tags_of(call.tx, [unique_id])[unique_id]}
+
+
+def _keys(request: Mapping[str, Any], found: Named | None) -> dict[str, Value]:
+    """IAM's own condition keys: the boundary that is given or, if none is, the one that there is; and the policy.
+    https://docs.aws.amazon.com/IAM/latest/UserGuide/reference_policies_iam-condition-keys.html"""
+    held = found.boundary_arn if isinstance(found, User | Role) else None
+    return {
+        "iam:PermissionsBoundary": request.get("PermissionsBoundary", held),
+        "iam:PolicyARN": request.get("PolicyArn"),
+    }
 
 
 def all_under(kind: str) -> Resources:

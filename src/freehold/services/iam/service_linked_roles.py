@@ -18,7 +18,7 @@ from freehold.records.tags import delete_tags_of
 from freehold.services.iam.errors import EntityAlreadyExists, InvalidInput, NoSuchEntity
 from freehold.services.iam.resources import arn_of, load_role, role_named
 from freehold.services.iam.roles import SERVICE_ROLES_PATH, add_role, described
-from freehold.services.operation import Call, Response, operation
+from freehold.services.operation import Call, Needed, Response, operation
 from freehold.services.parameters import refuse_others
 
 if TYPE_CHECKING:
@@ -57,10 +57,17 @@ _SERVICES: Mapping[str, _OwnRole] = {
 }
 
 
-def _created(call: Call, request: CreateServiceLinkedRoleRequestTypeDef) -> list[str]:
+def _created(call: Call, request: CreateServiceLinkedRoleRequestTypeDef) -> list[Needed]:
     service = request["AWSServiceName"]
     name = _name(service, request.get("CustomSuffix")) if service in _SERVICES else "*"
-    return [arn_of(call.account_id, "role", f"{SERVICE_ROLES_PATH}{service}/", name)]
+    made = arn_of(call.account_id, "role", f"{SERVICE_ROLES_PATH}{service}/", name)
+    return [Needed(made, keys=lambda: {"iam:AWSServiceName": service})]
+
+
+def _deleted(call: Call, request: GetServiceLinkedRoleDeletionStatusRequestTypeDef) -> list[str]:
+    """The role is in the task's id: ``task/aws-service-role/SERVICE/NAME/UUID``."""
+    path = request["DeletionTaskId"].removeprefix("task").rpartition("/")[0]
+    return [arn_of(call.account_id, "role", path if path.startswith("/") else "/", "")]
 
 
 @operation(resources=_created)
@@ -119,7 +126,7 @@ def delete_service_linked_role(call: Call, request: DeleteServiceLinkedRoleReque
     return {"DeletionTaskId": task_id}
 
 
-@operation()
+@operation(resources=_deleted)
 def get_service_linked_role_deletion_status(
     call: Call, request: GetServiceLinkedRoleDeletionStatusRequestTypeDef
 ) -> Response:
