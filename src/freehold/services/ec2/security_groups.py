@@ -95,8 +95,6 @@ def create_security_group(call: Call, request: CreateSecurityGroupRequestTypeDef
     given = specified(request.get("TagSpecifications"), SECURITY_GROUP.resource_type)[SECURITY_GROUP.resource_type]
     take_turn(call.tx)
     vpc = _vpc(call, request.get("VpcId"))
-    if call.tx.find(SecurityGroup, vpc_id=vpc.id, name=name):
-        raise InvalidGroupDuplicate(name, vpc.id)
     if call.tx.count(SecurityGroup, **SECURITY_GROUP.owner(call)) >= MAX_GROUPS:
         raise SecurityGroupLimitExceeded(MAX_GROUPS)
     group = SecurityGroup(
@@ -108,7 +106,10 @@ def create_security_group(call: Call, request: CreateSecurityGroupRequestTypeDef
         description=description,
         created_at=call.now,
     )
-    call.tx.insert(group, egress_to_all(call.tx, group))
+    try:
+        call.tx.insert(group, egress_to_all(call.tx, group))
+    except sa.exc.IntegrityError:
+        raise InvalidGroupDuplicate(name, vpc.id) from None
     put_tags(call.tx, call.account_id, call.region, SECURITY_GROUP.resource_type, group.id, given)
     publish(call.tx, "vpc", vpc.id)
     return {
