@@ -30,7 +30,7 @@ def doctor(*options: str, before: tuple[str, ...] = ()) -> subprocess.CompletedP
 def test_this_machine_which_runs_the_tests_is_fit(tmp_path: Path) -> None:
     found = {finding.check: finding for finding in checks.examine(tmp_path, with_tests=True)}
     assert list(found) == [
-        "system", "rights", "packages", "tun", "namespaces", "cgroups", "disk", "memory", "kvm"
+        "system", "rights", "packages", "images", "tun", "namespaces", "cgroups", "disk", "memory", "kvm"
     ]  # fmt: skip
     for finding in found.values():
         if finding.check != MEMORY:
@@ -68,7 +68,9 @@ def for_everyone() -> Iterator[Path]:
     directory = Path(tempfile.mkdtemp(prefix="freehold-doctor-"))
     source = Path(checks.__file__).parent
     shutil.copytree(source, directory / "freehold" / "doctor", ignore=shutil.ignore_patterns("__pycache__"))
-    shutil.copy(source.parent / "__init__.py", directory / "freehold")
+    (directory / "freehold" / "images").mkdir()
+    for needed in ("__init__.py", "images/__init__.py"):
+        shutil.copy(source.parent / needed, directory / "freehold" / needed)
     for path in (directory, *directory.rglob("*")):
         path.chmod(0o755 if path.is_dir() else 0o644)
     yield directory
@@ -116,6 +118,21 @@ def test_systems(tmp_path: Path, text: str, machine: str, state: str, remedy: st
     (tmp_path / "os-release").write_text(text)
     finding = checks.check_system(tmp_path / "os-release", machine)
     assert (finding.state, remedy in finding.remedy) == (state, True), finding
+
+
+def test_where_images_come_from(tmp_path: Path) -> None:
+    assert checks.check_image_sources(tmp_path).state == "ok"
+    for listing, state, remedy in (
+        ("bookworm-updates bookworm-updates\nbookworm bookworm\n", "ok", ""),
+        ("stable bookworm\n", "ok", ""),
+        ("noble noble\nnoble-security noble\n", "fail", "Add a source of bookworm main"),
+        ("bookworm-backports bookworm-backports\n", "fail", "or run Freehold on Debian 12"),
+        ("", "note", "Debian 12's packages"),
+    ):
+        finding = checks.check_image_sources(tmp_path, listing)
+        assert (finding.state, remedy in finding.remedy) == (state, True), finding
+    (tmp_path / "images/ami-0123456789abcdef0").mkdir(parents=True)
+    assert checks.check_image_sources(tmp_path, "noble noble\n").state == "note"
 
 
 def test_parts_of_a_machine_that_lack(tmp_path: Path) -> None:

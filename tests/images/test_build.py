@@ -48,6 +48,11 @@ def test_failures_say_what_to_do(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
         build("freehold-macro", tmp_path, print)
     with pytest.raises(ImageBuildError, match="run 'apt-get update'"):
         packages.fetch(("freehold-no-such-package",), tmp_path, print)
+    with monkeypatch.context() as elsewhere:
+        other = tuple(each.replace("bookworm", "noble") for each in packages._APT_GET)
+        elsewhere.setattr(packages, "_APT_GET", other)
+        with pytest.raises(ImageBuildError, match="no packages of Debian 12"):
+            packages.fetch(("busybox-static",), tmp_path, print)
     monkeypatch.setitem(tools.PACKAGE_OF, "no-such-tool", "its-package")
     with pytest.raises(ImageBuildError, match="apt-get install its-package"):
         tools.run_tool(("no-such-tool",))

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from freehold.doctor import packages
+from freehold.images import SUITE
 
 MIB = 1 << 20
 DISK_FREE_MIB_MIN = 3072
@@ -39,6 +40,7 @@ def examine(data_dir: Path, with_tests: bool = False) -> list[Finding]:
         check_system(),
         check_rights(),
         check_packages(with_tests),
+        check_image_sources(data_dir),
         check_tun(),
         check_namespaces(),
         check_cgroups(),
@@ -83,6 +85,25 @@ def check_packages(with_tests: bool = False) -> Finding:
     if lacking:
         return Finding("packages", "mend", f"missing: {' '.join(lacking)}", "Run `freehold doctor --fix`.")
     return Finding("packages", "ok", f"all {len(packages.needed(with_tests))} installed")
+
+
+def check_image_sources(data_dir: Path, listing: str | None = None) -> Finding:
+    """Whether apt offers what the built-in images are made of. `listing`: the releases that apt has lists of."""
+    if listing is None:
+        command = ["apt-get", "indextargets", "--format", "$(RELEASE) $(CODENAME)", "Created-By: Packages"]
+        listing = subprocess.run(command, capture_output=True, text=True, check=False).stdout
+    if SUITE in listing.split():
+        return Finding("images", "ok", "apt offers Debian 12's packages")
+    if any((data_dir / "images").glob("ami-*")):
+        return Finding("images", "note", "built already", f"To build others, add a source of {SUITE} main to apt's.")
+    if not listing.strip():  # a fresh machine, or a container: they come with `apt-get update`
+        return Finding("images", "note", "apt has no package lists yet", "Images are made of Debian 12's packages.")
+    return Finding(
+        "images",
+        "fail",
+        "apt offers no packages of Debian 12, which the built-in images are made of",
+        f"Add a source of {SUITE} main to apt's, or run Freehold on Debian 12.",
+    )
 
 
 def check_tun(device: Path = Path("/dev/net/tun")) -> Finding:

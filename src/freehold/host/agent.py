@@ -102,7 +102,6 @@ class Agent:
 
     def report(self, *, everything: bool) -> Report:
         """What changed since the last report, or all that is. `reported` must follow once it has been sent."""
-        self._tell_guests()
         # The metadata service's link goes with the last guest of a VPC: until then something of that guest is left.
         held = set() if self._metadata.tidy else {each for each, guest in self._guests.items() if guest.gone}
         ids = sorted((self._guests.keys() if everything else self._unreported | self._news) - held)
@@ -150,12 +149,15 @@ class Agent:
         return self._credentials.get(instance_id)
 
     def _tell_guests(self) -> None:
+        """To be called whenever a spec is another one, or a guest is gone."""
         specs = [guest.spec for guest in self._guests.values() if not guest.gone]
         self._metadata.know(specs)
         self._egress.know(specs)
 
     def _changed(self, instance_id: str) -> None:
         self._unreported.add(instance_id)
+        if self._guests[instance_id].gone:
+            self._tell_guests()
         self.changed.set()
 
     def _report(self, instance_id: str, *, console: bool) -> GuestReport:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
 
 from freehold.host import images
@@ -23,6 +23,7 @@ from freehold.host.ports.vswitch import Vswitch
 from freehold.host.records import GuestRecord, save
 from freehold.host.volumes.pool import Pool
 from freehold.host.wire import GuestSpec
+from freehold.processes import Identity, alive
 
 _QUIT_SECONDS_MAX = 10.0
 
@@ -36,6 +37,7 @@ class Machine:
     vswitch: Vswitch
     cgroups: Cgroups
     effects: Effects
+    _known: dict[str, Identity] = field(default_factory=dict)
 
     @property
     def pool(self) -> Pool:
@@ -43,7 +45,16 @@ class Machine:
 
     def find(self, instance_id: str) -> int | None:
         """The process id of a guest's QEMU, if it runs."""
-        return process.find(self.layout.tag, instance_id)
+        who = self._process(instance_id)
+        return None if who is None else who.pid
+
+    def _process(self, instance_id: str) -> Identity | None:
+        """A guest's QEMU. One that was found before is only looked at again, not looked for."""
+        known = self._known.pop(instance_id, None)
+        who = known if known is not None and alive(known) else process.find(self.layout.tag, instance_id)
+        if who is not None:
+            self._known[instance_id] = who
+        return who
 
     async def remember(self, spec: GuestSpec) -> None:
         await self._do("save spec", partial(save, self.layout.guest(spec.instance_id).spec, spec))
@@ -72,9 +83,10 @@ class Machine:
 
     async def plug(self, spec: GuestSpec) -> None:
         """Have the taps of a guest, plugged into Open vSwitch."""
+        runs = self.find(spec.instance_id) is not None
         for interface in spec.interfaces:
             each = interface.interface_id
-            if not taps.exists(tap_name(each)) or self.find(spec.instance_id) is None:
+            if not runs or not taps.exists(tap_name(each)):
                 await self.effects.perform("make tap", partial(taps.make, self.layout.tag, each))
             await self.effects.perform("plug port", partial(self.vswitch.plug, tap_name(each), each, spec.instance_id))
 
@@ -83,14 +95,14 @@ class Machine:
 
     async def end(self, instance_id: str, monitor: Monitor | None) -> None:
         """Have no QEMU: it is told to quit, which writes out its disks, and is killed if it does not."""
-        tag = self.layout.tag
-        if monitor is not None and monitor.alive:
+        tag, who = self.layout.tag, self._process(instance_id)
+        if who is not None and monitor is not None and monitor.alive:
             try:
                 await self.effects.perform("quit", monitor.quit)
             except MonitorError:
                 pass  # it hangs: killed below
             else:
-                await process.ended(tag, instance_id, _QUIT_SECONDS_MAX)
+                await process.ended(who, _QUIT_SECONDS_MAX)
         await self.effects.perform("kill", partial(process.end, tag, instance_id))
 
     async def dismantle(self, spec: GuestSpec) -> None:

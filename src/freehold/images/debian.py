@@ -11,7 +11,7 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
-from freehold.images import initramfs, kernel
+from freehold.images import SUITE, initramfs, kernel
 from freehold.images.packages import fetch, unpack
 from freehold.images.recipe import (
     BUILD_TIME,
@@ -27,7 +27,6 @@ from freehold.images.recipe import (
 from freehold.images.tools import run_tool
 
 GUEST_FILES = Path(__file__).with_name("guest")
-SUITE = "bookworm"
 VIRTUAL_SIZE = 2 << 30
 FILESYSTEM_UUID = "f4ee401d-0000-4000-8000-000000000012"
 

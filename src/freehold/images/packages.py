@@ -13,10 +13,14 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from freehold.images import SUITE
 from freehold.images.tools import ImageBuildError, run_tool
 
+# On a machine that knows several releases (apt.conf(5): a regular expression between slashes).
+_OF_THE_SUITE = ("-o", f"APT::Default-Release=/^{SUITE}(|-security|-updates)$/")
 # apt would drop its rights to the user _apt, which cannot write to a private cache directory.
-_APT_GET = ("apt-get", "-q", "-o", "APT::Sandbox::User=root", "download")
+_APT_GET = ("apt-get", "-q", *_OF_THE_SUITE, "-o", "APT::Sandbox::User=root", "download")
+_NO_SUCH_SUITE = "is invalid for APT::Default-Release"
 _URI_LINE = re.compile(r"^'\S+' (?P<file>\S+) (?P<size>\d+) (?P<algorithm>\w+):(?P<hash>[0-9a-f]+)$")
 
 
@@ -57,7 +61,7 @@ def fetch(names: Sequence[str], cache: Path, progress: Callable[[str], None]) ->
 
 def dependencies(name: str) -> list[str]:
     """The packages that `name` depends on directly, as apt's lists have them."""
-    listing = run_tool(("apt-cache", "depends", "--important", name)).decode()
+    listing = run_tool(("apt-cache", *_OF_THE_SUITE, "depends", "--important", name)).decode()
     return re.findall(r"^ +(?:Pre)?Depends: ([a-z0-9][a-z0-9.+-]*)", listing, re.MULTILINE)
 
 
@@ -71,6 +75,11 @@ def _describe(names: Sequence[str]) -> dict[str, tuple[str, str]]:
     try:
         listing = run_tool((*_APT_GET, "--print-uris", *names)).decode()
     except ImageBuildError as failure:
+        if _NO_SUCH_SUITE in str(failure):
+            raise ImageBuildError(
+                "apt offers no packages of Debian 12, which the image is made of: run 'apt-get update' there, or add a "
+                f"source of {SUITE} main to another release's."
+            ) from failure
         raise ImageBuildError(
             f"apt does not know all packages of the image; run 'apt-get update' and try again ({failure})"
         ) from failure

@@ -24,16 +24,15 @@ from freehold.host.layout import GuestPaths, guest_uid
 from freehold.host.ports.taps import open_tap
 from freehold.host.volumes import luks
 from freehold.host.wire import GuestSpec
-from freehold.processes import guests
+from freehold.processes import Identity, alive, guests, handle
 
 _EXIT_SECONDS_MAX = 10.0
 _LOG_BYTES_MAX = 64 * 1024
 
 
-def find(tag: str, instance_id: str) -> int | None:
-    """The process id of a guest's QEMU, if it runs."""
-    who = guests(tag).get(instance_id)
-    return None if who is None else who.pid
+def find(tag: str, instance_id: str) -> Identity | None:
+    """A guest's QEMU, if it runs: looked for among all processes of the machine."""
+    return guests(tag).get(instance_id)
 
 
 async def spawn(
@@ -136,29 +135,26 @@ def last_words(paths: GuestPaths) -> str:
 
 async def end(tag: str, instance_id: str) -> None:
     """End a guest's QEMU by force and wait until it is gone. Raises HostError if the kernel does not let it go."""
-    deadline = time.monotonic() + _EXIT_SECONDS_MAX
-    while (pid := find(tag, instance_id)) is not None:
-        if time.monotonic() > deadline:
-            raise HostError(f"The process {pid} of {instance_id} does not end; see what it waits for in /proc/{pid}.")
-        try:
-            handle = os.pidfd_open(pid)
-        except ProcessLookupError:
+    while (who := find(tag, instance_id)) is not None:
+        opened = handle(who)
+        if opened is None:
             continue
         try:
-            # Looked up again with the handle open: the number can not have passed to another process unseen.
-            if find(tag, instance_id) == pid:
-                signal.pidfd_send_signal(handle, signal.SIGKILL)
+            signal.pidfd_send_signal(opened, signal.SIGKILL)
         except ProcessLookupError:
             pass  # it ended by itself
         finally:
-            os.close(handle)
-        await asyncio.sleep(0.02)
+            os.close(opened)
+        if not await ended(who, _EXIT_SECONDS_MAX):
+            raise HostError(
+                f"The process {who.pid} of {instance_id} does not end; see what it waits for in /proc/{who.pid}."
+            )
 
 
-async def ended(tag: str, instance_id: str, seconds_max: float) -> bool:
+async def ended(who: Identity, seconds_max: float) -> bool:
     """Wait for a QEMU that was told to quit."""
     deadline = time.monotonic() + seconds_max
-    while find(tag, instance_id) is not None:
+    while alive(who):
         if time.monotonic() > deadline:
             return False
         await asyncio.sleep(0.02)
