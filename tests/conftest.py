@@ -51,28 +51,45 @@ def postgresql_url() -> Iterator[str]:
         shutil.rmtree(directory)
 
 
+@pytest.fixture(scope="session")
+def migrated_sqlite(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A migrated, empty SQLite database to copy: migrating takes longer than most tests."""
+    path = tmp_path_factory.mktemp("template") / "state.db"
+    upgrade(f"sqlite:///{path}")
+    return path
+
+
+@pytest.fixture(scope="session")
+def migrated_postgresql(postgresql_url: str) -> str:
+    """The name of a migrated, empty PostgreSQL database to copy."""
+    import psycopg
+
+    with psycopg.connect(postgresql_url.replace("+psycopg", ""), autocommit=True) as connection:
+        connection.execute("CREATE DATABASE migrated")
+    upgrade(postgresql_url.replace("/postgres?", "/migrated?"))
+    return "migrated"
+
+
 @contextmanager
 def opened_store(database: str, directory: Path, request: pytest.FixtureRequest) -> Iterator[Store]:
     """A migrated, empty store on ``sqlite`` (a file in `directory`) or ``postgresql`` (a database of its own)."""
     bells = directory / "bells"
     bells.mkdir()
     if database == "sqlite":
-        url = f"sqlite:///{directory / 'state.db'}"
-        upgrade(url)
-        opened = Store(url, SocketBell(bells))
+        shutil.copy(request.getfixturevalue("migrated_sqlite"), directory / "state.db")
+        opened = Store(f"sqlite:///{directory / 'state.db'}", SocketBell(bells))
         yield opened
         opened.close()
         return
     import psycopg
 
     server: str = request.getfixturevalue("postgresql_url")
+    template: str = request.getfixturevalue("migrated_postgresql")
     name = f"t{os.urandom(6).hex()}"
     libpq = server.replace("+psycopg", "")
     with psycopg.connect(libpq, autocommit=True) as connection:
-        connection.execute(f'CREATE DATABASE "{name}"')
-    url = server.replace("/postgres?", f"/{name}?")
-    upgrade(url)
-    opened = Store(url, SocketBell(bells))
+        connection.execute(f'CREATE DATABASE "{name}" TEMPLATE {template}')
+    opened = Store(server.replace("/postgres?", f"/{name}?"), SocketBell(bells))
     yield opened
     opened.close()
     with psycopg.connect(libpq, autocommit=True) as connection:

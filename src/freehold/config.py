@@ -134,6 +134,17 @@ class IdentityProviders(msgspec.Struct, frozen=True, forbid_unknown_fields=True)
     ] = ""
 
 
+class Audit(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    keep_days: Annotated[
+        int,
+        Meta(
+            ge=1,
+            description="How long audit records are kept. LookupEvents shows those of 90 days; trails deliver them to "
+            "buckets, where they stay.",
+        ),
+    ] = 90
+
+
 class Config(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     region: Annotated[str, Meta(description="The region that clients use when they name none.")] = "us-east-1"
     regions: Annotated[
@@ -171,6 +182,7 @@ class Config(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     prices: Prices = Prices()
     throttle: Throttle = Throttle()
     identity_providers: IdentityProviders = IdentityProviders()
+    audit: Audit = Audit()
     instance_types: Annotated[
         dict[str, InstanceType],
         Meta(description="Instance types beside the built-in ones, or in their place."),

@@ -80,6 +80,11 @@ class Paths:
         return self.data_dir / "keys"
 
     @property
+    def audit_head(self) -> Path:
+        """How far the chain of the audit trail has come (control/sealing)."""
+        return self.data_dir / "audit.head"
+
+    @property
     def images(self) -> Path:
         return self.data_dir / "images"
 

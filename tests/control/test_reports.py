@@ -23,7 +23,6 @@ from freehold.control.reports import apply_report
 from freehold.control.specs import guest_specs, instances_of_host, volumes_to_delete
 from freehold.host.wire import GuestReport, HostMessage, Report, TrafficReading
 from freehold.records.accounts import AccessKey, Account
-from freehold.records.audit import AuditEvent
 from freehold.records.compute import Host, Instance, TrafficCounter, Volume, VolumeState
 from freehold.records.ids import new_account_id
 from freehold.records.network import Address, NetworkInterface
@@ -354,7 +353,7 @@ def closing(store: Store, tmp_path: Path) -> Iterator[tuple[Account, Instance]]:
     yield account, running
     with store.read() as tx:
         for kind, table in TABLES.items():
-            if "account_id" in table.c and kind not in (UsageEntry, AuditEvent, TrafficCounter):
+            if "account_id" in table.c and kind not in (UsageEntry, TrafficCounter):
                 assert tx.count(kind) == 0, kind
         assert tx.count(Account) == 0
         assert tx.count(UsageEntry) == 2

@@ -12,8 +12,8 @@ from pathlib import Path
 import pytest
 
 from freehold.front.limits import Limits
-from freehold.records.audit import AuditEvent, audit_events
 from tests.cloudapi import ApiServer, api_server
+from tests.front.audited import records
 from tests.front.signing import Unsigned, presigned, send, signed
 from tests.front.test_signatures import REQUESTS, call, host, refusal
 from tests.front.test_streams import PUT, head_of
@@ -183,6 +183,4 @@ def test_a_client_may_not_say_that_it_is_another(api: ApiServer) -> None:
         "before-send.kms", lambda request, **_: request.headers.__setitem__("X-Forwarded-For", "198.51.100.1")
     )
     forwarded.encrypt(KeyId="key", Plaintext=b"x")
-    with api.store.read() as tx:
-        (event,) = tx.select(AuditEvent, audit_events.c.event_name == "Encrypt")
-    assert event.source_ip == "127.0.0.1"
+    assert records(api, "Encrypt")[0]["sourceIPAddress"] == "127.0.0.1"

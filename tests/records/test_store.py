@@ -12,7 +12,6 @@ from alembic.migration import MigrationContext
 
 from freehold.records import feed
 from freehold.records.accounts import Account, accounts
-from freehold.records.audit import AuditEvent, AuditQueue
 from freehold.records.compute import Instance, MetadataOptions
 from freehold.records.ids import AccountId, is_ec2_id, new_account_id, new_id
 from freehold.records.schema import metadata
@@ -150,19 +149,6 @@ def test_tags_of_many_resources(store: Store) -> None:
         found = tags_of(tx, ids)
     assert [(t.key, t.value) for t in found[ids[7]]] == [("a", "3"), ("b", "2")]
     assert found[ids[8]] == []
-
-
-def test_the_audit_queue_writes_everything_before_it_closes(store: Store) -> None:
-    queue = AuditQueue(store)
-    for n in range(1234):
-        queue.put(
-            AuditEvent(
-                str(n), NOW, ACCOUNT, "arn", "r", "ec2", "DescribeX", True, "::1", "test", "q", None, None, {}, None
-            )
-        )
-    queue.close()
-    with store.read() as tx:
-        assert tx.count(AuditEvent) == 1234
 
 
 def test_readers_do_not_write_and_do_not_block_the_writer(store: Store) -> None:

@@ -309,6 +309,29 @@ def key_rotate(at_once: bool, data_dir: Path) -> None:
 
 
 @app.group()
+def audit() -> None:
+    """The audit trail of this cloud."""
+
+
+@audit.command("verify")
+@json_option
+@data_dir_option
+def audit_verify(as_json: bool, data_dir: Path) -> None:
+    """Compare the audit trail with its chain of seals.
+
+    Says which records were changed, are missing or stand in another's place; ends with 1 if any.
+
+    \b
+    Examples:
+      freehold audit verify
+      freehold audit verify --json | jq .findings
+    """
+    from freehold.cli.audit import verify
+
+    verify(data_dir, as_json=as_json)
+
+
+@app.group()
 def image() -> None:
     """Machine images of this cloud."""
 

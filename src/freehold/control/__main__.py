@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import asyncio
 import contextlib
+import datetime as dt
 import signal
 import socket
 from collections.abc import Callable
@@ -20,6 +21,7 @@ from freehold.control.hosts import HostLinks, link_security
 from freehold.control.housekeeping import keep_house
 from freehold.control.keys import keep_keys
 from freehold.control.networks import NetworkController
+from freehold.control.sealing import Chain
 from freehold.fabric.differ import Fabric
 from freehold.fabric.view import PublicView
 from freehold.logs import log_as_json
@@ -36,6 +38,7 @@ log = structlog.get_logger()
 _LOOK_SECONDS = 5.0  # a lost ring costs at most this
 _HOUSEKEEPING_SECONDS = 60.0
 _RENEWAL_SECONDS = 30.0
+_TRAIL_SECONDS = 1.0  # how far the chain of the audit trail is behind the writers, who do not wake it
 
 
 async def run(
@@ -64,10 +67,12 @@ async def run(
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, stopping.set)
     house = asyncio.create_task(_housekeeping(store, config, sealer, roots))
+    chain = Chain(store, sealer, paths.audit_head)
+    trail = asyncio.create_task(_chaining(chain, dt.timedelta(days=config.audit.keep_days)))
     renewer = asyncio.create_task(_renewing(links))
     follower = asyncio.create_task(_follow(store, bell, rung, position, links, network))
     log.info("controllers started")
-    tasks = (house, renewer, follower)
+    tasks = (house, trail, renewer, follower)
     await asyncio.wait({asyncio.create_task(stopping.wait()), *tasks}, return_when=asyncio.FIRST_COMPLETED)
     server.close()
     await links.close()
@@ -110,6 +115,16 @@ async def _follow(
 def _read_feed(store: Store, position: int) -> tuple[int, set[tuple[str, str]]]:
     with store.read() as tx:
         return feed.since(tx, position, ("guest", "volume", "vpc"))
+
+
+async def _chaining(chain: Chain, keep: dt.timedelta) -> None:
+    while True:
+        try:
+            await asyncio.to_thread(chain.follow)
+            await asyncio.to_thread(chain.prune, keep)
+        except (SQLAlchemyError, SealError, OSError):
+            log.exception("audit records not chained, the next round will make up for it")
+        await asyncio.sleep(_TRAIL_SECONDS)
 
 
 async def _housekeeping(store: Store, config: Config, sealer: Sealer, roots: RootKeys) -> None:

@@ -11,7 +11,6 @@ import sqlalchemy as sa
 from freehold.records import feed
 from freehold.records.access_keys import create_access_key
 from freehold.records.accounts import AccessKey, Account, User, access_keys
-from freehold.records.audit import AuditEvent
 from freehold.records.compute import (
     ConsoleOutput,
     Instance,
@@ -33,7 +32,7 @@ from freehold.records.store import Transaction
 from freehold.records.usage import UsageEntry, close_usage
 from freehold.records.volumes import begin_deleting
 
-_KEPT = (UsageEntry, AuditEvent, TrafficCounter)  # the last may count on for a moment
+_KEPT = (UsageEntry, TrafficCounter)  # the last may count on for a moment
 
 
 def create_account(tx: Transaction, sealer: Sealer, name: str) -> tuple[Account, str, str]:

@@ -87,8 +87,7 @@ class FrontDoor:
     async def _http(self, scope: Scope, receive: Receive, send: Send) -> None:
         loop = asyncio.get_running_loop()
         source = scope["client"][0] if scope.get("client") else ""
-        arrival = Arrival(HttpRequest(scope["method"], "", [], {}), str(uuid.uuid4()), source)
-        arrival.secure = scope["scheme"] == "https"
+        arrival = Arrival(HttpRequest(scope["method"], "", [], {}), str(uuid.uuid4()), source, scope.get("tls"))
         request = arrival.request
         incoming = Incoming(receive, loop, seconds=self.limits.body_seconds)
         try:

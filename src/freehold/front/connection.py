@@ -61,10 +61,11 @@ class Connection(HttpToolsProtocol):
         self._in_head = True
         self._heads = 0
         self._head_timer: asyncio.TimerHandle | None = None
+        self._tls: dict[str, str] | None = None
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         self.transport = transport
-        secure = transport.get_extra_info("sslcontext") is not None
+        secure = transport.get_extra_info("ssl_object")
         most = self._limits.network_connections if secure else self._limits.connections
         if len(self.connections) >= most:
             log.warning("too many connections", connections=len(self.connections))
@@ -72,6 +73,8 @@ class Connection(HttpToolsProtocol):
             return
         peer = transport.get_extra_info("socket")
         peer.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, self._limits.stalled_seconds * 1000)
+        if secure is not None:
+            self._tls = {"tlsVersion": secure.version(), "cipherSuite": secure.cipher()[0]}
         super().connection_made(Gathered(transport, self.loop))  # type: ignore[arg-type]
         self._await_head()
 
@@ -98,6 +101,8 @@ class Connection(HttpToolsProtocol):
 
     def on_message_begin(self) -> None:
         super().on_message_begin()
+        if self._tls is not None:
+            self.scope["tls"] = self._tls  # type: ignore[typeddict-unknown-key]
         self._await_head()
 
     def on_header(self, name: bytes, value: bytes) -> None:

@@ -24,9 +24,10 @@ from freehold.config import Config
 from freehold.front import caller, payload, signature
 from freehold.front.caller import Caller, Callers
 from freehold.front.errors import AccessDenied, Family, FamilyError, NotBuilt
-from freehold.front.masking import Masks
 from freehold.front.protocols.codec import Codec, WireProtocol
 from freehold.front.protocols.message import HttpRequest, HttpResponse
+from freehold.front.recorded import Word, Words
+from freehold.front.recording import USER_AGENT_MAX, Recorder
 from freehold.front.routing import Directory, bucket_in_host, family_error, guessed_family
 from freehold.front.signature import Claim
 from freehold.front.signature_errors import MissingSignature
@@ -35,7 +36,7 @@ from freehold.iam.policy import decide
 from freehold.records import audit
 from freehold.records.access_keys import Use, Uses
 from freehold.records.accounts import OpenedRegion
-from freehold.records.audit import AuditEvent, AuditQueue
+from freehold.records.audit import AuditQueue
 from freehold.records.ids import AccountId
 from freehold.records.secrets import Sealer
 from freehold.records.store import Store, Transaction
@@ -44,20 +45,24 @@ from freehold.services.operation import Call, Catalog, Operation, Prove, Respons
 
 log = structlog.get_logger()
 
-OpenRegion = Callable[[Transaction, Config, AccountId, str], None]
-
-_USER_AGENT_MAX = 1024
 _UNSIGNED_BYTES_MAX = 128 << 10  # a token of 20,000 characters, escaped, and session policies
+
+OpenRegion = Callable[[Transaction, Config, AccountId, str], None]
 
 
 @dataclass(slots=True)
 class Arrival:
-    """A request as it came in. Its body is bytes, or a reader when it streams (see `Journey.body`)."""
+    """A request as it came in. Its body is bytes, or a reader when it streams (see `Journey.body`). `tls` is what the
+    audit trail says of its connection, None when that was loopback HTTP."""
 
     request: HttpRequest
     request_id: str
     source_ip: str
-    secure: bool = False
+    tls: Mapping[str, str] | None = None
+
+    @property
+    def secure(self) -> bool:
+        return self.tls is not None
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,8 +71,8 @@ class Handler:
 
     operation: Operation
     codec: Codec
-    mask_request: Callable[[Any], Any] | None
-    mask_response: Callable[[Any], Any] | None
+    words_request: Word | None
+    words_answer: Word | None
     may_dry_run: bool
     event_source: str
 
@@ -117,7 +122,8 @@ class Dispatcher:
         self._limiter = limiter or Limiter(config.throttle)
         self._audit = AuditQueue(store)
         self._uses = Uses(store)
-        self._masks = {service: Masks() for service in catalog.models}
+        self._recorder = Recorder(config, self._directory)
+        self._words = {service: Words(model) for service, model in catalog.models.items()}
         self._handlers: dict[tuple[Family, str, str], Handler] = {}
         self._lock = threading.Lock()
         self._openers = {service: _opener(f"{package}.{service}") for service in catalog.models}
@@ -171,7 +177,7 @@ class Dispatcher:
         family = journey.protocol.family if journey.protocol else guessed_family(arrival.request)
         status, code, message = describe(refusal, family)
         try:
-            self._record_refusal(arrival, journey, code, message)
+            self._record_refusal(arrival, journey, (status, code, message))
         except Exception:
             log.exception("refusal not recorded", request_id=arrival.request_id, operation=journey.name)
         if journey.protocol:
@@ -254,7 +260,7 @@ class Dispatcher:
             call = replace(self._call(arrival, journey, tx), prepared=proof.said)
             answer = _perform(handler, call, journey.params)
             response = handler.codec.respond(answer, arrival.request_id)
-            self._audit.put(self._event(arrival, journey, tx.now, answer=answer))
+            self._audit.put(self._recorder.event(arrival, journey, tx.now, answer=answer))
         return response
 
     def _note_use(self, proven: Caller, now: dt.datetime) -> None:
@@ -275,7 +281,7 @@ class Dispatcher:
         assert handler is not None
         _authorise(handler, call, journey.params)
         response = handler.codec.respond(_perform(handler, call, journey.params), arrival.request_id)
-        self._audit.put(self._event(arrival, journey, tx.now))
+        self._audit.put(self._recorder.event(arrival, journey, tx.now))
         return response
 
     def _write(self, arrival: Arrival, journey: Journey) -> HttpResponse:
@@ -302,10 +308,10 @@ class Dispatcher:
             except PartlyDone as partly:
                 assert journey.protocol is not None
                 error = describe(partly.error, journey.protocol.family)
-                audit.record(tx, self._event(arrival, journey, tx.now, error=error[1:]))
+                audit.record(tx, self._recorder.event(arrival, journey, tx.now, error=error))
                 return journey.protocol.error(*error, arrival.request_id)
             response = handler.codec.respond(answer, arrival.request_id)
-            audit.record(tx, self._event(arrival, journey, tx.now, answer=answer))
+            audit.record(tx, self._recorder.event(arrival, journey, tx.now, answer=answer))
         return response
 
     def _handler(self, service: str, name: str, protocol: WireProtocol) -> Handler:
@@ -317,13 +323,13 @@ class Dispatcher:
             raise NotBuilt(what=f"The operation {name} of the service {service}")
         with self._lock:
             codec = protocol.codec(operation.model)
-            masks = self._masks[service]
+            words = self._words[service]
             shape = operation.model.input_shape
             handler = Handler(
                 operation=operation,
                 codec=codec,
-                mask_request=masks.of(shape),
-                mask_response=masks.of(operation.model.output_shape),
+                words_request=words.of_request(operation.model),
+                words_answer=words.of_answer(operation.model),
                 may_dry_run=service == "ec2" and isinstance(shape, StructureShape) and "DryRun" in shape.members,
                 event_source=f"{operation.model.service_model.signing_name}.amazonaws.com",
             )
@@ -341,7 +347,7 @@ class Dispatcher:
             region=journey.caller.claim.region,
             request_id=arrival.request_id,
             source_ip=arrival.source_ip,
-            user_agent=arrival.request.headers.get("user-agent", "")[:_USER_AGENT_MAX],
+            user_agent=arrival.request.headers.get("user-agent", "")[:USER_AGENT_MAX],
             config=self._config,
             tx=tx,
             sealer=self._sealer,
@@ -357,48 +363,14 @@ class Dispatcher:
                 opener(tx, self._config, account_id, region)  # does nothing if another call was first
         self._opened.add((service, account_id, region))
 
-    def _event(
-        self,
-        arrival: Arrival,
-        journey: Journey,
-        now: dt.datetime,
-        *,
-        answer: Mapping[str, Any] | None = None,
-        error: tuple[str, str] | None = None,
-    ) -> AuditEvent:
-        assert journey.caller is not None
-        principal = journey.caller.principal
-        handler = journey.handler
-        request: Mapping[str, Any] = {}
-        response: Mapping[str, Any] | None = None
-        if handler is not None:
-            request = handler.mask_request(journey.params) if handler.mask_request else journey.params
-            if answer is not None:
-                response = handler.mask_response(answer) if handler.mask_response else answer
-        return AuditEvent(
-            event_id=arrival.request_id,
-            at=now,
-            account_id=principal.account_id,
-            principal_arn=principal.arn,
-            region=journey.caller.claim.region,
-            event_source=handler.event_source if handler else f"{journey.caller.claim.service}.amazonaws.com",
-            event_name=journey.name,
-            read_only=handler.operation.read_only if handler else True,
-            source_ip=arrival.source_ip,
-            user_agent=arrival.request.headers.get("user-agent", "")[:_USER_AGENT_MAX],
-            request_id=arrival.request_id,
-            error_code=error[0] if error else None,
-            error_message=error[1] if error else None,
-            request=dict(request),
-            response=None if response is None else dict(response),
-        )
-
-    def _record_refusal(self, arrival: Arrival, journey: Journey, code: str, message: str) -> None:
-        """Refusals and failures of proven callers go to their account's trail; a stranger's have none to go to."""
+    def _record_refusal(self, arrival: Arrival, journey: Journey, error: tuple[int, str, str]) -> None:
+        now = dt.datetime.now(dt.UTC)
         if journey.caller is not None:
-            self._audit.put(self._event(arrival, journey, dt.datetime.now(dt.UTC), error=(code, message)))
-        else:
-            log.info("stranger refused", request_id=arrival.request_id, source_ip=arrival.source_ip, code=code)
+            self._audit.put(self._recorder.event(arrival, journey, now, error=error))
+            return
+        with self._store.read() as tx:
+            event = self._recorder.stranger(tx, arrival, journey, now, error)
+        self._audit.put(event)
 
 
 def _take_payload(request: HttpRequest, journey: Journey, proven: Caller) -> None:

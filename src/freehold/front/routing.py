@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import threading
 from collections.abc import Callable, Iterable
+from contextlib import suppress
 from functools import lru_cache
 
 from botocore.loaders import Loader
@@ -16,9 +17,12 @@ from freehold.front.protocols.json_rpc import JsonProtocol, json_error
 from freehold.front.protocols.message import HttpRequest, HttpResponse, form
 from freehold.front.protocols.query import QueryProtocol, xml_error
 from freehold.front.protocols.rest import RestProtocol, rest_xml_error
+from freehold.services.errors import AwsError
 from freehold.services.operation import Catalog
 
 _VERSION = re.compile(rb"(?:^|&)Version=([0-9-]{10})(?:&|$)")
+_ACTION = re.compile(rb"(?:^|&)Action=([A-Za-z0-9]{1,128})(?:&|$)")
+_OPERATION = re.compile(r"[A-Za-z0-9]{1,128}", re.ASCII)
 
 # https://docs.aws.amazon.com/AmazonS3/latest/userguide/VirtualHosting.html: bucket.s3.region.host, bucket.s3.host, and
 # what SDKs make of an endpoint that they are given, bucket.host.
@@ -109,12 +113,34 @@ class Directory:
         model = self._model(name)
         return name, _PROTOCOLS[_chosen(model, request)](model)
 
+    def guessed(self, request: HttpRequest, signing_name: str) -> tuple[str, str]:
+        """What a request that nobody is proven to have sent seems to be for: (the name its service signs with, the
+        operation), both ``""`` where nothing says it."""
+        target_prefix, _, name = request.headers.get("x-amz-target", "").rpartition(".")
+        if not name:
+            found = _ACTION.search(request.body) if isinstance(request.body, bytes) else None
+            name = found[1].decode() if found else next((v for n, v in request.query if n == "Action"), "")
+        if not signing_name:
+            version = _version(request)
+            signing_name = next(
+                (
+                    model.signing_name
+                    for model in self._models.values()
+                    if (target_prefix and model.metadata.get("targetPrefix") == target_prefix)
+                    or (version and model.api_version == version)
+                ),
+                "",
+            )
+        if not name and signing_name == "s3" and "s3" in self._models:
+            with suppress(AwsError):
+                name = self.protocol("s3", request).route(request)[0]
+        return signing_name, name if _OPERATION.fullmatch(name) else ""
+
     def _one_of(self, names: list[str], request: HttpRequest) -> str:
         """Services that share a signing name: ELB and ELBv2 differ by version, S3 and S3 Control by path."""
         if "s3control" in names and request.path.startswith("/v20180820/") and "x-amz-account-id" in request.headers:
             return "s3control"
-        found = _VERSION.search(request.body) if isinstance(request.body, bytes) else None
-        version = found[1].decode() if found else next((v for n, v in request.query if n == "Version"), "")
+        version = _version(request)
         return next((name for name in names if self._models[name].api_version == version), names[0])
 
     def protocol(self, service: str, request: HttpRequest) -> WireProtocol:
@@ -139,6 +165,11 @@ def _chosen(model: ServiceModel, request: HttpRequest) -> str:
     if chosen is None:
         raise NotBuilt(what=f"The protocol {offered[0]}")
     return str(chosen)
+
+
+def _version(request: HttpRequest) -> str:
+    found = _VERSION.search(request.body) if isinstance(request.body, bytes) else None
+    return found[1].decode() if found else next((v for n, v in request.query if n == "Version"), "")
 
 
 def bucket_in_host(host: str, names: Iterable[str]) -> str | None:

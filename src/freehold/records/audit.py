@@ -1,93 +1,231 @@
-"""The audit trail: one record for every call, in the terms of CloudTrail's record format.
+"""The audit trail: one record for every call and for every act of the cloud itself.
 
-https://docs.aws.amazon.com/awscloudtrail/latest/userguide/cloudtrail-event-reference-record-contents.html
+A record is CloudTrail's, encoded once: its text is what is stored, chained by hash (records/seals), looked up and
+delivered, so that nothing can differ between them. Writing one is one insert into a table without an index; everything
+that costs more is done behind the writers, by the controllers (control/sealing).
+
 Calls that change something are recorded in their own transaction; reads and refusals go through `AuditQueue`, which
 commits them in batches at most a second later.
+https://docs.aws.amazon.com/awscloudtrail/latest/userguide/cloudtrail-event-reference-record-contents.html
 """
 
 from __future__ import annotations
 
 import datetime as dt
-import queue
+import functools
+import os
 import threading
-from typing import Any
+from collections import deque
+from typing import Any, Literal
 
+import msgspec
+import sqlalchemy as sa
 import structlog
+from msgspec import UNSET, UnsetType
 
 from freehold.records.schema import Record, table
 from freehold.records.store import Store, Transaction
 
 log = structlog.get_logger()
 
+PROVIDER = "000000000000"
+"""The account of the cloud's owner, whose trail has the calls that name no account; `new_account_id` never gives it."""
 
-class AuditEvent(Record, frozen=True):
-    """One call. `request` and `response` are JSON shapes with secrets already masked."""
+_FIELD_BYTES_MAX = 100 << 10  # "the maximum size of this field is 100 KB" (requestParameters, responseElements)
+_NAMES = {
+    "source_ip_address": "sourceIPAddress",
+    "request_id": "requestID",
+    "event_id": "eventID",
+    "shared_event_id": "sharedEventID",
+}
 
-    event_id: str
-    at: dt.datetime
-    account_id: str
-    principal_arn: str
-    region: str
+
+def _name(field: str) -> str:
+    first, *rest = field.split("_")
+    return _NAMES.get(field) or first + "".join(map(str.title, rest))
+
+
+class Event(msgspec.Struct, frozen=True, kw_only=True, rename=_name):
+    """A CloudTrail record; `user_identity` and the parameters are what its JSON has. Unset fields are left out."""
+
+    event_version: str = "1.11"
+    user_identity: Any
+    event_time: str
     event_source: str
     event_name: str
-    read_only: bool
-    source_ip: str
-    user_agent: str
+    aws_region: str
+    source_ip_address: str
+    user_agent: str | UnsetType = UNSET
+    error_code: str | UnsetType = UNSET
+    error_message: str | UnsetType = UNSET
+    request_parameters: Any
+    response_elements: Any
+    omitted: bool | UnsetType = UNSET
     request_id: str
-    error_code: str | None
-    error_message: str | None
-    request: dict[str, Any]
-    response: dict[str, Any] | None
+    event_id: str
+    read_only: bool
+    resources: Any = UNSET
+    event_type: Literal["AwsApiCall", "AwsServiceEvent"] = "AwsApiCall"
+    management_event: bool = True
+    recipient_account_id: str
+    shared_event_id: str | UnsetType = UNSET
+    event_category: Literal["Management", "Data"] = "Management"
+    tls_details: Any = UNSET
+
+    def text(self) -> str:
+        """The record as it is stored. Parameters that are too large are left out, and `omitted` says so."""
+        text = _encoder.encode(self)
+        if len(text) > _FIELD_BYTES_MAX:
+            kept = [
+                value if len(_encoder.encode(value)) <= _FIELD_BYTES_MAX else None
+                for value in (self.request_parameters, self.response_elements)
+            ]
+            shortened = msgspec.structs.replace(
+                self, request_parameters=kept[0], response_elements=kept[1], omitted=True
+            )
+            text = _encoder.encode(shortened)
+        return text.decode()
 
 
-audit_events = table("audit_events", AuditEvent, key=("event_id",), indexes=(("account_id", "at"), ("at",)))
+_encoder = msgspec.json.Encoder()
 
 
-def record(tx: Transaction, event: AuditEvent) -> None:
-    """Write the event in the transaction of the change it tells of."""
-    tx.insert(event)
+class AuditEvent(Record, frozen=True):
+    """One record. `position` is its place in the chain: it grows with every commit (see `settled`)."""
+
+    position: int
+    body: str
+
+
+audit_events = table("audit_events", AuditEvent, key=("position",), autoincrement=True)
+
+_ORDER_LOCK = 0x61756474  # any fixed number: PostgreSQL's advisory lock between writers and `settled`
+_SHARED = sa.select(sa.func.pg_advisory_xact_lock_shared(_ORDER_LOCK))
+_ALONE = sa.select(sa.func.pg_advisory_xact_lock(_ORDER_LOCK))
+_NEWEST = sa.select(sa.func.max(audit_events.c.position))
+
+
+def record(tx: Transaction, *bodies: str) -> None:
+    """Write records in the transaction of the change they tell of. `settled` waits for it: to be its last act."""
+    if tx.connection.dialect.name == "postgresql":
+        tx.rows(_SHARED)
+    for body in bodies:
+        tx.append(AuditEvent, body=body)
+
+
+def settled(tx: Transaction) -> int:
+    """The position up to which no record will come any more; 0 when there is none yet.
+
+    PostgreSQL hands out positions at insert, not at commit: whoever has inserted a record is waited for. That is the
+    time of a commit, because nothing comes after the record.
+    """
+    if tx.connection.dialect.name == "postgresql":
+        tx.rows(_ALONE)
+    return tx.rows(_NEWEST)[0][0] or 0
+
+
+def new_event_id(at: dt.datetime) -> str:
+    """A UUID of version 7 (RFC 9562 §5.7): it begins with its time, so that it is found by it (records/lookups)."""
+    chance = os.urandom(10).hex()
+    time = f"{int(at.timestamp() * 1000):012x}"
+    return f"{time[:8]}-{time[8:]}-7{chance[:3]}-{'89ab'[int(chance[3], 16) & 3]}{chance[4:7]}-{chance[7:19]}"
+
+
+def event_time(at: dt.datetime) -> str:
+    """A moment as CloudTrail writes it: ``2026-11-25T12:30:15Z``."""
+    return _second(int(at.timestamp()))
+
+
+@functools.lru_cache(8)
+def _second(seconds: int) -> str:
+    return f"{dt.datetime.fromtimestamp(seconds, dt.UTC):%Y-%m-%dT%H:%M:%SZ}"
+
+
+def service_event(
+    at: dt.datetime,
+    account_id: str,
+    region: str,
+    service: str,
+    name: str,
+    *,
+    parameters: dict[str, Any] | None = None,
+    elements: dict[str, Any] | None = None,
+    invoked_by: str = "",
+) -> str:
+    """The record of an act of the cloud itself: `service` (``ec2``) did it, unless another is named by `invoked_by`.
+
+    https://docs.aws.amazon.com/awscloudtrail/latest/userguide/non-api-aws-service-events.html
+    """
+    by = f"{invoked_by or service}.amazonaws.com"
+    event_id = new_event_id(at)
+    return Event(
+        user_identity={"type": "AWSService", "invokedBy": by},
+        event_time=event_time(at),
+        event_source=f"{service}.amazonaws.com",
+        event_name=name,
+        aws_region=region,
+        source_ip_address=by,
+        user_agent=by,
+        request_parameters=parameters,
+        response_elements=elements,
+        request_id=event_id,
+        event_id=event_id,
+        read_only=False,
+        event_type="AwsServiceEvent",
+        recipient_account_id=account_id,
+    ).text()
 
 
 class AuditQueue:
-    """Batches audit records of calls that have no write transaction of their own.
+    """Batches the records of calls that have no write transaction of their own.
 
     Bounded: when the database cannot keep up, callers wait rather than lose records.
     """
 
-    _BATCH = 500
-    _DELAY_SECONDS = 0.5
+    _BATCH = 1000
+    _PAUSE_SECONDS = 0.5
+    _RETRY_SECONDS = 1.0
 
     def __init__(self, store: Store, capacity: int = 10_000) -> None:
         self._store = store
-        self._queue: queue.Queue[AuditEvent | None] = queue.Queue(capacity)
+        self._capacity = capacity
+        self._pending: deque[str] = deque()
+        self._some, self._closing = threading.Event(), threading.Event()
+        self._room = threading.Condition()
         self._thread = threading.Thread(target=self._run, name="audit", daemon=True)
         self._thread.start()
 
-    def put(self, event: AuditEvent) -> None:
-        self._queue.put(event)
+    def put(self, body: str) -> None:
+        self._pending.append(body)
+        if not self._some.is_set():
+            self._some.set()
+        if len(self._pending) > self._capacity:
+            with self._room:
+                self._room.wait_for(lambda: len(self._pending) <= self._capacity)
 
     def close(self) -> None:
         """Write what is queued and stop."""
-        self._queue.put(None)
+        self._closing.set()
+        self._some.set()
         self._thread.join()
 
     def _run(self) -> None:
-        closing = False
-        while not closing:
-            batch = [self._queue.get()]
-            deadline = threading.Event()
-            if batch[0] is not None:
-                deadline.wait(self._DELAY_SECONDS)
-            while len(batch) < self._BATCH and not self._queue.empty():
-                batch.append(self._queue.get())
-            closing = None in batch
-            events = [event for event in batch if event is not None]
-            while events:
-                try:
-                    with self._store.write() as tx:
-                        tx.insert(*events)
-                    break
-                except Exception:
-                    # The records are kept and tried again: an audit record is never dropped.
-                    log.exception("audit records not written, trying again", count=len(events))
-                    deadline.wait(1)
+        while not self._closing.is_set():
+            self._some.wait()
+            self._closing.wait(self._PAUSE_SECONDS)
+            self._some.clear()  # before looking: what is put from here on sets it again
+            while self._pending:
+                self._write([self._pending.popleft() for _ in range(min(self._BATCH, len(self._pending)))])
+                with self._room:
+                    self._room.notify_all()
+
+    def _write(self, batch: list[str]) -> None:
+        while True:
+            try:
+                with self._store.write() as tx:
+                    record(tx, *batch)
+                return
+            except Exception:
+                # The records are kept and tried again: an audit record is never dropped.
+                log.exception("audit records not written, trying again", count=len(batch))
+                self._closing.wait(self._RETRY_SECONDS)

@@ -23,6 +23,7 @@ from freehold.records.identities import MfaDevice
 from freehold.records.keys import KEY_MATERIAL, KeyMaterial
 from freehold.records.root_keys import Credential, Files, RootKeys
 from freehold.records.schema import TABLES, Record
+from freehold.records.seals import AUDIT_KEY, AuditKey
 from freehold.records.secrets import ACCESS_KEY, MFA_DEVICE, Sealer
 from freehold.records.store import Store
 
@@ -42,6 +43,7 @@ class Sealed:
 
 SEALED = (
     Sealed(AccessKey, "sealed_secret", ACCESS_KEY, "id"),
+    Sealed(AuditKey, "sealed_key", AUDIT_KEY, "id"),
     Sealed(KeyMaterial, "sealed", KEY_MATERIAL, "id"),
     Sealed(MfaDevice, "sealed_seed", MFA_DEVICE, "arn"),
 )

@@ -14,7 +14,19 @@ from alembic import command
 from alembic.config import Config as AlembicConfig
 
 # Every module that declares tables, so that `metadata` is whole.
-from freehold.records import accounts, audit, compute, feed, identities, keys, network, tags, usage  # noqa: F401
+from freehold.records import (  # noqa: F401
+    accounts,
+    audit,
+    compute,
+    feed,
+    identities,
+    keys,
+    lookups,
+    network,
+    seals,
+    tags,
+    usage,
+)
 from freehold.records.schema import Instant, Json, metadata
 
 

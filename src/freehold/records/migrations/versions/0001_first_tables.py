@@ -91,30 +91,63 @@ def upgrade() -> None:
         batch_op.create_index("addresses_by_interface_id", ["interface_id"], unique=False)
 
     op.create_table(
-        "audit_events",
-        sa.Column("event_id", sa.Text(), autoincrement=False, nullable=False),
-        sa.Column("at", sa.BigInteger(), autoincrement=False, nullable=False),
-        sa.Column("account_id", sa.Text(), autoincrement=False, nullable=False),
-        sa.Column("principal_arn", sa.Text(), autoincrement=False, nullable=False),
-        sa.Column("region", sa.Text(), autoincrement=False, nullable=False),
-        sa.Column("event_source", sa.Text(), autoincrement=False, nullable=False),
-        sa.Column("event_name", sa.Text(), autoincrement=False, nullable=False),
-        sa.Column("read_only", sa.Boolean(), autoincrement=False, nullable=False),
-        sa.Column("source_ip", sa.Text(), autoincrement=False, nullable=False),
-        sa.Column("user_agent", sa.Text(), autoincrement=False, nullable=False),
-        sa.Column("request_id", sa.Text(), autoincrement=False, nullable=False),
-        sa.Column("error_code", sa.Text(), autoincrement=False, nullable=True),
-        sa.Column("error_message", sa.Text(), autoincrement=False, nullable=True),
-        sa.Column("request", sa.Text(), autoincrement=False, nullable=False),
-        sa.Column("response", sa.Text(), autoincrement=False, nullable=True),
-        sa.PrimaryKeyConstraint("event_id"),
+        "audit_blocks",
+        sa.Column("number", sa.BigInteger(), autoincrement=False, nullable=False),
+        sa.Column("seal", sa.BigInteger(), autoincrement=False, nullable=False),
+        sa.Column("positions", sa.LargeBinary(), autoincrement=False, nullable=False),
+        sa.Column("digests", sa.LargeBinary(), autoincrement=False, nullable=False),
+        sa.PrimaryKeyConstraint("number"),
         sqlite_autoincrement=False,
         sqlite_with_rowid=False,
     )
-    with op.batch_alter_table("audit_events", schema=None) as batch_op:
-        batch_op.create_index("audit_events_by_account_id_at", ["account_id", "at"], unique=False)
-        batch_op.create_index("audit_events_by_at", ["at"], unique=False)
+    with op.batch_alter_table("audit_blocks", schema=None) as batch_op:
+        batch_op.create_index("audit_blocks_by_seal", ["seal"], unique=False)
 
+    op.create_table(
+        "audit_events",
+        sa.Column("position", sa.BigInteger().with_variant(sa.Integer(), "sqlite"), autoincrement=True, nullable=False),
+        sa.Column("body", sa.Text(), autoincrement=False, nullable=False),
+        sa.PrimaryKeyConstraint("position"),
+        sqlite_autoincrement=True,
+        sqlite_with_rowid=True,
+    )
+    op.create_table(
+        "audit_keys",
+        sa.Column("id", sa.Text(), autoincrement=False, nullable=False),
+        sa.Column("sealed_key", sa.LargeBinary(), autoincrement=False, nullable=False),
+        sa.Column("created_at", sa.BigInteger(), autoincrement=False, nullable=False),
+        sa.PrimaryKeyConstraint("id"),
+        sqlite_autoincrement=False,
+        sqlite_with_rowid=False,
+    )
+    op.create_table(
+        "audit_lookups",
+        sa.Column("key", sa.BigInteger(), autoincrement=False, nullable=False),
+        sa.Column("at", sa.BigInteger(), autoincrement=False, nullable=False),
+        sa.Column("position", sa.BigInteger(), autoincrement=False, nullable=False),
+        sa.PrimaryKeyConstraint("key", "at", "position"),
+        sqlite_autoincrement=False,
+        sqlite_with_rowid=False,
+    )
+    op.create_table(
+        "audit_seals",
+        sa.Column("number", sa.BigInteger(), autoincrement=False, nullable=False),
+        sa.Column("records", sa.BigInteger(), autoincrement=False, nullable=False),
+        sa.Column("last_block", sa.BigInteger(), autoincrement=False, nullable=False),
+        sa.Column("last_position", sa.BigInteger(), autoincrement=False, nullable=False),
+        sa.Column("link", sa.LargeBinary(), autoincrement=False, nullable=False),
+        sa.Column("previous", sa.LargeBinary(), autoincrement=False, nullable=False),
+        sa.Column("began_at", sa.BigInteger(), autoincrement=False, nullable=False),
+        sa.Column("ended_at", sa.BigInteger(), autoincrement=False, nullable=True),
+        sa.Column("key_id", sa.Text(), autoincrement=False, nullable=False),
+        sa.Column("signature", sa.LargeBinary(), autoincrement=False, nullable=False),
+        sa.Column("pruned_at", sa.BigInteger(), autoincrement=False, nullable=True),
+        sa.Column("pruned_key_id", sa.Text(), autoincrement=False, nullable=True),
+        sa.Column("pruned_signature", sa.LargeBinary(), autoincrement=False, nullable=True),
+        sa.PrimaryKeyConstraint("number"),
+        sqlite_autoincrement=False,
+        sqlite_with_rowid=False,
+    )
     op.create_table(
         "changes",
         sa.Column("position", sa.BigInteger().with_variant(sa.Integer(), "sqlite"), autoincrement=True, nullable=False),
@@ -713,6 +746,20 @@ def upgrade() -> None:
         batch_op.create_index("security_groups_one_vpc_id_name", ["vpc_id", "name"], unique=True)
 
     op.create_table(
+        "service_uses",
+        sa.Column("principal_id", sa.Text(), autoincrement=False, nullable=False),
+        sa.Column("service", sa.Text(), autoincrement=False, nullable=False),
+        sa.Column("account_id", sa.Text(), autoincrement=False, nullable=False),
+        sa.Column("at", sa.BigInteger(), autoincrement=False, nullable=False),
+        sa.Column("region", sa.Text(), autoincrement=False, nullable=False),
+        sa.PrimaryKeyConstraint("principal_id", "service"),
+        sqlite_autoincrement=False,
+        sqlite_with_rowid=False,
+    )
+    with op.batch_alter_table("service_uses", schema=None) as batch_op:
+        batch_op.create_index("service_uses_by_account_id", ["account_id"], unique=False)
+
+    op.create_table(
         "subnets",
         sa.Column("id", sa.Text(), autoincrement=False, nullable=False),
         sa.Column("account_id", sa.Text(), autoincrement=False, nullable=False),
@@ -884,6 +931,10 @@ def downgrade() -> None:
         batch_op.drop_index("subnets_by_account_id_region_id")
 
     op.drop_table("subnets")
+    with op.batch_alter_table("service_uses", schema=None) as batch_op:
+        batch_op.drop_index("service_uses_by_account_id")
+
+    op.drop_table("service_uses")
     with op.batch_alter_table("security_groups", schema=None) as batch_op:
         batch_op.drop_index("security_groups_one_vpc_id_name")
         batch_op.drop_index("security_groups_by_account_id_region_id")
@@ -1029,11 +1080,14 @@ def downgrade() -> None:
     op.drop_table("credential_reports")
     op.drop_table("console_outputs")
     op.drop_table("changes")
-    with op.batch_alter_table("audit_events", schema=None) as batch_op:
-        batch_op.drop_index("audit_events_by_at")
-        batch_op.drop_index("audit_events_by_account_id_at")
-
+    op.drop_table("audit_seals")
+    op.drop_table("audit_lookups")
+    op.drop_table("audit_keys")
     op.drop_table("audit_events")
+    with op.batch_alter_table("audit_blocks", schema=None) as batch_op:
+        batch_op.drop_index("audit_blocks_by_seal")
+
+    op.drop_table("audit_blocks")
     with op.batch_alter_table("addresses", schema=None) as batch_op:
         batch_op.drop_index("addresses_by_interface_id")
         batch_op.drop_index("addresses_by_association_id")

@@ -1,0 +1,155 @@
+"""Behind the writers of the audit trail: records are chained and made findable, an hour of them is sealed, and what is
+older than it has to be kept is deleted so that the rest of the chain still holds.
+
+All of it goes on where the database says it has come to, so it may be cut anywhere. records/seals says what a chain is.
+"""
+
+from __future__ import annotations
+
+import datetime as dt
+import os
+from collections.abc import Sequence
+from pathlib import Path
+
+import msgspec
+import sqlalchemy as sa
+
+from freehold.records import audit, lookups, seals
+from freehold.records.audit import AuditEvent, audit_events
+from freehold.records.lookups import AuditLookup
+from freehold.records.seals import FIRST_LINK, AuditBlock, AuditSeal, SigningKey
+from freehold.records.secrets import Sealer
+from freehold.records.store import Store, Transaction
+
+_BATCH = 500
+_SEALED_EVERY = dt.timedelta(hours=1)
+
+_UNCHAINED = (
+    sa.select(audit_events.c.position, audit_events.c.body)
+    .where(
+        audit_events.c.position > sa.bindparam("after", type_=sa.BigInteger()),
+        audit_events.c.position <= sa.bindparam("until", type_=sa.BigInteger()),
+    )
+    .order_by(audit_events.c.position)
+    .limit(_BATCH)
+)
+
+
+class Head(msgspec.Struct, frozen=True):
+    """How far the chain has come, kept beside the database: a chain that ends before it was cut."""
+
+    seal: int
+    last_position: int
+    link: str
+    signature: str
+
+
+class Chain:
+    """Lengthens the chain of a store. `head` is the file that says how far it has come."""
+
+    def __init__(self, store: Store, sealer: Sealer, head: Path) -> None:
+        self._store = store
+        self._sealer = sealer
+        self._head = head
+
+    def follow(self) -> int:
+        """Chain what has been committed; returns how many records. Raises SQLAlchemyError, SealError, OSError."""
+        with self._store.read() as tx:
+            until = audit.settled(tx)
+        chained = 0
+        while (more := self._lengthen(until)) is not None:
+            chained += more
+        return chained
+
+    def _lengthen(self, until: int) -> int | None:
+        """Chain some records; None when there are none left, and no seal to end."""
+        with self._store.read() as tx:
+            last = seals.newest_seal(tx)
+            rows = tx.rows(_UNCHAINED, after=last.last_position if last else 0, until=until)
+            ending = last is not None and last.ended_at is None and tx.now >= last.began_at + _SEALED_EVERY
+        if not rows and not ending:
+            return None
+        # What takes long is done here, so that nobody waits for it.
+        positions = [int(row[0]) for row in rows]
+        digests = b"".join(seals.digest_of(row[1]) for row in rows)
+        events = [lookups.decode(row[1]) for row in rows]
+        rows_to_find: list[AuditLookup] = []
+        for event, position in zip(events, positions, strict=True):
+            rows_to_find += lookups.lookups_of(event, position)
+        rows_to_find.sort(key=lambda row: row.key)
+        uses = lookups.last_uses(events)
+        with self._store.write() as tx:
+            seals.take_chain(tx)
+            if seals.newest_seal(tx) != last:
+                return 0  # another controller was here
+            key = seals.signing_key(tx, self._sealer) or seals.new_signing_key(tx, self._sealer)
+            seal = _lengthened(tx, key, last, positions, digests, ending=ending)
+            tx.insert(*rows_to_find)
+            for use in uses.values():
+                tx.put(use)
+        self._remember(seal)
+        return len(rows)
+
+    def _remember(self, seal: AuditSeal) -> None:
+        head = Head(seal.number, seal.last_position, seal.link.hex(), seal.signature.hex())
+        fresh = self._head.with_suffix(".new")
+        fresh.write_bytes(msgspec.json.encode(head))
+        os.replace(fresh, self._head)
+
+    def prune(self, keep: dt.timedelta) -> None:
+        """Delete the records of seals that ended longer ago than `keep`. The seals stay, and say so."""
+        while True:
+            with self._store.read() as tx:
+                if _oldest(tx, keep) is None:
+                    return
+            self._prune_block(keep)
+
+    def _prune_block(self, keep: dt.timedelta) -> None:
+        """Delete the oldest block of records."""
+        with self._store.write() as tx:
+            seals.take_chain(tx)
+            oldest = _oldest(tx, keep)
+            if oldest is None:
+                return
+            block, seal = oldest
+            if seal.pruned_at is None:
+                key = seals.signing_key(tx, self._sealer) or seals.new_signing_key(tx, self._sealer)
+                signature = key.sign(seals.prune_statement(seal, tx.now, key.id))
+                tx.update(seal, pruned_at=tx.now, pruned_key_id=key.id, pruned_signature=signature)
+            for event in tx.select(AuditEvent, position=seals.unpacked(block.positions)):
+                for row in lookups.lookups_of(lookups.decode(event.body), event.position):
+                    tx.delete(row)
+                tx.delete(event)
+            tx.delete(block)
+
+
+def _oldest(tx: Transaction, keep: dt.timedelta) -> tuple[AuditBlock, AuditSeal] | None:
+    """The oldest block of records and its seal, if that is old enough to be pruned."""
+    block = tx.find(AuditBlock)
+    seal = tx.get(AuditSeal, block.seal) if block else None
+    old = seal is not None and seal.ended_at is not None and seal.ended_at < tx.now - keep
+    return (block, seal) if block and seal and old else None
+
+
+def _lengthened(
+    tx: Transaction, key: SigningKey, last: AuditSeal | None, positions: Sequence[int], digests: bytes, *, ending: bool
+) -> AuditSeal:
+    """Write the records into the last seal, or into a new one when it has ended; returns the seal."""
+    growing = last if last is not None and last.ended_at is None else None
+    seal = AuditSeal(
+        number=growing.number if growing else last.number + 1 if last else 1,
+        records=(growing.records if growing else 0) + len(positions),
+        last_block=(last.last_block if last else 0) + bool(positions),
+        last_position=positions[-1] if positions else last.last_position if last else 0,
+        link=seals.link_over(last.link if last else FIRST_LINK, positions, digests),
+        previous=growing.previous if growing else seals.seal_hash(last) if last else FIRST_LINK,
+        began_at=growing.began_at if growing else tx.now,
+        ended_at=tx.now if ending else None,
+        key_id=key.id,
+        signature=b"",
+    )
+    seal = msgspec.structs.replace(seal, signature=key.sign(seals.statement(seal)))
+    tx.put(seal)
+    if positions:
+        tx.insert(AuditBlock(seal.last_block, seal.number, seals.packed(positions), digests))
+    return seal

@@ -1,0 +1,218 @@
+"""What the audit trail says of a request: who, from where, what, and how it ended.
+
+https://docs.aws.amazon.com/awscloudtrail/latest/userguide/cloudtrail-event-reference-user-identity.html
+"""
+
+from __future__ import annotations
+
+import datetime as dt
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+import msgspec
+from msgspec import UNSET
+
+from freehold.config import Config
+from freehold.front.routing import Directory
+from freehold.front.signature import Claim
+from freehold.records.accounts import AccessKey, Account
+from freehold.records.audit import PROVIDER, Event, event_time, new_event_id
+from freehold.records.ids import AccountId, account_of_key_id
+from freehold.records.store import Transaction
+from freehold.services.operation import Principal
+
+if TYPE_CHECKING:
+    from freehold.front.dispatch import Arrival, Journey
+
+USER_AGENT_MAX = 1024
+_MESSAGE_MAX = 1024  # "the maximum size of this field is 1 KB" (userAgent, errorMessage)
+_REMEMBERED_MAX = 4096
+
+# "Object-level API activity": https://docs.aws.amazon.com/AmazonS3/latest/userguide/cloudtrail-logging-s3-info.html
+_OBJECT_CALLS = frozenset(
+    {
+        "AbortMultipartUpload", "CompleteMultipartUpload", "CopyObject", "CreateMultipartUpload", "DeleteObject",
+        "DeleteObjects", "DeleteObjectTagging", "GetObject", "GetObjectAcl", "GetObjectAttributes",
+        "GetObjectLegalHold", "GetObjectRetention", "GetObjectTagging", "GetObjectTorrent", "HeadBucket", "HeadObject",
+        "ListMultipartUploads", "ListObjects", "ListObjectsV2", "ListObjectVersions", "ListParts", "PutObject",
+        "PutObjectAcl", "PutObjectLegalHold", "PutObjectRetention", "PutObjectTagging", "RestoreObject",
+        "SelectObjectContent", "UploadPart", "UploadPartCopy",
+    }
+)  # fmt: skip
+
+_encode = msgspec.json.Encoder().encode
+
+
+class Recorder:
+    """Makes the records of requests."""
+
+    def __init__(self, config: Config, directory: Directory) -> None:
+        self._config = config
+        self._directory = directory
+        self._identities: dict[tuple[str, str, str], msgspec.Raw] = {}
+
+    def event(
+        self,
+        arrival: Arrival,
+        journey: Journey,
+        at: dt.datetime,
+        *,
+        answer: Mapping[str, Any] | None = None,
+        error: tuple[int, str, str] | None = None,
+    ) -> str:
+        """The record of a proven caller's request. `answer` is what a change has answered, `error` (status, code,
+        message)."""
+        assert journey.caller is not None
+        principal, claim, handler = journey.caller.principal, journey.caller.claim, journey.handler
+        parameters = handler.words_request(journey.params) if handler and handler.words_request else None
+        elements = None
+        if answer is not None and handler is not None and handler.words_answer is not None:
+            elements = handler.words_answer(answer)
+        if journey.service == "ec2":
+            elements = None if answer is None else {"requestId": arrival.request_id, **(elements or {})}
+        return self._event(
+            arrival,
+            journey,
+            at,
+            account_id=principal.account_id,
+            identity=self._identity(principal),
+            source=handler.event_source if handler else f"{claim.service}.amazonaws.com",
+            name=journey.name,
+            region=claim.region,
+            read_only=handler.operation.read_only if handler else True,
+            parameters=parameters or None,
+            elements=elements or None,
+            error=error,
+        )
+
+    def stranger(
+        self, tx: Transaction, arrival: Arrival, journey: Journey, at: dt.datetime, error: tuple[int, str, str]
+    ) -> str:
+        """The record of a request whose sender is not proven: in the trail of the account that owns the key which it
+        names, else in the provider's. Its parameters are nobody's words, and not kept."""
+        claim = journey.claim
+        account_id = _account_of(tx, claim.access_key_id) if claim else None
+        service, name = self._directory.guessed(arrival.request, claim.service if claim else "")
+        region = claim.region if claim and self._config.serves(claim.region) else self._config.region
+        return self._event(
+            arrival,
+            journey,
+            at,
+            account_id=account_id or PROVIDER,
+            identity=_stranger(claim, account_id),
+            source=f"{service or 'unknown'}.amazonaws.com",
+            name=journey.name or name,
+            region=region,
+            read_only=True,
+            parameters=None,
+            elements=None,
+            error=error,
+        )
+
+    def _event(
+        self,
+        arrival: Arrival,
+        journey: Journey,
+        at: dt.datetime,
+        *,
+        account_id: str,
+        identity: Any,
+        source: str,
+        name: str,
+        region: str,
+        read_only: bool,
+        parameters: Any,
+        elements: Any,
+        error: tuple[int, str, str] | None,
+    ) -> str:
+        status, code, message = error or (200, UNSET, UNSET)
+        if source == "ec2.amazonaws.com" and isinstance(code, str):
+            code = f"{'Server' if status >= 500 else 'Client'}.{code}"
+        headers = arrival.request.headers
+        data = source == "s3.amazonaws.com" and name in _OBJECT_CALLS
+        tls = arrival.tls
+        return Event(
+            user_identity=identity,
+            event_time=event_time(at),
+            event_source=source,
+            event_name=name,
+            aws_region=region,
+            source_ip_address=arrival.source_ip,
+            user_agent=headers.get("user-agent", "")[:USER_AGENT_MAX],
+            error_code=code,
+            error_message=message[:_MESSAGE_MAX] if isinstance(message, str) else UNSET,
+            request_parameters=parameters,
+            response_elements=elements,
+            request_id=arrival.request_id,
+            event_id=new_event_id(at),
+            read_only=read_only,
+            management_event=not data,
+            recipient_account_id=account_id,
+            event_category="Data" if data else "Management",
+            tls_details=UNSET if tls is None else {**tls, "clientProvidedHostHeader": headers.get("host", "")},
+        ).text()
+
+    def _identity(self, principal: Principal) -> msgspec.Raw:
+        """The same for all calls with one key, but for a user who is renamed."""
+        of = (principal.access_key_id, principal.arn, principal.unique_id)
+        found = self._identities.get(of)
+        if found is None:
+            if len(self._identities) >= _REMEMBERED_MAX:
+                self._identities.clear()
+            found = self._identities[of] = msgspec.Raw(_encode(user_identity(principal)))
+        return found
+
+
+def user_identity(principal: Principal) -> dict[str, Any]:
+    """CloudTrail's userIdentity of a proven caller."""
+    types = {"root": "Root", "user": "IAMUser", "role": "AssumedRole", "federated": "FederatedUser"}
+    identity: dict[str, Any] = {
+        "type": types[principal.kind],
+        "principalId": principal.unique_id,
+        "arn": principal.arn,
+        "accountId": principal.account_id,
+        "accessKeyId": principal.access_key_id,
+    }
+    if principal.kind == "user":
+        identity["userName"] = _last(principal.arn)
+    session = principal.session
+    if session is not None:
+        context: dict[str, Any] = {}
+        if principal.kind in ("role", "federated"):
+            root = principal.owner_arn.endswith(":root")
+            issuer = "Role" if principal.kind == "role" else "Root" if root else "IAMUser"
+            context["sessionIssuer"] = {
+                "type": issuer,
+                "principalId": principal.owner_id,
+                "arn": principal.owner_arn,
+                "accountId": principal.account_id,
+                **({} if root else {"userName": _last(principal.owner_arn)}),
+            }
+        context["attributes"] = {
+            "creationDate": event_time(session.issued_at),
+            "mfaAuthenticated": "true" if session.mfa_at else "false",
+        }
+        if session.source_identity:
+            context["sourceIdentity"] = session.source_identity
+        identity["sessionContext"] = context
+    return identity
+
+
+def _last(arn: str) -> str:
+    return arn.rpartition("/")[2]
+
+
+def _account_of(tx: Transaction, key_id: str) -> AccountId | None:
+    """Whose access key it is, or was made to look like; None when there is no such account."""
+    key = tx.get(AccessKey, key_id)
+    if key is not None:
+        return key.account_id
+    written = account_of_key_id(key_id)
+    return written if written and tx.get(Account, written) else None
+
+
+def _stranger(claim: Claim | None, account_id: AccountId | None) -> dict[str, Any]:
+    if claim is None:
+        return {"type": "AWSAccount", "principalId": "", "accountId": "ANONYMOUS_PRINCIPAL"}
+    account = {"accountId": account_id} if account_id else {}
+    return {"type": "Unknown", "principalId": "", **account, "accessKeyId": claim.access_key_id}
