@@ -56,6 +56,7 @@ def least(shape: Shape, depth: int = 0) -> Any:
 
 # What is named must look like what it is: an ARN is made of it.
 NAMED = {name: {"Resources": ["vpc-0123456789abcdef0"]} for name in ("ec2.CreateTags", "ec2.DeleteTags")}
+NAMED["sts.AssumeRole"] = {"RoleArn": "arn:aws:iam::111122223333:role/a"}
 NAMED |= {f"iam.{name}PolicyVersion": {"VersionId": "v1"} for name in ("Delete", "Get", "SetDefault")}
 NAMED |= {
     f"iam.{name}MFADevice": {"AuthenticationCode1": "123456", "AuthenticationCode2": "123456"}

@@ -6,6 +6,7 @@ of here (organisations, VPC endpoints, calls that a service forwards) has no val
 
 from __future__ import annotations
 
+import datetime as dt
 import functools
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any
@@ -64,16 +65,19 @@ def _principal_arn(call: Call) -> Value:
 
 
 def _mfa_present(call: Call) -> Value:
-    """Only temporary credentials can say that there was a code."""
+    """Only temporary credentials can say that there was a code, and a request that has one itself."""
     session = call.principal.session
-    return None if session is None else _boolean(session.mfa_at is not None)
+    return None if session is None and call.mfa_at is None else _boolean(_mfa_at(call) is not None)
 
 
 def _mfa_age(call: Call) -> Value:
+    at = _mfa_at(call)
+    return None if at is None else str(max(0, int((call.now - at).total_seconds())))
+
+
+def _mfa_at(call: Call) -> dt.datetime | None:
     session = call.principal.session
-    if session is None or session.mfa_at is None:
-        return None
-    return str(max(0, int((call.now - session.mfa_at).total_seconds())))
+    return call.mfa_at or (session.mfa_at if session is not None else None)
 
 
 def _issued(call: Call) -> Value:

@@ -5,7 +5,7 @@ https://docs.aws.amazon.com/IAM/latest/UserGuide/reference_policies_evaluation-l
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -36,14 +36,22 @@ _ALLOWED = Decision(True)
 
 def decide(call: Call, operation: Operation, params: Mapping[str, Any]) -> Decision:
     """Whether the caller may do the operation to all that it needs."""
-    principal, own_action = call.principal, operation.action
-    if own_action in _NEEDS_NO_PERMISSION or (
-        principal.kind == "root" and operation.service not in _WITH_RESOURCE_POLICIES
+    if operation.action in _NEEDS_NO_PERMISSION or (
+        call.principal.kind == "root" and operation.service not in _WITH_RESOURCE_POLICIES
     ):
         return _ALLOWED
+    encoded = operation.service == "ec2" and not operation.read_only
+    return decide_on(call, operation.action, operation.resources(call, params), params, encoded=encoded)
+
+
+def decide_on(
+    call: Call, own_action: str, all_needed: Iterable[str | Needed], params: Mapping[str, Any], *, encoded: bool = False
+) -> Decision:
+    """Whether the caller may do an action to all of these. `encoded`: a refusal has an encoded message."""
+    principal = call.principal
     who, asked = who_of(principal), Asked(call, params)
     policies = policies_of(call.tx, principal)
-    for one in operation.resources(call, params):
+    for one in all_needed:
         needed = Needed(one) if isinstance(one, str) else one
         action = needed.action or own_action
         context = Context(asked, needed)
@@ -56,11 +64,11 @@ def decide(call: Call, operation: Operation, params: Mapping[str, Any]) -> Decis
         explanation = (
             f"User: {principal.arn} is not authorized to perform: {action}{on_resource} {decision.reason(action)}"
         )
-        if operation.service == "ec2" and not operation.read_only:
+        if encoded:
             matches = evaluate.matches(who, action, needed.arn, context.lookup, counting)
             denying = [match.policy.document.statements[match.rule.place] for match in matches if not match.rule.allow]
-            encoded = denials.encode(call.sealer, principal, action, needed.arn, context.known(), denying)
-            explanation += f". Encoded authorization failure message: {encoded}"
+            message = denials.encode(call.sealer, principal, action, needed.arn, context.known(), denying)
+            explanation += f". Encoded authorization failure message: {message}"
         return Decision(False, explanation)
     return _ALLOWED
 

@@ -69,7 +69,7 @@ class Principal:
 class Call:
     """One authenticated call: who, where, when, and the transaction that it works in. `sealer` opens and makes the
     sealed secrets in records; `prepared` is what `prepare` of the operation made (see `operation`); `secure`: the call
-    came by HTTPS."""
+    came by HTTPS; `mfa_at`: the request itself had a code of the caller's MFA device."""
 
     service: str
     operation: str
@@ -83,6 +83,7 @@ class Call:
     sealer: Sealer
     prepared: Any = None
     secure: bool = False
+    mfa_at: dt.datetime | None = None
 
     @property
     def account_id(self) -> AccountId:

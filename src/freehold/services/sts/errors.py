@@ -34,6 +34,13 @@ class IDPCommunicationError(AwsError):
         )
 
 
+class InvalidAuthorizationMessage(AwsError):
+    code = "InvalidAuthorizationMessageException"
+
+    def __init__(self) -> None:
+        super().__init__("The message is no encoded authorization message of this account.")
+
+
 class InvalidIdentityToken(AwsError):
     code = "InvalidIdentityToken"
 

@@ -1,16 +1,17 @@
-"""Who the caller is, and whose a key is."""
+"""Who the caller is, whose a key is, and why a call was refused."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from freehold.iam import denials
 from freehold.records.accounts import AccessKey
 from freehold.records.ids import account_of_key_id
 from freehold.services.operation import Call, Request, Response, operation
-from freehold.services.sts.errors import ValidationError
+from freehold.services.sts.errors import InvalidAuthorizationMessage, ValidationError
 
 if TYPE_CHECKING:
-    from mypy_boto3_sts.type_defs import GetAccessKeyInfoRequestTypeDef
+    from mypy_boto3_sts.type_defs import DecodeAuthorizationMessageRequestTypeDef, GetAccessKeyInfoRequestTypeDef
 
 
 @operation()
@@ -31,3 +32,14 @@ def get_access_key_info(call: Call, request: GetAccessKeyInfoRequestTypeDef) -> 
     if account_id is None:
         raise ValidationError("The value of AccessKeyId is not the id of an access key.")
     return {"Account": account_id}
+
+
+@operation(read_only=True)
+def decode_authorization_message(call: Call, request: DecodeAuthorizationMessageRequestTypeDef) -> Response:
+    """Why EC2 refused a call of this account.
+
+    https://docs.aws.amazon.com/STS/latest/APIReference/API_DecodeAuthorizationMessage.html"""
+    try:
+        return {"DecodedMessage": denials.decode(call.sealer, call.account_id, request["EncodedMessage"])}
+    except denials.InvalidMessage:
+        raise InvalidAuthorizationMessage from None

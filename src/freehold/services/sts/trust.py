@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 from freehold.iam.evaluate import Policies, Policy, evaluate
 from freehold.iam.patterns import Value
@@ -11,8 +11,12 @@ from freehold.iam.principals import Who
 from freehold.records.identities import Role
 from freehold.records.ids import AccountId
 from freehold.records.store import Transaction
+from freehold.records.tags import tags_of
+from freehold.services.operation import Call, Needed
 from freehold.services.sts.errors import ValidationError
 
+# (A policy must have a statement.)
+_TRUSTS_NOBODY = '{"Statement":{"Effect":"Allow","Principal":{"AWS":"000000000000"},"Action":"sts:None"}}'
 _ROLE_ARN = re.compile(r"arn:aws:iam::([0-9]{12}):role(/(?:[\x21-\x7e]+/)?)([\w+=,.@-]{1,64})", re.ASCII)
 
 
@@ -38,6 +42,26 @@ def trusts(role: Role, role_arn: str, who: Who, actions: Sequence[str], context:
     service, or the user of an identity provider."""
     policies = Policies(resource=Policy.of(role.trust_policy, "trust"), required=True, trust=True)
     return all(evaluate(who, action, role_arn, context.get, policies).allowed for action in actions)
+
+
+def needed(
+    call: Call, role_arn: str, role: Role | None, actions: Sequence[str], keys: Callable[[], Mapping[str, Value]]
+) -> list[Needed]:
+    """What the policies of both sides have to allow for a caller to assume a role. A role that does not exist is one
+    that trusts nobody, so that no stranger learns which there are."""
+    return [
+        Needed(
+            role_arn,
+            action,
+            keys=keys,
+            tags=lambda: {} if role is None else {tag.key: tag.value for tag in tags_of(call.tx, [role.id])[role.id]},
+            account_id=account_of(role_arn),
+            policy=_TRUSTS_NOBODY if role is None else role.trust_policy,
+            required=True,
+            trust=True,
+        )
+        for action in actions
+    ]
 
 
 def actions_of(assume: str, *, tagged: bool, source_identity: bool) -> list[str]:
