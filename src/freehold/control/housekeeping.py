@@ -9,7 +9,7 @@ from freehold.control.accounts import close_account, delete_instance
 from freehold.records import feed
 from freehold.records.accounts import Account, accounts
 from freehold.records.compute import IdempotencyToken, Instance, idempotency_tokens, instances
-from freehold.records.identities import RoleDeletion, role_deletions
+from freehold.records.identities import AccessReport, RoleDeletion, access_reports, role_deletions
 from freehold.records.store import Store
 from freehold.records.tags import delete_tags_of
 
@@ -17,6 +17,7 @@ from freehold.records.tags import delete_tags_of
 # https://docs.aws.amazon.com/AWSEC2/latest/UserGuide/how-ec2-instance-termination-works.html
 _TERMINATED_SHOWN = dt.timedelta(hours=1)
 _TOKEN_KEPT = dt.timedelta(days=7)
+_REPORT_KEPT = dt.timedelta(days=7)
 _TASK_KEPT = dt.timedelta(days=1)
 _BATCH = 200
 
@@ -30,6 +31,7 @@ def keep_house(store: Store, config: Config) -> None:
     with store.write() as tx:
         feed.trim(tx, tx.now - dt.timedelta(hours=config.state.keep_feed_hours))
         tx.delete_where(IdempotencyToken, idempotency_tokens.c.created_at < tx.now - _TOKEN_KEPT)
+        tx.delete_where(AccessReport, access_reports.c.created_at < tx.now - _REPORT_KEPT)
         tx.delete_where(RoleDeletion, role_deletions.c.created_at < tx.now - _TASK_KEPT)
     while True:
         with store.write() as tx:

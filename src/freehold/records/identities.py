@@ -59,6 +59,16 @@ class RoleDeletion(Record, frozen=True):
     created_at: dt.datetime
 
 
+class AccessReport(Record, frozen=True):
+    """A report on when what has the ARN was last used; `requested_by` is the unique id of who asked for it."""
+
+    job_id: str
+    account_id: AccountId
+    arn: str
+    requested_by: str
+    created_at: dt.datetime
+
+
 class InstanceProfile(Record, frozen=True):
     """A container that gives a role to instances. `id` is its unique id (``AIPA…``)."""
 
@@ -190,6 +200,7 @@ groups = table("groups", Group, key=("id",), unique=(("account_id", "folded"),))
 memberships = table("memberships", Membership, key=("group_id", "user_id"), indexes=(("user_id",), ("account_id",)))
 roles = table("roles", Role, key=("id",), unique=(("account_id", "folded"),))
 role_deletions = table("role_deletions", RoleDeletion, key=("task_id",), indexes=(("account_id",), ("created_at",)))
+access_reports = table("access_reports", AccessReport, key=("job_id",), indexes=(("account_id",), ("created_at",)))
 instance_profiles = table(
     "instance_profiles", InstanceProfile, key=("id",), indexes=(("role_id",),), unique=(("account_id", "folded"),)
 )

@@ -104,7 +104,8 @@ class Simulation:
 
     def result(self, action: str, resources: Sequence[str]) -> dict[str, Any]:
         """One EvaluationResult: the action on all of the resources."""
-        each = [self._on(action, resource) for resource in resources]
+        missing = self._missing(action)
+        each = [{**self._on(action, resource), "MissingContextValues": missing} for resource in resources]
         decisions = [one["EvalResourceDecision"] for one in each]
         worst = next(word for word in ("explicitDeny", "implicitDeny", "allowed") if word in decisions)
         single = len(each) == 1
@@ -113,11 +114,9 @@ class Simulation:
             "EvalResourceName": resources[0] if single else "*",
             "EvalDecision": worst,
             "MatchedStatements": each[0]["MatchedStatements"] if single else [],
-            "MissingContextValues": [],
+            "MissingContextValues": missing if list(resources) == ["*"] else [],
         }
-        if list(resources) == ["*"]:
-            result["MissingContextValues"] = each[0]["MissingContextValues"]
-        else:
+        if list(resources) != ["*"]:
             result["ResourceSpecificResults"] = each
         if self.policies.boundary is not None and single:
             result["PermissionsBoundaryDecisionDetail"] = each[0]["PermissionsBoundaryDecisionDetail"]
@@ -136,7 +135,6 @@ class Simulation:
             "EvalResourceName": resource,
             "EvalResourceDecision": _word(decision),
             "MatchedStatements": [self._statement(match) for match in determining],
-            "MissingContextValues": self._missing(action),
         }
         if self.policies.boundary is not None:
             only = Policies(identity=[self.policies.boundary])

@@ -43,6 +43,21 @@ def upgrade() -> None:
         batch_op.create_index("access_keys_by_account_id", ["account_id"], unique=False)
 
     op.create_table(
+        "access_reports",
+        sa.Column("job_id", sa.Text(), autoincrement=False, nullable=False),
+        sa.Column("account_id", sa.Text(), autoincrement=False, nullable=False),
+        sa.Column("arn", sa.Text(), autoincrement=False, nullable=False),
+        sa.Column("requested_by", sa.Text(), autoincrement=False, nullable=False),
+        sa.Column("created_at", sa.BigInteger(), autoincrement=False, nullable=False),
+        sa.PrimaryKeyConstraint("job_id"),
+        sqlite_autoincrement=False,
+        sqlite_with_rowid=False,
+    )
+    with op.batch_alter_table("access_reports", schema=None) as batch_op:
+        batch_op.create_index("access_reports_by_account_id", ["account_id"], unique=False)
+        batch_op.create_index("access_reports_by_created_at", ["created_at"], unique=False)
+
+    op.create_table(
         "account_aliases",
         sa.Column("account_id", sa.Text(), autoincrement=False, nullable=False),
         sa.Column("alias", sa.Text(), autoincrement=False, nullable=False),
@@ -1103,6 +1118,11 @@ def downgrade() -> None:
         batch_op.drop_index("account_aliases_one_alias")
 
     op.drop_table("account_aliases")
+    with op.batch_alter_table("access_reports", schema=None) as batch_op:
+        batch_op.drop_index("access_reports_by_created_at")
+        batch_op.drop_index("access_reports_by_account_id")
+
+    op.drop_table("access_reports")
     with op.batch_alter_table("access_keys", schema=None) as batch_op:
         batch_op.drop_index("access_keys_by_account_id")
 
