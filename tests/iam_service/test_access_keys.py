@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import threading
 import time
+from contextlib import suppress
 from typing import Any
 
 import pytest
@@ -58,6 +60,24 @@ def test_two_at_most(iam: Any) -> None:
     pages = iam.get_paginator("list_access_keys").paginate(UserName="alice", PaginationConfig={"PageSize": 1})
     listed = {key["AccessKeyId"] for page in pages for key in page["AccessKeyMetadata"]}
     assert listed == {first["AccessKeyId"], second["AccessKeyId"]}
+
+
+def test_two_at_most_of_many_calls_at_once(iam: Any) -> None:
+    iam.create_user(UserName="alice")
+    made: list[str] = []
+
+    def create() -> None:
+        with suppress(iam.exceptions.LimitExceededException):
+            made.append(iam.create_access_key(UserName="alice")["AccessKey"]["AccessKeyId"])
+
+    threads = [threading.Thread(target=create) for _ in range(6)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    listed = [key["AccessKeyId"] for key in iam.list_access_keys(UserName="alice")["AccessKeyMetadata"]]
+    assert sorted(listed) == sorted(made)
+    assert len(made) == 2
 
 
 def test_a_key_is_looked_for_at_its_user(iam: Any, api: ApiServer) -> None:

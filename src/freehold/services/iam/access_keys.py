@@ -13,9 +13,9 @@ from freehold.records.accounts import AccessKey, AccessKeyUse, User
 from freehold.records.feed import take_turn
 from freehold.services.iam.errors import LimitExceeded, NoSuchEntity, ValidationError
 from freehold.services.iam.paging import page
-from freehold.services.iam.resources import arn, load_user, user_named
+from freehold.services.iam.resources import load_user, of_record, user_named
 from freehold.services.iam.users import own_user, root_name
-from freehold.services.operation import Call, Response, operation
+from freehold.services.operation import Call, Needed, Response, operation
 from freehold.services.parameters import refuse_others
 
 if TYPE_CHECKING:
@@ -73,10 +73,10 @@ def delete_access_key(call: Call, request: DeleteAccessKeyRequestTypeDef) -> Res
     return {}
 
 
-def _users_of_key(call: Call, request: GetAccessKeyLastUsedRequestTypeDef) -> list[str]:
+def _users_of_key(call: Call, request: GetAccessKeyLastUsedRequestTypeDef) -> list[str | Needed]:
     key = call.tx.find(AccessKey, id=request["AccessKeyId"], account_id=call.account_id)
     user = call.tx.get(User, key.user_id) if key and key.user_id else None
-    return [arn(user) if user else "*"]
+    return [of_record(call, request, user) if user else "*"]
 
 
 @operation(resources=_users_of_key)

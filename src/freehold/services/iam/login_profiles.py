@@ -23,6 +23,7 @@ from freehold.services.iam.errors import (
     Throttling,
     ValidationError,
 )
+from freehold.services.iam.password_policy import allowed_by_policy
 from freehold.services.iam.resources import load_user, user_named
 from freehold.services.iam.users import own_user
 from freehold.services.operation import Call, Response, operation
@@ -124,7 +125,7 @@ def _changed(call: Call, request: ChangePasswordRequestTypeDef) -> _NewPassword:
     return _successor(call, profile, request["NewPassword"])
 
 
-@operation(resources=user_named, prepare=_changed)
+@operation(resources=lambda call, _request: [allowed_by_policy(call, call.principal.owner_arn)], prepare=_changed)
 def change_password(call: Call, request: ChangePasswordRequestTypeDef) -> Response:
     """The caller's own password. Raises InvalidUserType for a root or a role, AccessDenied when OldPassword is not the
     one in use, PasswordPolicyViolation."""

@@ -51,7 +51,8 @@ def policy_named(call: Call, request: Any) -> list[str | Needed]:
     """For `operation(resources=…)`: the policy whose ARN is in the request."""
 
     def held() -> dict[str, str]:
-        policy = call.tx.find(ManagedPolicy, arn=request["PolicyArn"], account_id=call.account_id)
+        own = {"arn": request["PolicyArn"], "account_id": call.account_id}
+        policy = call.tx.find(ManagedPolicy, **own) if "\0" not in own["arn"] else None
         return tags_by_key(call, policy.id) if policy else {}
 
     return [Needed(request["PolicyArn"], tags=held)]

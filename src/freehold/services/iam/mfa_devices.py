@@ -29,9 +29,9 @@ from freehold.services.iam.errors import (
     ValidationError,
 )
 from freehold.services.iam.paging import page
-from freehold.services.iam.resources import all_under, arn_of, load_user, user_named
+from freehold.services.iam.resources import all_under, arn_of, load_user, of_tagged, user_named
 from freehold.services.iam.users import MAX_USERS, own_user, root, root_name, summary
-from freehold.services.operation import Call, Response, operation
+from freehold.services.operation import Call, Needed, Response, operation
 from freehold.services.parameters import refuse_others
 
 if TYPE_CHECKING:
@@ -138,8 +138,8 @@ def deactivate_mfa_device(call: Call, request: DeactivateMFADeviceRequestTypeDef
     return {}
 
 
-def _serial(_call: Call, request: Any) -> list[str]:
-    return [request["SerialNumber"]]
+def _serial(call: Call, request: Any) -> list[Needed]:
+    return [of_tagged(call, request["SerialNumber"])]
 
 
 @operation(resources=_serial)

@@ -14,8 +14,8 @@ from freehold.records.identities import OidcProvider
 from freehold.records.tags import delete_tags_of, tags_of
 from freehold.services.iam import tags
 from freehold.services.iam.errors import EntityAlreadyExists, InvalidInput, LimitExceeded, NoSuchEntity
-from freehold.services.iam.resources import arn_of
-from freehold.services.operation import Call, Request, Response, operation
+from freehold.services.iam.resources import arn_of, of_tagged
+from freehold.services.operation import Call, Needed, Request, Response, operation
 from freehold.services.parameters import refuse_others
 
 if TYPE_CHECKING:
@@ -70,8 +70,8 @@ def create_open_id_connect_provider(call: Call, request: CreateOpenIDConnectProv
     return {"OpenIDConnectProviderArn": arn, **_tags(call, arn)}
 
 
-def _named(_call: Call, request: Any) -> list[str]:
-    return [request["OpenIDConnectProviderArn"]]
+def _named(call: Call, request: Any) -> list[Needed]:
+    return [of_tagged(call, request["OpenIDConnectProviderArn"])]
 
 
 @operation(resources=_named)

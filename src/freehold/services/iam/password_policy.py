@@ -7,13 +7,23 @@ from typing import TYPE_CHECKING, Any
 from freehold.records.feed import take_turn
 from freehold.records.identities import PasswordPolicy
 from freehold.services.iam.errors import NoSuchEntity
-from freehold.services.operation import Call, Request, Response, operation
+from freehold.services.operation import Call, Needed, Request, Response, operation
 
 if TYPE_CHECKING:
     from mypy_boto3_iam.type_defs import UpdateAccountPasswordPolicyRequestTypeDef
 
 
-@operation()
+def allowed_by_policy(call: Call, arn: str) -> Needed:
+    """For `operation(resources=…)`: AllowUsersToChangePassword lets users do this without a policy of their own."""
+
+    def users_may_change() -> bool:
+        policy = call.tx.get(PasswordPolicy, call.account_id)
+        return call.principal.kind == "user" and policy is not None and policy.users_may_change
+
+    return Needed(arn, granted=users_may_change)
+
+
+@operation(resources=lambda call, _request: [allowed_by_policy(call, "*")])
 def get_account_password_policy(call: Call, _request: Request) -> Response:
     """Raises NoSuchEntity while AWS's default is in force."""
     policy = _load(call)

@@ -13,7 +13,7 @@ from typing import Any
 from freehold.records.accounts import User
 from freehold.records.identities import Group, InstanceProfile, Role
 from freehold.records.ids import AccountId
-from freehold.records.tags import tags_of
+from freehold.records.tags import Tag
 from freehold.services.iam.errors import NoSuchEntity
 from freehold.services.iam.policy_errors import UnmodifiableEntity
 from freehold.services.operation import Call, Needed, Resources, Value
@@ -92,14 +92,25 @@ def named_by(member: str, kind: type[Named]) -> Resources:
     def needed(call: Call, request: Any) -> list[str | Needed]:
         name = request.get(member)
         if name is None:
-            return [call.principal.owner_arn or call.principal.arn]
+            own = call.tx.get(User, call.principal.owner_id) if call.principal.kind == "user" else None
+            return [of_record(call, request, own) if own else call.principal.owner_arn or call.principal.arn]
         found = call.tx.find(kind, account_id=call.account_id, folded=name.lower())
         if found is None:
             missing = arn_of(call.account_id, _WORDS[kind], "/", name)
             return [Needed(missing, keys=lambda: _keys(request, None))]
-        return [Needed(arn(found), keys=lambda: _keys(request, found), tags=lambda: tags_by_key(call, found.id))]
+        return [of_record(call, request, found)]
 
     return needed
+
+
+def of_record(call: Call, request: Any, found: Named) -> Needed:
+    """What is needed of a user, group, role or instance profile."""
+    return Needed(arn(found), keys=lambda: _keys(request, found), tags=lambda: tags_by_key(call, found.id))
+
+
+def of_tagged(call: Call, arn: str) -> Needed:
+    """What is needed of a resource whose tags are kept by its ARN."""
+    return Needed(arn, tags=lambda: tags_by_key(call, arn))
 
 
 def created(member: str, kind: type[Named]) -> Resources:
@@ -119,8 +130,11 @@ def passed(role_arn: str, service: str) -> Needed:
 
 
 def tags_by_key(call: Call, unique_id: str) -> dict[str, str]:
-    """The tags of a resource, as conditions ask for them."""
-    return {tag.key: tag.value for tag in tags_of(call.tx, [unique_id])[unique_id]}
+    """The tags of a resource of the account, as conditions ask for them. The id may be an ARN of a request."""
+    if "\0" in unique_id:  # no text in the database has one
+        return {}
+    held = call.tx.select(Tag, resource_id=unique_id, account_id=call.account_id)
+    return {tag.key: tag.value for tag in held}
 
 
 def _keys(request: Mapping[str, Any], found: Named | None) -> dict[str, Value]:

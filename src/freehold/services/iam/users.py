@@ -86,10 +86,10 @@ def list_users(call: Call, request: ListUsersRequestTypeDef) -> Response:
 def _before_and_after(call: Call, request: UpdateUserRequestTypeDef) -> list[str | Needed]:
     """Renaming needs the right to change both the old and the new user.
     https://docs.aws.amazon.com/IAM/latest/UserGuide/id_users_rename.html"""
-    before = user_named(call, request)
     found = find_user(call, request["UserName"])
     path, name = (found.path, found.name) if found else ("/", request["UserName"])
-    return [*before, arn_of(call.account_id, "user", request.get("NewPath", path), request.get("NewUserName", name))]
+    after = arn_of(call.account_id, "user", request.get("NewPath", path), request.get("NewUserName", name))
+    return [*user_named(call, request), after]
 
 
 @operation(resources=_before_and_after)
