@@ -83,9 +83,9 @@ def test_aws_managed_keys_appear_on_first_use(api: ApiServer) -> None:
     assert targets["alias/aws/s3"] is None
     status = kms.get_key_rotation_status(KeyId=made["KeyId"])
     assert (status["KeyRotationEnabled"], status["RotationPeriodInDays"]) == (True, 365)
-    with refused("NotAuthorizedException"):
+    with refused("AccessDeniedException"):
         kms.delete_alias(AliasName="alias/aws/ebs")
-    with refused("NotAuthorizedException"):
+    with refused("AccessDeniedException"):
         kms.create_alias(AliasName="alias/mine", TargetKeyId=made["KeyId"])
     with refused("NotFoundException"):
         kms.describe_key(KeyId="alias/aws/nosuch")

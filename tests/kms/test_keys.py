@@ -91,7 +91,7 @@ def test_keys_that_are_not_there(api: ApiServer, kms: Any, key_id: str) -> None:
     stranger = api.client("kms", keys=keys)
     with refused("NotFoundException"):
         stranger.describe_key(KeyId=key_id)
-    with refused("NotFoundException"):
+    with refused("AccessDeniedException"):
         stranger.describe_key(KeyId=f"arn:aws:kms:us-east-1:{api.account_id}:key/{key_id}")
 
 

@@ -6,16 +6,17 @@ https://docs.aws.amazon.com/kms/latest/developerguide/kms-alias.html
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
-from typing import TYPE_CHECKING, Any
+from collections.abc import Iterable, Mapping
+from typing import TYPE_CHECKING, Any, TypeAlias, cast
 
 from freehold.records.feed import take_turn
 from freehold.records.keys import Key, KeyAlias, key_aliases
 from freehold.services.kms.errors import AlreadyExists, LimitExceeded, NotAuthorized, NotFound, Validation
-from freehold.services.kms.key_ids import check_not_pending, find, key_arn, named_by
+from freehold.services.kms.key_ids import check_not_pending, find, key_arn
 from freehold.services.kms.managed import MANAGED
 from freehold.services.kms.materials import spec_of
 from freehold.services.kms.paging import checked_limit, marker_after, read_marker
+from freehold.services.kms.permissions import named_by, on_key
 from freehold.services.operation import Call, Needed, Response, operation
 from freehold.services.parameters import refuse_others
 
@@ -31,9 +32,10 @@ _NAME = re.compile(r"alias/[a-zA-Z0-9/_-]+")
 _ALIASES_MAX = 50  # https://docs.aws.amazon.com/kms/latest/developerguide/resource-limits.html
 
 
-def _alias_and_target(
-    call: Call, request: CreateAliasRequestTypeDef | UpdateAliasRequestTypeDef
-) -> Iterable[str | Needed]:
+Wanted: TypeAlias = Iterable[Needed | str]
+
+
+def _alias_and_target(call: Call, request: CreateAliasRequestTypeDef | UpdateAliasRequestTypeDef) -> Wanted:
     return (call.arn(request["AliasName"]), *named_by("TargetKeyId", aliases=False)(call, request))
 
 
@@ -52,8 +54,8 @@ def create_alias(call: Call, request: CreateAliasRequestTypeDef) -> Response:
     return {}
 
 
-def _alias_and_both(call: Call, request: UpdateAliasRequestTypeDef) -> Iterable[str | Needed]:
-    return (*_alias_and_target(call, request), *_present(call, request["AliasName"]))
+def _alias_and_both(call: Call, request: UpdateAliasRequestTypeDef) -> Wanted:
+    return (*_alias_and_target(call, request), *_present(call, request))
 
 
 @operation(resources=_alias_and_both)
@@ -77,8 +79,8 @@ def update_alias(call: Call, request: UpdateAliasRequestTypeDef) -> Response:
     return {}
 
 
-def _alias_and_its_key(call: Call, request: DeleteAliasRequestTypeDef) -> Iterable[str]:
-    return (call.arn(request["AliasName"]), *_present(call, request["AliasName"]))
+def _alias_and_its_key(call: Call, request: DeleteAliasRequestTypeDef) -> Wanted:
+    return (call.arn(request["AliasName"]), *_present(call, request))
 
 
 @operation(resources=_alias_and_its_key)
@@ -146,13 +148,12 @@ def _load(call: Call, name: str) -> KeyAlias:
     return alias
 
 
-def _present(call: Call, name: str) -> Iterable[str]:
-    """The ARN of the key that an alias has now."""
-    if _NAME.fullmatch(name):
-        alias = call.tx.get(KeyAlias, call.account_id, call.region, name)
-        if alias is not None:
-            return (call.arn(f"key/{alias.key_id}"),)
-    return ()
+def _present(call: Call, request: UpdateAliasRequestTypeDef | DeleteAliasRequestTypeDef) -> Wanted:
+    """What is needed of the key that an alias has now."""
+    name = request["AliasName"]
+    alias = call.tx.get(KeyAlias, call.account_id, call.region, name) if _NAME.fullmatch(name) else None
+    key = call.tx.get(Key, alias.key_id) if alias is not None else None
+    return () if key is None else (on_key(call, key, cast(Mapping[str, Any], request)),)
 
 
 def _target(call: Call, key_id: str) -> Key:

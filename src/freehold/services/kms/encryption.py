@@ -1,7 +1,6 @@
 """Encrypt, Decrypt, ReEncrypt.
 
-A symmetric key makes ciphertexts of its own form (`Ciphertext`), an RSA key bare ones, as its
-public key does anywhere.
+A symmetric key makes ciphertexts of its own form (`Ciphertext`), an RSA key bare ones, as its public key does anywhere.
 """
 
 from __future__ import annotations
@@ -16,9 +15,10 @@ from freehold.records.keys import Key, KeyMaterial
 from freehold.services.kms import materials
 from freehold.services.kms.ciphertexts import Ciphertext
 from freehold.services.kms.ciphertexts import encrypt as encrypt_symmetric
-from freehold.services.kms.errors import AccessDenied, DryRun, IncorrectKey, InvalidCiphertext, NotFound, Validation
+from freehold.services.kms.errors import DryRun, IncorrectKey, InvalidCiphertext, Validation
 from freehold.services.kms.grant_tokens import check_tokens
-from freehold.services.kms.key_ids import find, key_arn, named_by
+from freehold.services.kms.key_ids import find, key_arn, of_ciphertext
+from freehold.services.kms.permissions import decrypting, named_by
 from freehold.services.kms.specs import ENCRYPT, hash_of
 from freehold.services.kms.usage import check_use
 from freehold.services.operation import Call, Needed, Response, operation
@@ -47,21 +47,7 @@ def encrypt(call: Call, request: EncryptRequestTypeDef) -> Response:
     return {"CiphertextBlob": blob, "KeyId": key_arn(key), "EncryptionAlgorithm": algorithm}
 
 
-def _decrypting(key_member: str, blob_member: str = "CiphertextBlob") -> Any:
-    """For `operation(resources=…)`: the key that is named, or that the ciphertext names."""
-
-    def arns(call: Call, request: Mapping[str, Any]) -> Iterable[str | Needed]:
-        if not request.get(key_member):
-            try:
-                return (call.arn(f"key/{Ciphertext.read(request.get(blob_member, b'')).key_id}"),)
-            except InvalidCiphertext:
-                return ("*",)
-        return named_by(key_member)(call, request)
-
-    return arns
-
-
-@operation(resources=_decrypting("KeyId"), read_only=True)
+@operation(resources=decrypting("KeyId"), read_only=True)
 def decrypt(call: Call, request: DecryptRequestTypeDef) -> Response:
     """Raises InvalidCiphertextException, IncorrectKeyException, AccessDeniedException (the ciphertext's key is not
     there), and what Encrypt raises."""
@@ -80,14 +66,12 @@ def decrypt(call: Call, request: DecryptRequestTypeDef) -> Response:
     return answer if record is None else answer | {"KeyMaterialId": record.id}
 
 
-def _reencrypted(call: Call, request: Mapping[str, Any]) -> Iterable[str]:
-    return (
-        *_decrypting("SourceKeyId")(call, request),
-        *named_by("DestinationKeyId")(call, request),
-    )
+def _both_keys(call: Call, request: Mapping[str, Any]) -> Iterable[Needed | str]:
+    yield from decrypting("SourceKeyId", action="kms:ReEncryptFrom", side="Source")(call, request)
+    yield from named_by("DestinationKeyId", action="kms:ReEncryptTo", side="Destination")(call, request)
 
 
-@operation(resources=_reencrypted, read_only=True)
+@operation(resources=_both_keys, read_only=True)
 def re_encrypt(call: Call, request: ReEncryptRequestTypeDef) -> Response:
     """Decrypt and Encrypt in one, without the plaintext leaving. Raises what they raise."""
     refuse_others(
@@ -199,10 +183,7 @@ def _decrypted(
         if key.id != ciphertext.key_id:
             raise IncorrectKey()
     else:
-        try:
-            key = find(call, ciphertext.key_id)
-        except NotFound:
-            raise AccessDenied() from None
+        key = of_ciphertext(call, ciphertext.key_id)
     check_use(call, key, ENCRYPT, algorithm)
     record = call.tx.find(KeyMaterial, key_id=key.id, version=ciphertext.version)
     if record is None:

@@ -9,17 +9,19 @@ from __future__ import annotations
 import re
 import secrets
 from collections.abc import Iterable, Mapping
-from typing import TYPE_CHECKING, Any
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any, cast
 
 from freehold.records.feed import take_turn
 from freehold.records.keys import GrantConstraints, Key, KeyGrant
 from freehold.services.kms.errors import DryRun, InvalidArn, InvalidGrantId, InvalidGrantToken, NotFound, Validation
 from freehold.services.kms.grant_tokens import check_tokens, grant_of, new_token
-from freehold.services.kms.key_ids import check_usable, find, key_arn, named_by
+from freehold.services.kms.key_ids import check_usable, find, key_arn
 from freehold.services.kms.materials import spec_of
 from freehold.services.kms.paging import Page, page, page_of
+from freehold.services.kms.permissions import is_principal, named_by, on_key
 from freehold.services.kms.specs import AGREE, ENCRYPT, MAC, SIGN
-from freehold.services.operation import Call, Response, operation
+from freehold.services.operation import Call, Needed, Response, operation
 from freehold.services.parameters import refuse_others
 
 if TYPE_CHECKING:
@@ -56,7 +58,7 @@ _OF_USAGE = {
 }
 
 
-@operation(resources=named_by(aliases=False))
+@operation(resources=named_by(aliases=False, shared=True))
 def create_grant(call: Call, request: CreateGrantRequestTypeDef) -> Response:
     """A second one of the same Name and parameters is the first. Grants of service principals are not built.
 
@@ -81,7 +83,7 @@ def create_grant(call: Call, request: CreateGrantRequestTypeDef) -> Response:
     for principal in (request["GranteePrincipal"], request.get("RetiringPrincipal")):
         _check_principal(principal)
     take_turn(call.tx)
-    key = find(call, request["KeyId"], aliases=False)
+    key = find(call, request["KeyId"], aliases=False, shared=True)
     check_usable(key)
     operations = _operations(key, request["Operations"])
     grant = KeyGrant(
@@ -108,11 +110,11 @@ def create_grant(call: Call, request: CreateGrantRequestTypeDef) -> Response:
     return {"GrantId": grant.id, "GrantToken": new_token(call.sealer, grant)}
 
 
-@operation(resources=named_by(aliases=False))
+@operation(resources=named_by(aliases=False, shared=True))
 def list_grants(call: Call, request: ListGrantsRequestTypeDef) -> Response:
     """By id. Raises NotFoundException, InvalidMarkerException, InvalidGrantIdException."""
     refuse_others(request, {"GrantId", "GranteePrincipal", "KeyId", "Limit", "Marker"})
-    key = find(call, request["KeyId"], aliases=False)
+    key = find(call, request["KeyId"], aliases=False, shared=True)
     equal: dict[str, Any] = {"key_id": key.id}
     if request.get("GranteePrincipal"):
         equal["grantee"] = request["GranteePrincipal"]
@@ -141,9 +143,17 @@ def list_retirable_grants(call: Call, request: ListRetirableGrantsRequestTypeDef
     return _listed(found)
 
 
-def _retired(call: Call, request: RetireGrantRequestTypeDef) -> Iterable[str]:
+def _retired(call: Call, request: RetireGrantRequestTypeDef) -> Iterable[Needed | str]:
+    """Who may retire a grant is said by the grant, before any policy."""
     grant = _named_to_retire(call, request)
-    return (_key_arn(grant),) if grant is not None else ("*",)
+    key = call.tx.get(Key, grant.key_id) if grant is not None else None
+    if grant is None or key is None:
+        return ("*",)
+    needed = on_key(call, key, cast(Mapping[str, Any], request))
+    mine = is_principal(call.principal, grant.retiree) or (
+        is_principal(call.principal, grant.grantee) and "RetireGrant" in grant.operations
+    )
+    return (replace(needed, granted=lambda: True) if mine else needed,)
 
 
 @operation(resources=_retired)
@@ -165,13 +175,13 @@ def retire_grant(call: Call, request: RetireGrantRequestTypeDef) -> Response:
     return {}
 
 
-@operation(resources=named_by(aliases=False))
+@operation(resources=named_by(aliases=False, shared=True))
 def revoke_grant(call: Call, request: RevokeGrantRequestTypeDef) -> Response:
     """Raises NotFoundException, InvalidGrantIdException."""
     refuse_others(request, {"GrantId", "KeyId"})
     _check_grant_id(request["GrantId"])
     take_turn(call.tx)
-    key = find(call, request["KeyId"], aliases=False)
+    key = find(call, request["KeyId"], aliases=False, shared=True)
     grant = call.tx.get(KeyGrant, key.id, request["GrantId"])
     if grant is None:
         raise NotFound(f"Grant {request['GrantId']} does not exist")
@@ -182,7 +192,7 @@ def revoke_grant(call: Call, request: RevokeGrantRequestTypeDef) -> Response:
 
 
 def _named_to_retire(call: Call, request: RetireGrantRequestTypeDef) -> KeyGrant | None:
-    """The grant of the caller's account that the request names, if there is one."""
+    """The grant that the request names, if there is one in the region."""
     if request.get("GrantToken"):
         try:
             grant: KeyGrant | None = grant_of(call, request["GrantToken"])
@@ -193,11 +203,13 @@ def _named_to_retire(call: Call, request: RetireGrantRequestTypeDef) -> KeyGrant
         if not _GRANT_ID.fullmatch(grant_id):
             return None
         grant = call.tx.find(KeyGrant, id=grant_id)
-        if grant is not None and key_id not in (grant.key_id, _key_arn(grant)):
+        if (
+            grant is not None
+            and key_id != _key_arn(grant)
+            and (key_id, call.account_id) != (grant.key_id, grant.account_id)
+        ):
             return None
-    if grant is None or (grant.account_id, grant.region) != (call.account_id, call.region):
-        return None
-    return grant
+    return grant if grant is not None and grant.region == call.region else None
 
 
 def _key_arn(grant: KeyGrant) -> str:

@@ -31,7 +31,8 @@ from freehold.services.kms.errors import (
     Validation,
     WrongOrigin,
 )
-from freehold.services.kms.key_ids import check_not_pending, find, key_arn, named_by
+from freehold.services.kms.key_ids import check_not_pending, find, key_arn
+from freehold.services.kms.permissions import named_by
 from freehold.services.kms.specs import HASHES, SPECS, Spec
 from freehold.services.operation import Call, Response, operation
 from freehold.services.parameters import refuse_others

@@ -6,12 +6,11 @@ https://docs.aws.amazon.com/kms/latest/developerguide/concepts.html#key-id
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping
-from typing import Any
 
+from freehold.records.ids import AccountId
 from freehold.records.keys import Key, KeyAlias
-from freehold.services.kms.errors import Disabled, InvalidArn, InvalidState, NotFound
-from freehold.services.operation import Call, Resources
+from freehold.services.kms.errors import AccessDenied, Disabled, InvalidArn, InvalidState, NotFound
+from freehold.services.operation import Call
 
 _KEY_ID = re.compile(r"[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}|mrk-[0-9a-f]{32}")
 _ALIAS = re.compile(r"alias/[a-zA-Z0-9/_-]+")
@@ -22,48 +21,49 @@ def key_arn(key: Key) -> str:
     return f"arn:aws:kms:{key.region}:{key.account_id}:key/{key.id}"
 
 
-def find(call: Call, given: str, *, aliases: bool = True) -> Key:
+def account_of(given: str) -> str:
+    """The account in an ARN; "" if it is none."""
+    parts = _ARN.fullmatch(given)
+    return parts[2] if parts else ""
+
+
+def find(call: Call, given: str, *, aliases: bool = True, shared: bool | None = None) -> Key:
     """The key that a KeyId names; `aliases` is false for operations that take none.
 
-    Raises NotFoundException, InvalidArnException.
+    `shared`: an ARN may name another account's key, which only its policy or a grant opens; as `aliases` unless it is
+    said. Raises NotFoundException, InvalidArnException.
     """
-    named = given
+    named, account_id = given, call.account_id
     if given.startswith("arn:"):
         parts = _ARN.fullmatch(given)
         if parts is None:
             raise InvalidArn(f"Invalid arn {given}")
-        region, account_id, kind, name = parts.groups()
+        region, account, kind, name = parts.groups()
         if region != call.region:
             raise NotFound(f"Invalid arn {region}")
-        if account_id != call.account_id:
+        account_id = AccountId(account)
+        if account_id != call.account_id and not (aliases if shared is None else shared):
             raise NotFound(f"{'Key' if kind == 'key' else 'Alias'} '{given}' does not exist")
         named = f"alias/{name}" if kind == "alias" else name
     if _ALIAS.fullmatch(named) and aliases:
-        alias = call.tx.get(KeyAlias, call.account_id, call.region, named)
+        alias = call.tx.get(KeyAlias, account_id, call.region, named)
         if alias is None:
-            raise NotFound(f"Alias {call.arn(named)} is not found.")
+            raise NotFound(f"Alias arn:aws:kms:{call.region}:{account_id}:{named} is not found.")
         named = alias.key_id
     if not _KEY_ID.fullmatch(named):
         raise NotFound(f"Invalid keyId '{given}'")
-    key = call.tx.find(Key, account_id=call.account_id, region=call.region, id=named)
+    key = call.tx.find(Key, account_id=account_id, region=call.region, id=named)
     if key is None:
-        raise NotFound(f"Key '{call.arn(f'key/{named}')}' does not exist")
+        raise NotFound(f"Key 'arn:aws:kms:{call.region}:{account_id}:key/{named}' does not exist")
     return key
 
 
-def named_by(member: str = "KeyId", *, aliases: bool = True) -> Resources:
-    """For `operation(resources=…)`: the ARN of the key that a member names, or of what it would be."""
-
-    def arns(call: Call, request: Mapping[str, Any]) -> Iterable[str]:
-        given = request.get(member)
-        if not given:
-            return ("*",)
-        try:
-            return (key_arn(find(call, given, aliases=aliases)),)
-        except (NotFound, InvalidArn):
-            return (given if _ARN.fullmatch(given) else call.arn(f"key/{given}"),)
-
-    return arns
+def of_ciphertext(call: Call, key_id: str) -> Key:
+    """The key that a ciphertext names, anyone's. Raises AccessDeniedException."""
+    key = call.tx.find(Key, id=key_id, region=call.region)
+    if key is None:
+        raise AccessDenied()
+    return key
 
 
 def check_usable(key: Key) -> None:

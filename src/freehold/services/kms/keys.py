@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import datetime as dt
 import uuid
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING, Any, Literal, cast
 
 from freehold.records.feed import take_turn
@@ -18,13 +18,14 @@ from freehold.services.errors import UnsupportedOperation
 from freehold.services.kms import materials
 from freehold.services.kms.errors import InvalidState, NotFound, Validation
 from freehold.services.kms.grant_tokens import check_tokens
-from freehold.services.kms.key_ids import check_not_pending, find, key_arn, named_by
+from freehold.services.kms.key_ids import check_not_pending, find, key_arn
 from freehold.services.kms.managed import MANAGED, managed_key, with_first_material
 from freehold.services.kms.paging import page
+from freehold.services.kms.permissions import from_request, named_by
 from freehold.services.kms.policy_documents import checked_policy, default_policy
 from freehold.services.kms.specs import ALGORITHMS_MEMBER, ENCRYPT, SPECS, Spec
 from freehold.services.kms.tags import KEY, checked_tags
-from freehold.services.operation import Call, Response, WriteNeeded, operation
+from freehold.services.operation import Call, Needed, Response, Value, WriteNeeded, operation
 from freehold.services.parameters import refuse_others
 
 if TYPE_CHECKING:
@@ -48,7 +49,25 @@ def _new_material(_call: Call, request: CreateKeyRequestTypeDef) -> bytes | None
     return materials.generate(spec) if spec is not None and request.get("Origin", "AWS_KMS") == "AWS_KMS" else None
 
 
-@operation(prepare=_new_material)
+def _new_key(call: Call, request: CreateKeyRequestTypeDef) -> Iterable[Needed]:
+    spec = _spec_name(request)
+    usage = request.get("KeyUsage", ENCRYPT)
+    keys: dict[str, Value] = {
+        "kms:CallerAccount": call.account_id,
+        "kms:CustomerMasterKeySpec": spec,
+        "kms:CustomerMasterKeyUsage": usage,
+        "kms:KeyOrigin": request.get("Origin", "AWS_KMS"),
+        "kms:KeySpec": spec,
+        "kms:KeyUsage": usage,
+        "kms:MultiRegion": "true" if request.get("MultiRegion") else "false",
+        **from_request(cast(Mapping[str, Any], request)),
+    }
+    yield Needed("*", keys=lambda: keys)
+    if request.get("Tags"):
+        yield Needed(call.arn("key/*"), action="kms:TagResource", keys=lambda: keys)
+
+
+@operation(resources=_new_key, prepare=_new_material)
 def create_key(call: Call, request: CreateKeyRequestTypeDef) -> Response:
     """A key with material made here, or (Origin EXTERNAL) none until it is imported.
 

@@ -10,7 +10,8 @@ from freehold.records.keys import Key
 from freehold.services.kms import materials
 from freehold.services.kms.errors import DryRun, InvalidMac
 from freehold.services.kms.grant_tokens import check_tokens
-from freehold.services.kms.key_ids import find, key_arn, named_by
+from freehold.services.kms.key_ids import find, key_arn
+from freehold.services.kms.permissions import named_by
 from freehold.services.kms.specs import MAC, hash_of
 from freehold.services.kms.usage import check_use
 from freehold.services.operation import Call, Response, operation

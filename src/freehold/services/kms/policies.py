@@ -10,8 +10,9 @@ from typing import TYPE_CHECKING
 
 from freehold.records.feed import take_turn
 from freehold.services.kms.errors import NotFound
-from freehold.services.kms.key_ids import find, named_by
+from freehold.services.kms.key_ids import find
 from freehold.services.kms.paging import checked_limit
+from freehold.services.kms.permissions import named_by
 from freehold.services.kms.policy_documents import checked_policy
 from freehold.services.operation import Call, Response, operation
 from freehold.services.parameters import refuse_others

@@ -10,7 +10,7 @@ import re
 
 from freehold.iam.document import MalformedPolicy
 from freehold.iam.evaluate import Policies, Policy, evaluate
-from freehold.iam.principals import Who
+from freehold.iam.policy import who_of
 from freehold.records.accounts import Account, User
 from freehold.records.identities import Role
 from freehold.records.ids import AccountId
@@ -90,15 +90,7 @@ def checked_policy(call: Call, text: str, key_id: str, *, bypass: bool) -> str:
 def _check_not_locked_out(call: Call, policy: Policy, key_id: str) -> None:
     """https://docs.aws.amazon.com/kms/latest/developerguide/key-policy-default.html ("prevent the key from becoming
     unmanageable"). Where the policy leaves it to the account, the caller's own policies have just allowed as much."""
-    principal = call.principal
-    who = Who(
-        principal.arn,
-        principal.account_id,
-        entity=principal.owner_arn if principal.owner_arn != principal.arn else "",
-        root=principal.kind == "root",
-        id=principal.unique_id,
-        entity_id=principal.owner_id,
-    )
+    who = who_of(call.principal)
     policies = Policies(identity=(_MAY_ALL,), resource=policy, required=True)
     if not evaluate(who, "kms:PutKeyPolicy", call.arn(f"key/{key_id}"), lambda _key: None, policies).allowed:
         raise MalformedPolicyDocument("The new key policy will not allow you to update the key policy in the future.")

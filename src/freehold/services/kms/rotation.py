@@ -23,8 +23,9 @@ from freehold.services.kms.errors import (
     UnsupportedOperationException,
     WrongOrigin,
 )
-from freehold.services.kms.key_ids import check_usable, find, key_arn, named_by
+from freehold.services.kms.key_ids import check_usable, find, key_arn
 from freehold.services.kms.paging import checked_limit, marker_after, read_marker
+from freehold.services.kms.permissions import named_by
 from freehold.services.operation import Call, Response, operation
 from freehold.services.parameters import refuse_others
 
@@ -68,11 +69,11 @@ def disable_key_rotation(call: Call, request: DisableKeyRotationRequestTypeDef) 
     return {}
 
 
-@operation(resources=named_by(aliases=False))
+@operation(resources=named_by(aliases=False, shared=True))
 def get_key_rotation_status(call: Call, request: GetKeyRotationStatusRequestTypeDef) -> Response:
     """A key that is pending deletion does not rotate. Raises NotFoundException, UnsupportedOperationException."""
     refuse_others(request, {"KeyId"})
-    key = _rotating(call, request["KeyId"])
+    key = _rotating(call, request["KeyId"], shared=True)
     if key.rotation_days is None or key.state == "PendingDeletion":
         return {"KeyRotationEnabled": False, "KeyId": key.id}
     return {
@@ -150,9 +151,9 @@ def _symmetric(key: Key) -> Key:
     return key
 
 
-def _rotating(call: Call, key_id: str) -> Key:
+def _rotating(call: Call, key_id: str, *, shared: bool = False) -> Key:
     """A key that can rotate by itself."""
-    key = _symmetric(find(call, key_id, aliases=False))
+    key = _symmetric(find(call, key_id, aliases=False, shared=shared))
     if key.origin != "AWS_KMS":
         raise WrongOrigin(key_arn(key), key.origin)
     return key

@@ -16,7 +16,8 @@ from freehold.records.keys import Key
 from freehold.services.kms import materials
 from freehold.services.kms.errors import DryRun, InvalidSignature, UnsupportedOperationException, Validation
 from freehold.services.kms.grant_tokens import check_tokens
-from freehold.services.kms.key_ids import check_usable, find, key_arn, named_by
+from freehold.services.kms.key_ids import check_usable, find, key_arn
+from freehold.services.kms.permissions import named_by
 from freehold.services.kms.specs import AGREE, ALGORITHMS_MEMBER, SIGN, hash_of
 from freehold.services.kms.usage import check_use
 from freehold.services.operation import Call, Response, operation

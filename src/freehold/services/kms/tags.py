@@ -11,8 +11,9 @@ from typing import TYPE_CHECKING, Any
 from freehold.records.feed import take_turn
 from freehold.records.tags import Tag, put_tags, tags_of
 from freehold.services.kms.errors import LimitExceeded, TagError
-from freehold.services.kms.key_ids import check_not_pending, find, named_by
+from freehold.services.kms.key_ids import check_not_pending, find
 from freehold.services.kms.paging import page_of
+from freehold.services.kms.permissions import named_by
 from freehold.services.operation import Call, Response, operation
 from freehold.services.parameters import refuse_others
 
