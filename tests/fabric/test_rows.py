@@ -232,7 +232,8 @@ def test_every_guest_is_told_of_the_resolver_and_may_ask_it() -> None:
     allowed = [
         row.columns["match"] for ref, row in made.items() if ref.table == "ACL" and row.columns["action"] != "drop"
     ]
-    assert sum("ip4.dst == 169.254.169.253 && udp.dst == 53" in each for each in allowed) == 1
+    for protocol in ("udp", "tcp"):
+        assert sum(f"ip4.dst == 169.254.169.253 && {protocol}.dst == 53" in each for each in allowed) == 1
     (proxied,) = {row.columns["options"].get("arp_proxy") for row in made.values() if "arp_proxy" in str(row.columns)}
     assert proxied == "169.254.169.254 169.254.169.253"
 

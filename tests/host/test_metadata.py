@@ -17,8 +17,10 @@ from msgspec.structs import replace
 
 from freehold.host.layout import metadata_link
 from freehold.host.metadata.server import GUEST_CONNECTIONS_MAX, GUEST_REQUESTS_BURST
+from freehold.host.resolver.message import Code
 from freehold.host.wire import RoleCredentials
 from freehold.network import namespace
+from tests.host.dns import heard, query
 from tests.host.metadata import (
     IMDS,
     apply_network,
@@ -108,6 +110,19 @@ def test_each_guest_is_told_about_itself(guests: Guests) -> None:
         assert document["instanceId"] == spec.instance_id
         assert document["privateIp"] == spec.interfaces[0].private_ip
         assert document["pendingTime"] == "2026-11-25T00:00:00Z"
+
+
+def test_each_vpc_has_its_resolver(guests: Guests) -> None:
+    """In both, the same address asks by the same address, and hears of a name in its own network."""
+    message = query("ip-10-0-1-10.ec2.internal")
+
+    def ask() -> bytes:
+        with socket.create_connection(("169.254.169.253", 53), timeout=15) as connection:
+            connection.sendall(len(message).to_bytes(2, "big") + message)
+            return connection.recv(4096)[2:]
+
+    for netns in (guests.one, guests.far):
+        assert heard(namespace.inside(netns, ask)) == (Code.NO_ERROR, b"\x0a\0\1\x0a")
 
 
 def test_the_tree_that_cloud_init_crawls(guests: Guests) -> None:

@@ -19,22 +19,11 @@ from freehold.host.resolver import server
 from freehold.host.resolver.message import Code, Kind, NoQuery, Query, name_data, read
 from freehold.host.resolver.names import Vpc
 from freehold.host.resolver.server import Address, Resolver
+from tests.host.dns import heard, query
 
 PUBLIC, PRIVATE = IPv4Address("203.0.113.5"), IPv4Address("10.0.1.20")
 VPC = Vpc("us-east-1", IPv4Network("10.0.0.0/16"), {PUBLIC: PRIVATE})
 AAAA = 28
-
-
-def query(name: str, kind: int = Kind.A, number: int = 7) -> bytes:
-    return struct.pack(">HHHHHH", number, 0x0100, 1, 0, 0, 0) + name_data(name) + struct.pack(">HH", kind, 1)
-
-
-def heard(answer: bytes) -> tuple[Code, bytes | None]:
-    """The code of an answer, and the data of its record."""
-    number, flags, questions, answers, *_ = struct.unpack_from(">HHHHHH", answer)
-    assert (number, questions, flags & 0x8180) == (7, 1, 0x8180)
-    at = answer.index(b"\xc0\x0c", 12) if answers else 0
-    return Code(flags & 15), answer[at + 12 :] if answers else None
 
 
 def answered(name: str, kind: int = Kind.A, vpc: Vpc = VPC) -> tuple[Code, bytes | None] | None:
@@ -99,57 +88,87 @@ def test_a_dot_within_a_label_is_none() -> None:
 
 
 class Upstream:
-    """A resolver of the outside world: says of every name that it is 192.0.2.1, or nothing."""
+    """A resolver of the outside world, by packets and connections: says of every name that it is 192.0.2.1, after a
+    forged answer, or nothing."""
 
     def __init__(self, *, silent: bool = False) -> None:
-        self.socket = socket.socket(type=socket.SOCK_DGRAM)
-        self.socket.bind(("127.0.0.1", 0))
-        self.address: Address = self.socket.getsockname()
-        self.asked: list[Query] = []
+        self.connections = socket.create_server(("127.0.0.1", 0))
+        self.address: Address = self.connections.getsockname()
+        self.packets = socket.socket(type=socket.SOCK_DGRAM)
+        self.packets.bind(self.address)
+        self.asked: list[str] = []
         self._silent = silent
-        self._thread = threading.Thread(target=self._serve)
-        self._thread.start()
+        self._threads = [threading.Thread(target=each) for each in (self._serve_packets, self._serve_connections)]
+        for thread in self._threads:
+            thread.start()
 
-    def _serve(self) -> None:
-        while message := self.socket.recvfrom(4096):
-            if not message[0]:
+    def _answers(self, message: bytes) -> list[bytes]:
+        asked = read(message)
+        self.asked.append(asked.name)
+        forged = Query(asked.number ^ 1, asked.flags, asked.name, asked.kind, asked.question)
+        given = [(forged, b"\6\6\6\6"), (asked, b"\xc0\0\2\1")]
+        return [] if self._silent else [each.answer(Code.NO_ERROR, (Kind.A, data)) for each, data in given]
+
+    def _serve_packets(self) -> None:
+        while True:
+            message, peer = self.packets.recvfrom(4096)
+            if not message:
                 return
-            asked = read(message[0])
-            self.asked.append(asked)
-            if not self._silent:
-                forged = Query(asked.number ^ 1, asked.flags, asked.name, asked.kind, asked.question)
-                for each, data in ((forged, b"\6\6\6\6"), (asked, b"\xc0\0\2\1")):
-                    self.socket.sendto(each.answer(Code.NO_ERROR, (Kind.A, data)), message[1])
+            for answer in self._answers(message):
+                self.packets.sendto(answer, peer)
+
+    def _serve_connections(self) -> None:
+        while True:
+            connection, _ = self.connections.accept()
+            with connection:
+                message = connection.recv(4096)
+                if not message:
+                    return
+                for answer in self._answers(message[2:]):
+                    connection.sendall(len(answer).to_bytes(2, "big") + answer)
 
     def close(self) -> None:
         with socket.socket(type=socket.SOCK_DGRAM) as last:
             last.sendto(b"", self.address)
-        self._thread.join()
-        self.socket.close()
+        socket.create_connection(self.address).close()
+        for thread in self._threads:
+            thread.join()
+        self.packets.close()
+        self.connections.close()
 
 
 Ask: TypeAlias = "Callable[[bytes], Awaitable[bytes]]"
 
 
 def talk(upstream: list[Address], conversation: Callable[[Ask], Awaitable[None]]) -> None:
-    """A conversation of the guest 127.0.0.1 with a resolver."""
+    """A conversation of the guest 127.0.0.1 with a resolver, by packets, and once more by a connection."""
 
     async def run() -> None:
         loop = asyncio.get_running_loop()
         resolver = Resolver(lambda caller: VPC if caller == ("vpc-1", "127.0.0.1") else None, lambda: upstream)
-        bound = socket.socket(type=socket.SOCK_DGRAM)
-        bound.bind(("127.0.0.1", 0))
-        transport = await resolver.listen("vpc-1", bound)
+        connections = socket.create_server(("127.0.0.1", 0))
+        packets = socket.socket(type=socket.SOCK_DGRAM)
+        packets.bind(connections.getsockname())
+        listening = await resolver.listen("vpc-1", packets, connections)
+        reader, writer = await asyncio.open_connection(*connections.getsockname())
         with socket.socket(type=socket.SOCK_DGRAM) as guest:
             guest.setblocking(False)
-            guest.connect(bound.getsockname())
+            guest.connect(packets.getsockname())
 
-            async def ask(message: bytes) -> bytes:
+            async def ask_by_packet(message: bytes) -> bytes:
                 await loop.sock_sendall(guest, message)
                 return await asyncio.wait_for(loop.sock_recv(guest, 4096), 10)
 
-            await conversation(ask)
-        transport.close()
+            async def ask_by_connection(message: bytes) -> bytes:
+                writer.write(len(message).to_bytes(2, "big") + message)
+                length = int.from_bytes(await asyncio.wait_for(reader.readexactly(2), 10), "big")
+                return await reader.readexactly(length)
+
+            for ask in (ask_by_packet, ask_by_connection):
+                await conversation(ask)
+        writer.close()
+        for each in listening:
+            each.close()
         await resolver.close()
 
     asyncio.run(run())
@@ -160,14 +179,13 @@ def test_other_names_are_asked_of_the_machine_s_resolvers() -> None:
 
     async def conversation(ask: Ask) -> None:
         assert heard(await ask(query("ip-10-0-1-20.ec2.internal"))) == (Code.NO_ERROR, PRIVATE.packed)
-        assert upstream.asked == []
         assert heard(await ask(query("www.example.com"))) == (Code.NO_ERROR, b"\xc0\0\2\1"), "and not the forged one"
 
     try:
         talk([upstream.address], conversation)
     finally:
         upstream.close()
-    assert [asked.name for asked in upstream.asked] == ["www.example.com"]
+    assert upstream.asked == ["www.example.com"] * 2, "own names are nobody else's business"
 
 
 def test_without_a_way_out_other_names_are_refused_at_once() -> None:

@@ -44,7 +44,9 @@ def _every_interface(vpc: VpcView, imds: IPv4Address, resolver: IPv4Address) -> 
     yield Row(every, {"name": name, "ports": frozenset(_port(port.interface_id) for port in vpc.ports)})
     sent, received = f"inport == @{name}", f"outport == @{name}"
     yield _acl(every, "from-lport", _ALWAYS, f"{sent} && ip4.dst == {imds} && tcp.dst == 80", "allow-related")
-    yield _acl(every, "from-lport", _ALWAYS, f"{sent} && ip4.dst == {resolver} && udp.dst == 53", "allow-related")
+    for protocol in ("udp", "tcp"):
+        query = f"{sent} && ip4.dst == {resolver} && {protocol}.dst == 53"
+        yield _acl(every, "from-lport", _ALWAYS, query, "allow-related")
     yield _acl(every, "from-lport", _ALWAYS, f"{sent} && udp.src == 68 && udp.dst == 67", "allow-related")
     for direction, side in (("from-lport", sent), ("to-lport", received)):
         # ARP is held to the interface's own addresses by its port security. Everything else, IP or not, needs a rule.

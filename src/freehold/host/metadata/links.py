@@ -87,9 +87,18 @@ def listen(vpc_id: str) -> socket.socket:
     return listener
 
 
-def hear(vpc_id: str) -> socket.socket:
-    """A socket for the queries of the guests of a VPC, which has its link. Raises OSError."""
-    return _bound(vpc_id, socket.SOCK_DGRAM, (RESOLVER, _DNS_PORT))
+def hear(vpc_id: str) -> tuple[socket.socket, socket.socket]:
+    """Sockets for the packets and the connections that the guests of a VPC, which has its link, send the resolver.
+
+    Raises OSError."""
+    packets = _bound(vpc_id, socket.SOCK_DGRAM, (RESOLVER, _DNS_PORT))
+    try:
+        connections = _bound(vpc_id, socket.SOCK_STREAM, (RESOLVER, _DNS_PORT))
+    except OSError:
+        packets.close()
+        raise
+    connections.listen(_BACKLOG)
+    return packets, connections
 
 
 def _bound(vpc_id: str, kind: socket.SocketKind, address: tuple[str, int]) -> socket.socket:

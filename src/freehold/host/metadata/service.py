@@ -43,7 +43,7 @@ class MetadataService(Worker):
         self._server: Server | None = None
         self._vpcs: dict[str, Vpc] = {}
         self._resolver = Resolver(self._vpc_of)
-        self._listening: dict[str, tuple[asyncio.Server, asyncio.DatagramTransport]] = {}
+        self._listening: dict[str, tuple[asyncio.Server | asyncio.DatagramTransport, ...]] = {}
 
     async def close(self) -> None:
         """Serve no more. The links stay."""
@@ -77,11 +77,11 @@ class MetadataService(Worker):
             await links.make(self._machine, vpc_id)
             serving = await self._server.listen(vpc_id, links.listen(vpc_id))
             try:
-                answering = await self._resolver.listen(vpc_id, links.hear(vpc_id))
+                answering = await self._resolver.listen(vpc_id, *links.hear(vpc_id))
             except OSError:
                 serving.close()
                 raise
-            self._listening[vpc_id] = (serving, answering)
+            self._listening[vpc_id] = (serving, *answering)
             log.info("metadata service listens", vpc=vpc_id)
 
     async def _remove(self) -> None:
