@@ -45,10 +45,10 @@ from freehold.services.ec2.free_address import free_address
 from freehold.services.ec2.paging import described
 from freehold.services.ec2.parameters import refuse_others
 from freehold.services.ec2.regions import MAX_ELASTIC_IPS
-from freehold.services.ec2.resources import ADDRESS, INSTANCE, MAX_IDS, NETWORK_INTERFACE, named_by
+from freehold.services.ec2.resources import ADDRESS, INSTANCE, MAX_IDS, NETWORK_INTERFACE, created
 from freehold.services.ec2.tags import specified, tag_list
 from freehold.services.errors import UnsupportedOperation
-from freehold.services.operation import Call, Response, operation
+from freehold.services.operation import Call, Needed, Response, operation
 
 if TYPE_CHECKING:
     from mypy_boto3_ec2.type_defs import (
@@ -117,7 +117,7 @@ def _changed(call: Call, interface: NetworkInterface) -> None:
         publish(call.tx, "guest", interface.instance_id)
 
 
-@operation()
+@operation(resources=created(ADDRESS))
 def allocate_address(call: Call, request: AllocateAddressRequestTypeDef) -> Response:
     """An address of the cloud's pool, on the bill until it is released. Raises AddressLimitExceeded or
     InsufficientAddressCapacity."""
@@ -143,16 +143,31 @@ def allocate_address(call: Call, request: AllocateAddressRequestTypeDef) -> Resp
     }
 
 
-def _association_arns(call: Call, request: AssociateAddressRequestTypeDef) -> list[str]:
+def _needed(call: Call, request: Mapping[str, Any]) -> Needed:
+    """The Elastic IP that a request names by itself or by its association, or what it would be."""
+    allocation_id = request.get("AllocationId")
+    for member, column in (("PublicIp", "public_ip"), ("AssociationId", "association_id")):
+        value = request.get(member)
+        if value and "\0" not in value:
+            found = call.tx.find(Address, **ADDRESS.owner(call) | {column: value})
+            allocation_id = allocation_id or (found.allocation_id if found is not None else None)
+    return ADDRESS.needed(call, allocation_id or "*")
+
+
+def _address(call: Call, request: Mapping[str, Any]) -> list[Needed]:
+    return [_needed(call, request)]
+
+
+def _associated(call: Call, request: AssociateAddressRequestTypeDef) -> list[Needed]:
     named = (
-        (ADDRESS, request.get("AllocationId")),
         (INSTANCE, request.get("InstanceId")),
         (NETWORK_INTERFACE, request.get("NetworkInterfaceId")),
     )
-    return [kind.arn(call, resource_id) for kind, resource_id in named if resource_id] or ["*"]
+    others = [kind.needed(call, resource_id) for kind, resource_id in named if resource_id]
+    return [_needed(call, request), *others]
 
 
-@operation(resources=_association_arns)
+@operation(resources=_associated)
 def associate_address(call: Call, request: AssociateAddressRequestTypeDef) -> Response:
     """The interface's other address gives way: an automatic one is released, an Elastic IP stays allocated. Either
     that or moving this address from another interface needs AllowReassociation, which AWS says is the default."""
@@ -244,7 +259,7 @@ def _take_off(call: Call, address: Address) -> None:
             allocate_auto(call, interface)
 
 
-@operation()
+@operation(resources=_address)
 def disassociate_address(call: Call, request: DisassociateAddressRequestTypeDef) -> Response:
     """Named by its association or itself; an address that is not associated stays as it is."""
     association_id, public_ip = request.get("AssociationId"), request.get("PublicIp")
@@ -270,7 +285,7 @@ def _with_association(call: Call, association_id: str) -> Address:
     return found
 
 
-@operation(resources=named_by("AllocationId", ADDRESS))
+@operation(resources=_address)
 def release_address(call: Call, request: ReleaseAddressRequestTypeDef) -> Response:
     """It ends on the bill. Raises InvalidIPAddress.InUse while it is associated."""
     take_turn(call.tx)

@@ -24,7 +24,7 @@ from freehold.services.ec2.paging import described, not_with_ids
 from freehold.services.ec2.parameters import refuse_others
 from freehold.services.ec2.resources import INSTANCE
 from freehold.services.errors import AwsError
-from freehold.services.operation import Call, Response, operation
+from freehold.services.operation import Call, Needed, Response, operation
 
 if TYPE_CHECKING:
     from mypy_boto3_ec2.type_defs import (
@@ -67,9 +67,12 @@ def describe_instance_credit_specifications(
     return {"InstanceCreditSpecifications": shown, **page.token}
 
 
-def _named(call: Call, request: ModifyInstanceCreditSpecificationRequestTypeDef) -> list[str]:
+_CHANGED = {"ec2:Attribute": "CreditSpecification"}
+
+
+def _named(call: Call, request: ModifyInstanceCreditSpecificationRequestTypeDef) -> list[str | Needed]:
     given = request.get("InstanceCreditSpecifications") or ()
-    return [INSTANCE.arn(call, each.get("InstanceId") or "*") for each in given] or ["*"]
+    return [INSTANCE.needed(call, each.get("InstanceId") or "*", keys=_CHANGED) for each in given] or ["*"]
 
 
 @operation(resources=_named)

@@ -9,7 +9,7 @@ https://docs.aws.amazon.com/AWSEC2/latest/APIReference/API_ModifyInstanceAttribu
 from __future__ import annotations
 
 import base64
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
 from freehold.instance_types import is_burstable, offered
@@ -18,13 +18,14 @@ from freehold.records.feed import publish, take_turn
 from freehold.records.network import NetworkInterface, network_interfaces
 from freehold.services.ec2 import credit_specifications, user_data
 from freehold.services.ec2.compute_errors import IncorrectInstanceState, InvalidInstanceAttributeValue
+from freehold.services.ec2.condition_keys import written
 from freehold.services.ec2.errors import InvalidParameterCombination, InvalidParameterValue, MissingParameter
 from freehold.services.ec2.instances import block_device_mappings
 from freehold.services.ec2.interfaces import groups_of, set_groups
 from freehold.services.ec2.parameters import refuse_others
-from freehold.services.ec2.resources import INSTANCE, named_by
-from freehold.services.errors import UnsupportedOperation
-from freehold.services.operation import Call, Response, operation
+from freehold.services.ec2.resources import INSTANCE, SECURITY_GROUP, named_by
+from freehold.services.errors import AwsError, UnsupportedOperation
+from freehold.services.operation import Call, Needed, Response, Value, operation
 
 if TYPE_CHECKING:
     from mypy_boto3_ec2.type_defs import DescribeInstanceAttributeRequestTypeDef, ModifyInstanceAttributeRequestTypeDef
@@ -107,7 +108,24 @@ _FLAGS = (
 )  # fmt: skip
 
 
-@operation(resources=named_by("InstanceId", INSTANCE))
+def _changed(call: Call, request: ModifyInstanceAttributeRequestTypeDef) -> Iterator[Needed]:
+    """The instance, with the attribute that is to change and its new value, and the groups that it is put into. What is
+    wrong with the request the operation says."""
+    try:
+        member, value = _asked_for(request)
+    except AwsError:
+        yield INSTANCE.needed(call, request["InstanceId"])
+        return
+    keys: dict[str, Value] = {"ec2:Attribute": member}
+    if isinstance(value, str | bool | int):
+        keys[f"ec2:Attribute/{member}"] = written(value) if not isinstance(value, str) else value
+    yield INSTANCE.needed(call, request["InstanceId"], keys=keys)
+    if member == "Groups":
+        for group_id in value:
+            yield SECURITY_GROUP.needed(call, group_id)
+
+
+@operation(resources=_changed)
 def modify_instance_attribute(call: Call, request: ModifyInstanceAttributeRequestTypeDef) -> Response:
     """Raises InvalidParameterCombination for no attribute or several, IncorrectInstanceState for an instance that is
     going, or has to be stopped for it, and what is wrong with the value."""

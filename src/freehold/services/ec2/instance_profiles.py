@@ -5,12 +5,12 @@ https://docs.aws.amazon.com/IAM/latest/UserGuide/id_roles_use_switch-role-ec2.ht
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
 from freehold.records.compute import Instance, ProfileAssociation, profile_associations
 from freehold.records.feed import publish, take_turn
-from freehold.records.identities import InstanceProfile
+from freehold.records.identities import InstanceProfile, Role
 from freehold.records.ids import InstanceId, is_ec2_id, new_id
 from freehold.services.ec2.compute_errors import IncorrectInstanceState
 from freehold.services.ec2.errors import (
@@ -21,8 +21,9 @@ from freehold.services.ec2.errors import (
 )
 from freehold.services.ec2.filters import Condition, constant, text
 from freehold.services.ec2.paging import described, not_with_ids
-from freehold.services.ec2.resources import INSTANCE, PROFILE_ASSOCIATION, named_by
-from freehold.services.operation import Call, Response, operation
+from freehold.services.ec2.resources import INSTANCE, PROFILE_ASSOCIATION
+from freehold.services.errors import AwsError
+from freehold.services.operation import Call, Needed, Response, operation
 
 if TYPE_CHECKING:
     from mypy_boto3_ec2.literals import IamInstanceProfileAssociationStateType
@@ -41,15 +42,39 @@ _FILTERS: dict[str, Condition] = {
 }
 
 
-def _associated_instance(call: Call, request: Mapping[str, Any]) -> Sequence[str]:
-    """The ARN of the instance that an association is of; every one if there is no such association."""
+def _instance_and_role(call: Call, request: AssociateIamInstanceProfileRequestTypeDef) -> Iterator[Needed]:
+    yield from _with_profile(call, request, request["InstanceId"])
+
+
+def _associated_and_role(call: Call, request: ReplaceIamInstanceProfileAssociationRequestTypeDef) -> Iterator[Needed]:
+    yield from _with_profile(call, request, _associated(call, request))
+
+
+def _with_profile(call: Call, request: Mapping[str, Any], instance_id: str) -> Iterator[Needed]:
+    """An instance, and the role that it is to get. What is wrong with the request the operation says."""
+    try:
+        profile = asked_for(call, request["IamInstanceProfile"])
+    except AwsError:
+        profile = None
+    keys = {"ec2:NewInstanceProfile": arn_of(profile)} if profile is not None else {}
+    yield INSTANCE.needed(call, instance_id, keys=keys)
+    if profile is not None:
+        yield from passed(call, profile)
+
+
+def _associated_instance(call: Call, request: DisassociateIamInstanceProfileRequestTypeDef) -> list[Needed]:
+    return [INSTANCE.needed(call, _associated(call, request))]
+
+
+def _associated(call: Call, request: Mapping[str, Any]) -> str:
+    """The instance that an association is of; every one if there is no such association."""
     association_id = request["AssociationId"]
     known = is_ec2_id(PROFILE_ASSOCIATION.prefix, association_id)
     found = call.tx.find(ProfileAssociation, **PROFILE_ASSOCIATION.owner(call), id=association_id) if known else None
-    return [INSTANCE.arn(call, found.instance_id if found is not None else "*")]
+    return found.instance_id if found is not None else "*"
 
 
-@operation(resources=named_by("InstanceId", INSTANCE))
+@operation(resources=_instance_and_role)
 def associate_iam_instance_profile(call: Call, request: AssociateIamInstanceProfileRequestTypeDef) -> Response:
     """Raises IncorrectState for an instance that has a profile."""
     profile = _named(call, request["IamInstanceProfile"])
@@ -63,7 +88,7 @@ def associate_iam_instance_profile(call: Call, request: AssociateIamInstanceProf
     return {"IamInstanceProfileAssociation": _described(made, "associating")}
 
 
-@operation(resources=_associated_instance)
+@operation(resources=_associated_and_role)
 def replace_iam_instance_profile_association(
     call: Call, request: ReplaceIamInstanceProfileAssociationRequestTypeDef
 ) -> Response:
@@ -115,14 +140,23 @@ def asked_for(call: Call, specification: Mapping[str, Any]) -> InstanceProfile |
     found = None
     if "\0" not in wanted:
         found = call.tx.find(InstanceProfile, account_id=call.account_id, folded=wanted.lower())
-    if found is None or (arn and _arn(found) != arn):
+    if found is None or (arn and arn_of(found) != arn):
         member, value, noun = ("arn", arn, "ARN") if arn else ("name", name, "name")
         raise InvalidParameterValue(
             f"Value ({value}) for parameter iamInstanceProfile.{member} is invalid. Invalid IAM Instance Profile {noun}"
         )
     if found.role_id is None:
-        raise InvalidParameterValue(f"IAM Instance Profile '{_arn(found)}' has no associated IAM Roles")
+        raise InvalidParameterValue(f"IAM Instance Profile '{arn_of(found)}' has no associated IAM Roles")
     return found
+
+
+def passed(call: Call, profile: InstanceProfile) -> Iterator[Needed]:
+    """That the role of a profile may be passed to EC2.
+    https://docs.aws.amazon.com/IAM/latest/UserGuide/id_roles_use_passrole.html"""
+    role = call.tx.get(Role, profile.role_id) if profile.role_id is not None else None
+    if role is not None:
+        arn = f"arn:aws:iam::{role.account_id}:role{role.path}{role.name}"
+        yield Needed(arn, "iam:PassRole", lambda: {"iam:PassedToService": "ec2.amazonaws.com"})
 
 
 def association(call: Call, instance_id: InstanceId, profile: InstanceProfile) -> ProfileAssociation:
@@ -132,7 +166,7 @@ def association(call: Call, instance_id: InstanceId, profile: InstanceProfile) -
         call.account_id,
         call.region,
         instance_id,
-        _arn(profile),
+        arn_of(profile),
         profile.name,
         profile.id,
         call.now,
@@ -153,7 +187,7 @@ def _alive(call: Call, instance_id: str) -> Instance:
     return instance
 
 
-def _arn(profile: InstanceProfile) -> str:
+def arn_of(profile: InstanceProfile) -> str:
     return f"arn:aws:iam::{profile.account_id}:instance-profile{profile.path}{profile.name}"
 
 

@@ -17,7 +17,7 @@ from freehold.services.ec2.compute_errors import InvalidInstanceType
 from freehold.services.ec2.errors import InvalidNextToken, InvalidParameterValue
 from freehold.services.ec2.filters import satisfied
 from freehold.services.ec2.parameters import refuse_others
-from freehold.services.ec2.regions import zone_id
+from freehold.services.ec2.zones import zone_id
 from freehold.services.operation import Call, Response, operation
 
 if TYPE_CHECKING:

@@ -20,9 +20,9 @@ from freehold.services.ec2.instance_filters import FILTERS
 from freehold.services.ec2.instance_states import shown
 from freehold.services.ec2.paging import described, not_with_ids
 from freehold.services.ec2.parameters import refuse_others
-from freehold.services.ec2.regions import zone_id
 from freehold.services.ec2.resources import INSTANCE
 from freehold.services.ec2.tags import tag_list
+from freehold.services.ec2.zones import zone_id
 from freehold.services.operation import Call, Response, Shared, operation
 
 if TYPE_CHECKING:

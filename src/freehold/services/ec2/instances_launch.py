@@ -43,8 +43,9 @@ from freehold.services.ec2.instances import reservations
 from freehold.services.ec2.interfaces import create_primary_interface
 from freehold.services.ec2.key_pairs import load_named
 from freehold.services.ec2.launch_interface import PrimaryInterface
+from freehold.services.ec2.launch_needs import needs
 from freehold.services.ec2.parameters import refuse_others
-from freehold.services.ec2.resources import IMAGE, INSTANCE, NETWORK_INTERFACE, SECURITY_GROUP, SUBNET, VOLUME
+from freehold.services.ec2.resources import IMAGE, INSTANCE, NETWORK_INTERFACE, VOLUME
 from freehold.services.ec2.root_volumes import RootVolume
 from freehold.services.ec2.tags import check_metadata_keys, specified
 from freehold.services.operation import Call, Response, operation
@@ -136,24 +137,7 @@ class _Launch:
     tags: Mapping[str, Mapping[str, str]]
 
 
-def _resources(call: Call, request: RunInstancesRequestTypeDef) -> list[str]:
-    """https://docs.aws.amazon.com/service-authorization/latest/reference/list_amazonec2.html (RunInstances)"""
-    specifications = request.get("NetworkInterfaces") or ()
-    subnet_ids = [request.get("SubnetId"), *(given.get("SubnetId") for given in specifications)]
-    group_ids = [
-        *(request.get("SecurityGroupIds") or ()),
-        *(group for given in specifications for group in given.get("Groups") or ()),
-    ]
-    return [
-        IMAGE.arn(call, request.get("ImageId") or "*"),
-        *(kind.arn(call, "*") for kind in (INSTANCE, VOLUME, NETWORK_INTERFACE)),
-        *([call.arn(f"key-pair/{request['KeyName']}")] if request.get("KeyName") else []),
-        *(SUBNET.arn(call, subnet_id) for subnet_id in subnet_ids if subnet_id),
-        *(SECURITY_GROUP.arn(call, group_id) for group_id in group_ids),
-    ]
-
-
-@operation(resources=_resources)
+@operation(resources=needs)
 def run_instances(call: Call, request: RunInstancesRequestTypeDef) -> Response:
     """As many as fit of MinCount to MaxCount instances, in one subnet; none at all if MinCount do not fit."""
     refuse_others(request, _HONOURED, _DEFAULTS)

@@ -34,9 +34,10 @@ from freehold.services.ec2.errors import (
 from freehold.services.ec2.filters import Condition, absent, any_row, constant, flag, moment, number, text
 from freehold.services.ec2.free_address import free_address
 from freehold.services.ec2.paging import described, not_with_ids
-from freehold.services.ec2.regions import MAX_GROUPS_PER_INTERFACE, zone_id, zone_id_filter
+from freehold.services.ec2.regions import MAX_GROUPS_PER_INTERFACE, zone_id_filter
 from freehold.services.ec2.resources import NETWORK_INTERFACE, SECURITY_GROUP
 from freehold.services.ec2.tags import tag_list
+from freehold.services.ec2.zones import zone_id
 from freehold.services.operation import Call, Response, operation
 
 if TYPE_CHECKING:

@@ -11,6 +11,7 @@ import base64
 import binascii
 import hashlib
 import re
+from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any, TypeAlias, cast
 
 import sqlalchemy as sa
@@ -26,12 +27,13 @@ from freehold.records.feed import take_turn
 from freehold.records.ids import new_id
 from freehold.records.tags import delete_tags_of, put_tags, tags_of
 from freehold.services.ec2.compute_errors import InvalidKeyFormat, InvalidKeyPairDuplicate
+from freehold.services.ec2.condition_keys import keys_of
 from freehold.services.ec2.errors import InvalidKeyPairNotFound, InvalidParameterValue, MissingParameter
 from freehold.services.ec2.filters import conditions, text
 from freehold.services.ec2.parameters import refuse_others
-from freehold.services.ec2.resources import KEY_PAIR
+from freehold.services.ec2.resources import KEY_PAIR, made
 from freehold.services.ec2.tags import specified, tag_list
-from freehold.services.operation import Call, Response, operation
+from freehold.services.operation import Call, Needed, Response, Value, operation
 
 if TYPE_CHECKING:
     from mypy_boto3_ec2.type_defs import (
@@ -50,8 +52,11 @@ _RSA_BITS = (1024, 2048, 4096)
 _RFC4716 = re.compile(r"---- BEGIN SSH2 PUBLIC KEY ----\r?\n(.*)\r?\n---- END SSH2 PUBLIC KEY ----\s*", re.DOTALL)
 
 
-def _named_key_pair(call: Call, request: CreateKeyPairRequestTypeDef | ImportKeyPairRequestTypeDef) -> list[str]:
-    return [call.arn(f"key-pair/{request['KeyName']}")]
+def _named_key_pair(call: Call, request: CreateKeyPairRequestTypeDef | ImportKeyPairRequestTypeDef) -> Iterator[Needed]:
+    keys: dict[str, Value] = {}
+    if call.operation == "CreateKeyPair":
+        keys["ec2:KeyPairType"] = str(request.get("KeyType", "rsa"))
+    return made(call, request, KEY_PAIR, request["KeyName"], keys=lambda: keys)
 
 
 def _new_key(_call: Call, request: CreateKeyPairRequestTypeDef) -> PrivateKey:
@@ -133,9 +138,9 @@ def describe_key_pairs(call: Call, request: DescribeKeyPairsRequestTypeDef) -> R
     }
 
 
-def _deleted_key_pair(call: Call, request: DeleteKeyPairRequestTypeDef) -> list[str]:
+def _deleted_key_pair(call: Call, request: DeleteKeyPairRequestTypeDef) -> list[Needed]:
     key = _key_to_delete(call, request)
-    return [call.arn(f"key-pair/{key.name if key else request.get('KeyName') or '*'}")]
+    return [needed_named(call, key.name if key else request.get("KeyName") or "*")]
 
 
 @operation(resources=_deleted_key_pair)
@@ -150,6 +155,15 @@ def delete_key_pair(call: Call, request: DeleteKeyPairRequestTypeDef) -> Respons
     delete_tags_of(call.tx, key.id)
     call.tx.delete(key)
     return {"Return": True, "KeyPairId": key.id}
+
+
+def needed_named(call: Call, name: str) -> Needed:
+    """A key pair as policies must allow it: its ARN has its name."""
+    found = None if "\0" in name else call.tx.find(KeyPair, **KEY_PAIR.owner(call), name=name)
+    arn = call.arn(f"key-pair/{name}")
+    if found is None:
+        return Needed(arn, keys=lambda: {"ec2:KeyPairName": name})
+    return Needed(arn, keys=lambda: keys_of(call, found), tags=KEY_PAIR.needed(call, found.id).tags)
 
 
 def load_named(call: Call, name: str) -> KeyPair:

@@ -18,8 +18,8 @@ from freehold.services.ec2.errors import (
     InvalidParameterValue,
     MissingParameter,
 )
-from freehold.services.ec2.regions import zone_id
 from freehold.services.ec2.resources import SECURITY_GROUP, SUBNET
+from freehold.services.ec2.zones import zone_id
 from freehold.services.errors import UnsupportedOperation
 from freehold.services.operation import Call
 

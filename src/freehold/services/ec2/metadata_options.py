@@ -15,11 +15,12 @@ from freehold.records.compute import MetadataOptions
 from freehold.records.feed import publish, take_turn
 from freehold.records.tags import tags_of
 from freehold.services.ec2.compute_errors import IncorrectInstanceState
+from freehold.services.ec2.condition_keys import written
 from freehold.services.ec2.errors import InvalidParameterCombination, InvalidParameterValue
 from freehold.services.ec2.parameters import refuse_others
-from freehold.services.ec2.resources import INSTANCE, named_by
+from freehold.services.ec2.resources import INSTANCE
 from freehold.services.ec2.tags import check_metadata_keys
-from freehold.services.operation import Call, Response, Shared, operation
+from freehold.services.operation import Call, Needed, Response, Shared, Value, operation
 
 if TYPE_CHECKING:
     from mypy_boto3_ec2.type_defs import ModifyInstanceMetadataOptionsRequestTypeDef
@@ -34,7 +35,15 @@ _FIELDS = {
 }
 
 
-@operation(resources=named_by("InstanceId", INSTANCE))
+def _changed(call: Call, request: Mapping[str, Any]) -> list[Needed]:
+    """The instance, with each option that is to change. The keys of the options themselves say how they are now.
+    https://docs.aws.amazon.com/AWSEC2/latest/UserGuide/ExamplePolicies_EC2.html#iam-example-instance-metadata"""
+    given = {name: written(request[name]) for name in _FIELDS if request.get(name) not in (None, "")}
+    keys: dict[str, Value] = {f"ec2:Attribute/{name}": value for name, value in given.items()}
+    return [INSTANCE.needed(call, request["InstanceId"], keys=keys | {"ec2:Attribute": tuple(given)})]
+
+
+@operation(resources=_changed)
 def modify_instance_metadata_options(call: Call, request: ModifyInstanceMetadataOptionsRequestTypeDef) -> Response:
     """Options that are not named stay as they are. Raises InvalidParameterCombination for none at all,
     IncorrectInstanceState for an instance that is going, InvalidParameterValue for one that can not show its tags."""

@@ -13,6 +13,7 @@ from freehold.records.network import Vpc
 from freehold.services.ec2.errors import InvalidParameterValue
 from freehold.services.ec2.filters import Condition, satisfied, wildcard_matches
 from freehold.services.ec2.resources import VPC
+from freehold.services.ec2.zones import zone_id
 from freehold.services.operation import Call, Response, operation
 
 if TYPE_CHECKING:
@@ -28,20 +29,6 @@ MAX_ELASTIC_IPS = 5
 MAX_GROUPS_PER_INTERFACE = 5
 
 _REGION_NAME = re.compile(r"[a-z]{2,8}(-[a-z]{2,12}){1,3}-[0-9]{1,2}")
-_SHORT = {
-    "north": "n", "south": "s", "east": "e", "west": "w", "central": "c", "gov": "g",
-    "northeast": "ne", "northwest": "nw", "southeast": "se", "southwest": "sw",
-}  # fmt: skip
-
-
-def zone_id(region: str, zone: str) -> str:
-    """The id of a zone: ``use1-az1`` for us-east-1a.
-
-    AWS shuffles the letters between accounts, which ids undo; here all accounts have the same zones in order.
-    """
-    parts = region.split("-")
-    short = "".join(_SHORT.get(part, part) for part in parts)
-    return f"{short}-az{ord(zone.removeprefix(region)[:1] or 'a') - ord('a') + 1}"
 
 
 def zone_id_filter(zone: sa.ColumnElement[str]) -> Condition:

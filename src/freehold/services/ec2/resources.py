@@ -6,7 +6,7 @@ the id of another account or region is never distinguishable from one that does 
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Generic, TypeVar
 
@@ -25,10 +25,14 @@ from freehold.records.network import (
     Vpc,
 )
 from freehold.records.schema import TABLES, Record
+from freehold.records.tags import Tag
 from freehold.services.ec2 import errors
-from freehold.services.operation import Call, Resources
+from freehold.services.ec2.condition_keys import keys_of
+from freehold.services.operation import Call, Needed, Resources, Value
 
 R = TypeVar("R", bound=Record)
+
+Keys = Callable[[], Mapping[str, Value]]
 
 MAX_IDS = 1000
 
@@ -89,15 +93,62 @@ class Kind(Generic[R]):
             return f"arn:aws:ec2:{call.region}::{self.resource_type}/{resource_id}"
         return call.arn(f"{self.resource_type}/{resource_id}")
 
+    def needed(
+        self, call: Call, resource_id: str, *, action: str = "", keys: Mapping[str, Value] | None = None
+    ) -> Needed:
+        """A resource that policies must allow `action` on (the operation's own, if it is empty), whether it is there or
+        not; `keys` are condition keys that the request adds to its own."""
+
+        def own_keys() -> Mapping[str, Value]:
+            found = call.tx.find(self.record, **self.owner(call) | {self.id_column: resource_id})
+            return {**(keys_of(call, found) if found is not None else {}), **(keys or {})}
+
+        def tags() -> Mapping[str, str]:
+            kept = call.tx.select(Tag, resource_id=resource_id, account_id=call.account_id)
+            return {tag.key: tag.value for tag in kept}
+
+        known = is_ec2_id(self.prefix, resource_id)
+        arn = self.arn(call, resource_id)
+        if not known:  # not even a query may be made of it
+            return Needed(arn, action, lambda: keys or {})
+        return Needed(arn, action, own_keys, tags)
+
 
 def named_by(member: str, kind: Kind[R]) -> Resources:
-    """For `operation(resources=…)`: the ARNs of the resources whose id or ids are in a member of the request."""
+    """For `operation(resources=…)`: the resources whose id or ids are in a member of the request."""
 
-    def arns(call: Call, request: Any) -> list[str]:
+    def needed(call: Call, request: Any) -> list[str | Needed]:
         ids = request.get(member) or ()
-        return [kind.arn(call, resource_id) for resource_id in ([ids] if isinstance(ids, str) else ids)] or ["*"]
+        return [kind.needed(call, resource_id) for resource_id in ([ids] if isinstance(ids, str) else ids)] or ["*"]
 
-    return arns
+    return needed
+
+
+def created(kind: Kind[R], name: str = "*", *, keys: Keys | None = None) -> Resources:
+    """For `operation(resources=…)`: a resource that the request makes, and its tags."""
+    return lambda call, request: made(call, request, kind, name, keys=keys)
+
+
+def made(
+    call: Call, request: Any, kind: Kind[R], name: str = "*", *, keys: Keys | None = None, own: bool = True
+) -> Iterator[Needed]:
+    """A resource that the request makes, with `keys` of it; and if it is to have tags, that it may be given them.
+    `own` is false where the first is not asked for (the rules of a security group).
+
+    https://docs.aws.amazon.com/AWSEC2/latest/UserGuide/supported-iam-actions-tagging.html
+    """
+    tags = {
+        str(tag.get("Key", "")): str(tag.get("Value", ""))
+        for specification in request.get("TagSpecifications") or ()
+        if specification.get("ResourceType") == kind.resource_type
+        for tag in specification.get("Tags") or ()
+    }
+    arn, given = kind.arn(call, name), keys or (dict)
+    if own:
+        yield Needed(arn, keys=given, request_tags=tags)
+    if tags:
+        by = {"ec2:CreateAction": call.operation}
+        yield Needed(arn, "ec2:CreateTags", lambda: {**given(), **by}, request_tags=tags)
 
 
 ADDRESS = Kind(Address, "elastic-ip", "eipalloc", errors.InvalidAllocationIDNotFound, None, id_column="allocation_id")

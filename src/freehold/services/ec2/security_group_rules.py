@@ -6,7 +6,7 @@ A rule is one permission of one group and direction; a permission is there once 
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from freehold.records.feed import publish, take_turn
@@ -33,10 +33,10 @@ from freehold.services.ec2.requested_permissions import (
     permission_of,
     requested,
 )
-from freehold.services.ec2.resources import SECURITY_GROUP, SECURITY_GROUP_RULE, named_by
-from freehold.services.ec2.security_groups import find_group
+from freehold.services.ec2.resources import SECURITY_GROUP_RULE, made
+from freehold.services.ec2.security_groups import find_group, group_named
 from freehold.services.ec2.tags import specified, tag_list
-from freehold.services.operation import Call, Response, operation
+from freehold.services.operation import Call, Needed, Response, operation
 
 if TYPE_CHECKING:
     from mypy_boto3_ec2.type_defs import (
@@ -73,6 +73,12 @@ _INGRESS = _Way(False, IP_PERMISSIONS | OLDER_PARAMETERS | {"GroupId", "GroupNam
 _EGRESS = _Way(True, IP_PERMISSIONS | {"GroupId"})
 
 
+def _authorized(call: Call, request: Mapping[str, Any]) -> Iterator[Needed]:
+    """The group, and the tags of its new rules."""
+    yield from group_named(call, request)
+    yield from made(call, request, SECURITY_GROUP_RULE, own=False)
+
+
 def _group(call: Call, request: Mapping[str, Any]) -> SecurityGroup:
     """The group whose rules the request changes."""
     take_turn(call.tx)
@@ -92,13 +98,13 @@ def _check_limit(permissions: Iterable[Permission]) -> None:
         raise RulesPerSecurityGroupLimitExceeded(MAX_RULES)
 
 
-@operation(resources=named_by("GroupId", SECURITY_GROUP))
+@operation(resources=_authorized)
 def authorize_security_group_ingress(call: Call, request: AuthorizeSecurityGroupIngressRequestTypeDef) -> Response:
     """All of the permissions or, if one is there already, none."""
     return _authorize(call, request, _INGRESS)
 
 
-@operation(resources=named_by("GroupId", SECURITY_GROUP))
+@operation(resources=_authorized)
 def authorize_security_group_egress(call: Call, request: AuthorizeSecurityGroupEgressRequestTypeDef) -> Response:
     """All of the permissions or, if one is there already, none."""
     return _authorize(call, request, _EGRESS)
@@ -136,14 +142,14 @@ def _new_rule(
     )
 
 
-@operation(resources=named_by("GroupId", SECURITY_GROUP))
+@operation(resources=group_named)
 def revoke_security_group_ingress(call: Call, request: RevokeSecurityGroupIngressRequestTypeDef) -> Response:
     """By permissions or by rule ids. Permissions that no rule has are an error, but in a default VPC part of the answer
     (https://docs.aws.amazon.com/AWSEC2/latest/APIReference/API_RevokeSecurityGroupIngress.html)."""
     return _revoke(call, request, _INGRESS)
 
 
-@operation(resources=named_by("GroupId", SECURITY_GROUP))
+@operation(resources=group_named)
 def revoke_security_group_egress(call: Call, request: RevokeSecurityGroupEgressRequestTypeDef) -> Response:
     """By permissions or by rule ids. Permissions that no rule has are an error, but in a default VPC part of the answer
     (https://docs.aws.amazon.com/AWSEC2/latest/APIReference/API_RevokeSecurityGroupEgress.html)."""
@@ -261,14 +267,12 @@ _CHANGEABLE = {
 }
 
 
-def _changed_arns(call: Call, request: ModifySecurityGroupRulesRequestTypeDef) -> list[str]:
-    return [
-        SECURITY_GROUP.arn(call, request["GroupId"]),
-        *(SECURITY_GROUP_RULE.arn(call, update["SecurityGroupRuleId"]) for update in request["SecurityGroupRules"]),
-    ]
+def _changed(call: Call, request: ModifySecurityGroupRulesRequestTypeDef) -> list[Needed]:
+    rule_ids = [update["SecurityGroupRuleId"] for update in request["SecurityGroupRules"]]
+    return [*group_named(call, request), *(SECURITY_GROUP_RULE.needed(call, rule_id) for rule_id in rule_ids)]
 
 
-@operation(resources=_changed_arns)
+@operation(resources=_changed)
 def modify_security_group_rules(call: Call, request: ModifySecurityGroupRulesRequestTypeDef) -> Response:
     """Each rule becomes what is given in whole: without a description it has none afterwards. Its kind of other end
     (IPv4, IPv6, group) stays
@@ -309,7 +313,7 @@ def _check_unique(call: Call, group: SecurityGroup) -> None:
         seen.add((rule.is_egress, permission))
 
 
-@operation(resources=named_by("GroupId", SECURITY_GROUP))
+@operation(resources=group_named)
 def update_security_group_rule_descriptions_ingress(
     call: Call, request: UpdateSecurityGroupRuleDescriptionsIngressRequestTypeDef
 ) -> Response:
@@ -317,7 +321,7 @@ def update_security_group_rule_descriptions_ingress(
     return _update_descriptions(call, request, IP_PERMISSIONS | {"GroupId", "GroupName"}, is_egress=False)
 
 
-@operation(resources=named_by("GroupId", SECURITY_GROUP))
+@operation(resources=group_named)
 def update_security_group_rule_descriptions_egress(
     call: Call, request: UpdateSecurityGroupRuleDescriptionsEgressRequestTypeDef
 ) -> Response:

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from collections.abc import Iterator, Mapping, Sequence
+from typing import TYPE_CHECKING, Any
 
 import sqlalchemy as sa
 
@@ -36,9 +36,9 @@ from freehold.services.ec2.errors import (
 from freehold.services.ec2.filters import Condition, absent, any_row, number, text
 from freehold.services.ec2.paging import described, not_with_ids
 from freehold.services.ec2.permissions import ALLOWED_TEXT, Permission, ip_permissions
-from freehold.services.ec2.resources import MAX_IDS, SECURITY_GROUP, VPC, named_by
+from freehold.services.ec2.resources import MAX_IDS, SECURITY_GROUP, VPC, made
 from freehold.services.ec2.tags import specified, tag_list
-from freehold.services.operation import Call, Response, operation
+from freehold.services.operation import Call, Needed, Response, operation
 
 if TYPE_CHECKING:
     from mypy_boto3_ec2.type_defs import (
@@ -53,6 +53,17 @@ MAX_GROUPS = 2500
 
 _G = security_groups.c
 _R = security_group_rules.c
+
+
+def group_named(call: Call, request: Mapping[str, Any]) -> list[Needed]:
+    """For `operation(resources=…)`: the group of the members GroupId or GroupName."""
+    group_id, name = request.get("GroupId"), request.get("GroupName")
+    if not group_id and name:
+        try:
+            group_id = _named(call, [name])[0].id
+        except InvalidGroupNotFound:
+            group_id = None
+    return [SECURITY_GROUP.needed(call, group_id or "*")]
 
 
 def find_group(call: Call, group_id: str | None, name: str | None) -> SecurityGroup:
@@ -81,7 +92,17 @@ def _named(call: Call, names: Sequence[str]) -> list[SecurityGroup]:
     return found
 
 
-@operation()
+def _created(call: Call, request: CreateSecurityGroupRequestTypeDef) -> Iterator[Needed]:
+    """The group and its VPC, the default one if none is named."""
+    yield from made(call, request, SECURITY_GROUP)
+    vpc_id = request.get("VpcId")
+    if not vpc_id:
+        default = call.tx.find(Vpc, **VPC.owner(call), is_default=True)
+        vpc_id = default.id if default is not None else "*"
+    yield VPC.needed(call, vpc_id)
+
+
+@operation(resources=_created)
 def create_security_group(call: Call, request: CreateSecurityGroupRequestTypeDef) -> Response:
     """https://docs.aws.amazon.com/AWSEC2/latest/APIReference/API_CreateSecurityGroup.html"""
     name = _checked("GroupName", request["GroupName"]).rstrip(" ")
@@ -139,7 +160,7 @@ def _vpc(call: Call, vpc_id: str | None) -> Vpc:
     return default
 
 
-@operation(resources=named_by("GroupId", SECURITY_GROUP))
+@operation(resources=group_named)
 def delete_security_group(call: Call, request: DeleteSecurityGroupRequestTypeDef) -> Response:
     """With its rules and their tags. Raises CannotDelete for a default group, DependencyViolation for one that an
     interface is in or that a rule of another group refers to."""

@@ -12,9 +12,10 @@ from freehold.records.network import Subnet, network_interfaces, subnets
 from freehold.records.tags import Tag, tags_of
 from freehold.services.ec2.filters import Condition, absent, constant, flag, number, text
 from freehold.services.ec2.paging import described
-from freehold.services.ec2.regions import zone_id, zone_id_filter
+from freehold.services.ec2.regions import zone_id_filter
 from freehold.services.ec2.resources import SUBNET
 from freehold.services.ec2.tags import tag_list
+from freehold.services.ec2.zones import zone_id
 from freehold.services.operation import Call, Response, operation
 
 if TYPE_CHECKING:

@@ -20,7 +20,7 @@ from freehold.services.ec2.filters import Condition, conditions, matching, text
 from freehold.services.ec2.paging import LARGEST_PAGE, page
 from freehold.services.ec2.resources import INSTANCE, KINDS, Kind
 from freehold.services.errors import UnsupportedOperation
-from freehold.services.operation import Call, Response, operation
+from freehold.services.operation import Call, Needed, Response, operation
 
 if TYPE_CHECKING:
     from mypy_boto3_ec2.literals import ResourceTypeType
@@ -116,8 +116,8 @@ def _kind_of(resource_id: str) -> Kind[Record]:
 
 def _tagged_resources(
     call: Call, request: ClientCreateTagsRequestTypeDef | ClientDeleteTagsRequestTypeDef
-) -> list[str]:
-    return [_kind_of(resource_id).arn(call, resource_id) for resource_id in request["Resources"]]
+) -> list[Needed]:
+    return [_kind_of(resource_id).needed(call, resource_id) for resource_id in request["Resources"]]
 
 
 def _load(call: Call, ids: Sequence[str]) -> dict[str, Record]:

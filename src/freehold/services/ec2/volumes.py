@@ -12,9 +12,10 @@ from freehold.services.ec2.compute_errors import VolumeInUse
 from freehold.services.ec2.filters import Condition, constant, flag, moment, number, text
 from freehold.services.ec2.paging import described, not_with_ids
 from freehold.services.ec2.parameters import refuse_others
-from freehold.services.ec2.regions import zone_id, zone_id_filter
+from freehold.services.ec2.regions import zone_id_filter
 from freehold.services.ec2.resources import VOLUME, named_by
 from freehold.services.ec2.tags import tag_list
+from freehold.services.ec2.zones import zone_id
 from freehold.services.operation import Call, Response, operation
 
 if TYPE_CHECKING:

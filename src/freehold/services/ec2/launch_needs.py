@@ -1,0 +1,113 @@
+"""What policies must allow for a launch: the image, what is made, and what it is put into or given.
+
+https://docs.aws.amazon.com/AWSEC2/latest/UserGuide/ExamplePolicies_EC2.html#iam-example-runinstances and
+https://docs.aws.amazon.com/service-authorization/latest/reference/list_amazonec2.html (RunInstances)
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from typing import TYPE_CHECKING
+
+from freehold.records.compute import Image, MetadataOptions
+from freehold.records.identities import InstanceProfile
+from freehold.records.network import SecurityGroup, Subnet
+from freehold.services.ec2 import instance_profiles, key_pairs, launch_interface, metadata_options, root_volumes
+from freehold.services.ec2.condition_keys import (
+    in_subnet,
+    in_vpc,
+    in_zone,
+    of_any_instance,
+    of_any_volume,
+    of_metadata_options,
+    written,
+)
+from freehold.services.ec2.launch_interface import PrimaryInterface
+from freehold.services.ec2.resources import (
+    IMAGE,
+    INSTANCE,
+    NETWORK_INTERFACE,
+    SECURITY_GROUP,
+    SUBNET,
+    VOLUME,
+    made,
+)
+from freehold.services.errors import AwsError
+from freehold.services.operation import Call, Needed, Value
+
+if TYPE_CHECKING:
+    from mypy_boto3_ec2.type_defs import RunInstancesRequestTypeDef
+
+
+def needs(call: Call, request: RunInstancesRequestTypeDef) -> Iterator[Needed]:
+    """One after the other: what follows one that is denied is not looked up. Of a request that is wrong in itself no
+    more is needed: the operation looks up the same, and refuses it."""
+    yield IMAGE.needed(call, request.get("ImageId") or "*")
+    try:
+        wanted = launch_interface.asked_for(call, request)
+        subnets = launch_interface.possible_subnets(call, wanted)
+        groups = _groups(call, wanted, subnets[0].vpc_id)
+        profile = instance_profiles.asked_for(call, request.get("IamInstanceProfile") or {})
+    except AwsError:
+        yield INSTANCE.needed(call, "*")
+        return
+    placed = _zone(call, wanted, subnets)
+    yield from made(call, request, INSTANCE, keys=lambda: _instance(call, request, placed, profile))
+    yield from made(call, request, VOLUME, keys=lambda: _volume(call, request, placed))
+    yield from made(call, request, NETWORK_INTERFACE, keys=lambda: _interface(call, wanted, subnets[0]))
+    for subnet in subnets:
+        yield SUBNET.needed(call, subnet.id)
+    for group_id in groups:
+        yield SECURITY_GROUP.needed(call, group_id)
+    if request.get("KeyName"):
+        yield key_pairs.needed_named(call, request["KeyName"])
+    if profile is not None:
+        yield from instance_profiles.passed(call, profile)
+
+
+def _instance(
+    call: Call, request: RunInstancesRequestTypeDef, placed: Mapping[str, Value], profile: InstanceProfile | None
+) -> Mapping[str, Value]:
+    options = metadata_options.changed(MetadataOptions(), request.get("MetadataOptions", {}))
+    return {
+        "ec2:InstanceProfile": instance_profiles.arn_of(profile) if profile is not None else None,
+        **placed,
+        **of_any_instance(str(request.get("InstanceType", "")), ebs_optimized=request.get("EbsOptimized", False)),
+        **of_metadata_options(options),
+    }
+
+
+def _volume(call: Call, request: RunInstancesRequestTypeDef, placed: Mapping[str, Value]) -> Mapping[str, Value]:
+    image = call.tx.find(Image, id=request.get("ImageId", ""))
+    if image is None:
+        return {}
+    root = root_volumes.asked_for(image, request.get("BlockDeviceMappings") or ())
+    return {
+        **placed,
+        **of_any_volume(root.volume_type, root.size_gib, root.iops, root.throughput_mibps),
+    }
+
+
+def _interface(call: Call, wanted: PrimaryInterface, subnet: Subnet) -> Mapping[str, Value]:
+    public = subnet.map_public_ip_on_launch if wanted.public is None else wanted.public
+    return {
+        "ec2:AssociatePublicIpAddress": written(public),
+        **in_zone(subnet.region, subnet.zone),
+        **in_subnet(call, subnet.id),
+        **in_vpc(call, subnet.vpc_id),
+    }
+
+
+def _zone(call: Call, wanted: PrimaryInterface, subnets: Sequence[Subnet]) -> Mapping[str, Value]:
+    """Where it will be, as far as the request says."""
+    zone = subnets[0].zone if wanted.subnet_id is not None else wanted.zone
+    return {} if zone is None else in_zone(call.region, zone)
+
+
+def _groups(call: Call, wanted: PrimaryInterface, vpc_id: str) -> list[str]:
+    """The security groups that are named, else the default one of the VPC."""
+    named = launch_interface.group_ids(call, wanted, vpc_id)
+    if named:
+        return named
+    default = call.tx.find(SecurityGroup, vpc_id=vpc_id, name="default")
+    return [default.id] if default is not None else []

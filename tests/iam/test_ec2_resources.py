@@ -1,0 +1,209 @@
+"""What EC2's operations need: each resource, its condition keys and tags, tags on create, roles that are passed."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import nullcontext
+from typing import Any
+
+import pytest
+
+from freehold.records.identities import InstanceProfile, Role
+from freehold.records.ids import new_iam_id
+from tests.cloudapi import ApiServer, api_server
+from tests.ec2.launching import IMAGE, add_host, add_images
+from tests.iam.granting import Grants, allow, denied, deny
+
+LAUNCH = {"InstanceType": "t3.nano", "MinCount": 1, "MaxCount": 1}
+EVERY = "arn:aws:ec2:*:*:"
+
+
+@pytest.fixture(scope="module")
+def grants(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Grants]:
+    with api_server(tmp_path_factory.mktemp("cloud")) as api:
+        add_host(api.store, memory_mib=65536)
+        add_images(api.store)
+        api.client("ec2").describe_vpcs()  # makes the default VPC
+        add_profile(api)
+        yield Grants(api)
+
+
+def add_profile(api: ApiServer) -> None:
+    """An instance profile ``worker`` with a role of this name."""
+    with api.store.write() as tx:
+        named = ("worker", "worker", "/")
+        role = Role(new_iam_id("AROA"), api.account_id, *named, "", "{}", 3600, None, None, tx.now)
+        tx.insert(role, InstanceProfile(new_iam_id("AIPA"), api.account_id, *named, role.id, tx.now))
+
+
+_users = iter(range(1000))
+
+
+def client(grants: Grants, *statements: Any) -> Any:
+    """EC2 as a new user with these statements sees it."""
+    return grants.api.client("ec2", keys=grants.user(f"user-{next(_users)}", *statements))
+
+
+def allowed_or(refused: bool, *said: str) -> Any:
+    return denied(*said) if refused else nullcontext()
+
+
+def run(ec2: Any, **changes: Any) -> str:
+    answer = ec2.run_instances(**{"ImageId": IMAGE, **LAUNCH, **changes})
+    return str(answer["Instances"][0]["InstanceId"])
+
+
+TYPES = ("image", "instance", "volume", "network-interface", "subnet", "security-group")
+
+
+@pytest.mark.parametrize("missing", [*TYPES, "key-pair", None])
+def test_a_launch_needs_all_that_it_uses(grants: Grants, missing: str | None) -> None:
+    root = grants.api.client("ec2")
+    if not root.describe_key_pairs()["KeyPairs"]:
+        root.create_key_pair(KeyName="mine", KeyType="ed25519")
+    types = [one for one in (*TYPES, "key-pair") if one != missing]
+    ec2 = client(grants, allow("ec2:RunInstances", [f"{EVERY}{one}/*" for one in types]))
+    said = ("is not authorized to perform: ec2:RunInstances on resource: arn:aws:ec2:us-east-1:", f":{missing}/")
+    with allowed_or(missing is not None, *said, "Encoded authorization failure message: "):
+        run(ec2, KeyName="mine")
+    if missing == "key-pair":
+        assert run(ec2)
+
+
+@pytest.mark.parametrize(
+    ("resource", "condition", "asked"),
+    [
+        ("instance/*", {"StringEquals": {"ec2:InstanceType": "t3.nano"}}, True),
+        ("instance/*", {"StringEquals": {"ec2:InstanceType": "t3.micro"}}, False),
+        ("instance/*", {"StringEquals": {"ec2:MetadataHttpTokens": "required", "ec2:Tenancy": "default"}}, True),
+        ("instance/*", {"StringLike": {"ec2:AvailabilityZone": "us-east-1b"}}, False),
+        ("instance/*", {"Bool": {"ec2:EbsOptimized": "false"}}, True),
+        ("image/*", {"StringEquals": {"ec2:Owner": "amazon", "ec2:ImageID": IMAGE}}, True),
+        ("image/*", {"StringEquals": {"ec2:Owner": "111122223333"}}, False),
+        ("volume/*", {"NumericGreaterThan": {"ec2:VolumeSize": "1"}}, False),
+        ("volume/*", {"StringEquals": {"ec2:VolumeType": "gp3"}}, True),
+        ("subnet/*", {"StringLike": {"ec2:Vpc": "arn:aws:ec2:us-east-1:*:vpc/vpc-*"}}, True),
+        ("subnet/*", {"StringLike": {"ec2:AvailabilityZone": "us-east-1?"}}, True),
+        ("subnet/*", {"StringEquals": {"ec2:AvailabilityZoneId": "use1-az9"}}, False),
+        ("security-group/*", {"ArnLike": {"ec2:Vpc": "arn:aws:ec2:*:*:vpc/*"}}, True),
+        ("network-interface/*", {"Bool": {"ec2:AssociatePublicIpAddress": "true"}}, True),
+        ("network-interface/*", {"Bool": {"ec2:AssociatePublicIpAddress": "false"}}, False),
+    ],
+)
+def test_condition_keys_of_a_launch(grants: Grants, resource: str, condition: Any, asked: bool) -> None:
+    others = [f"{EVERY}{one}/*" for one in TYPES if not resource.startswith(f"{one}/")]
+    ec2 = client(
+        grants, allow("ec2:RunInstances", others), allow("ec2:RunInstances", f"{EVERY}{resource}", **condition)
+    )
+    with allowed_or(not asked, f":{resource.split('/')[0]}/"):
+        run(ec2)
+
+
+def tagged(**tags: str) -> dict[str, Any]:
+    pairs = [{"Key": key, "Value": value} for key, value in tags.items()]
+    return {"TagSpecifications": [{"ResourceType": "instance", "Tags": pairs}]}
+
+
+def test_tags_on_create(grants: Grants) -> None:
+    """https://docs.aws.amazon.com/AWSEC2/latest/UserGuide/supported-iam-actions-tagging.html"""
+    launch = allow("ec2:RunInstances")
+    with denied("ec2:CreateTags on resource: arn:aws:ec2:us-east-1:", ":instance/*"):
+        run(client(grants, launch), **tagged(team="red"))
+    run(client(grants, launch))
+    at_launch = allow("ec2:CreateTags", f"{EVERY}instance/*", StringEquals={"ec2:CreateAction": "RunInstances"})
+    ec2 = client(grants, launch, at_launch)
+    instance_id = run(ec2, **tagged(team="red"))
+    with denied("ec2:CreateTags on resource: ", instance_id):
+        ec2.create_tags(Resources=[instance_id], Tags=[{"Key": "team", "Value": "blue"}])
+
+
+def test_a_launch_must_have_a_tag(grants: Grants) -> None:
+    others = [f"{EVERY}{one}/*" for one in TYPES if one != "instance"]
+    owned = {
+        "StringEquals": {"aws:RequestTag/owner": "${aws:username}"},
+        "ForAllValues:StringEquals": {"aws:TagKeys": ["owner"]},
+    }
+    keys = grants.user(
+        "owner",
+        allow("ec2:RunInstances", others),
+        allow(["ec2:RunInstances", "ec2:CreateTags"], f"{EVERY}instance/*", **owned),
+        allow("ec2:TerminateInstances", StringEquals={"ec2:ResourceTag/owner": "${aws:username}"}),
+    )
+    ec2 = grants.api.client("ec2", keys=keys)
+    for tags in ({}, {"owner": "another"}, {"owner": "owner", "more": "1"}):
+        with denied(":instance/*"):
+            run(ec2, **tagged(**tags))
+    mine = run(ec2, **tagged(owner="owner"))
+    other = run(grants.api.client("ec2"))
+    with denied(f"ec2:TerminateInstances on resource: arn:aws:ec2:us-east-1:{grants.api.account_id}:instance/{other}"):
+        ec2.terminate_instances(InstanceIds=[mine, other])
+    ec2.terminate_instances(InstanceIds=[mine])
+
+
+def test_a_role_must_be_allowed_to_be_passed(grants: Grants) -> None:
+    """https://docs.aws.amazon.com/IAM/latest/UserGuide/id_roles_use_passrole.html"""
+    role = f"arn:aws:iam::{grants.api.account_id}:role/worker"
+    profile = {"IamInstanceProfile": {"Name": "worker"}}
+    launch = allow(["ec2:RunInstances", "ec2:AssociateIamInstanceProfile"])
+    ec2 = client(grants, launch)
+    with denied(f"is not authorized to perform: iam:PassRole on resource: {role} because no identity-based policy"):
+        run(ec2, **profile)
+    plain = run(ec2)
+    with denied(f"iam:PassRole on resource: {role}"):
+        ec2.associate_iam_instance_profile(InstanceId=plain, **profile)
+    for service, refused in (("lambda.amazonaws.com", True), ("ec2.amazonaws.com", False)):
+        ec2 = client(grants, launch, allow("iam:PassRole", role, StringEquals={"iam:PassedToService": service}))
+        with allowed_or(refused, "iam:PassRole"):
+            run(ec2, **profile)
+
+
+def test_condition_keys_of_what_there_is(grants: Grants) -> None:
+    root = grants.api.client("ec2")
+    small = run(root, **tagged(stage="test"))
+    large = run(root, InstanceType="t3.micro")
+    ec2 = client(grants, allow("ec2:CreateTags", f"{EVERY}instance/*", StringEquals={"ec2:InstanceType": "t3.nano"}))
+    ec2.create_tags(Resources=[small], Tags=[{"Key": "a", "Value": "b"}])
+    with denied(large):
+        ec2.create_tags(Resources=[large], Tags=[{"Key": "a", "Value": "b"}])
+    ec2 = client(grants, allow("ec2:*"), deny("ec2:*", StringEquals={"aws:ResourceTag/Stage": "test"}))
+    with denied("with an explicit deny in an identity-based policy"):
+        ec2.create_tags(Resources=[small], Tags=[{"Key": "a", "Value": "b"}])
+    ec2.create_tags(Resources=[large], Tags=[{"Key": "a", "Value": "b"}])
+
+
+def test_attributes_that_may_be_changed(grants: Grants) -> None:
+    instance_id = run(grants.api.client("ec2"))
+    only = {"StringEquals": {"ec2:Attribute": "InstanceInitiatedShutdownBehavior"}}
+    ec2 = client(grants, allow("ec2:ModifyInstanceAttribute", **only))
+    ec2.modify_instance_attribute(InstanceId=instance_id, InstanceInitiatedShutdownBehavior={"Value": "terminate"})
+    with denied():
+        ec2.modify_instance_attribute(InstanceId=instance_id, DisableApiTermination={"Value": True})
+
+
+def test_other_resources(grants: Grants) -> None:
+    everything = allow("ec2:*")
+    vpc_id = grants.api.client("ec2").describe_vpcs()["Vpcs"][0]["VpcId"]
+    ec2 = client(grants, everything, deny("ec2:*", f"{EVERY}vpc/{vpc_id}"))
+    with denied(f"ec2:CreateSecurityGroup on resource: arn:aws:ec2:us-east-1:{grants.api.account_id}:vpc/{vpc_id}"):
+        ec2.create_security_group(GroupName="web", Description="web")
+    group_id = grants.api.client("ec2").create_security_group(GroupName="web", Description="web")["GroupId"]
+    ec2 = client(grants, everything, deny("ec2:*", f"{EVERY}security-group/{group_id}"))
+    with denied(f":security-group/{group_id}"):
+        ec2.delete_security_group(GroupName="web")
+    address = grants.api.client("ec2").allocate_address()
+    ec2 = client(grants, everything, deny("ec2:*", StringEquals={"ec2:PublicIpAddress": address["PublicIp"]}))
+    with denied(f":elastic-ip/{address['AllocationId']}"):
+        ec2.release_address(AllocationId=address["AllocationId"])
+    only = {"StringEquals": {"ec2:KeyPairType": "ed25519"}}
+    ec2 = client(grants, allow("ec2:CreateKeyPair", **only))
+    ec2.create_key_pair(KeyName="small", KeyType="ed25519")
+    with denied(":key-pair/large"):
+        ec2.create_key_pair(KeyName="large")
+
+
+def test_strangers_do_not_learn_what_there_is(grants: Grants) -> None:
+    instance_id = run(grants.api.client("ec2"))
+    ec2 = client(grants)
+    for asked in (instance_id, "i-0123456789abcdef0"):
+        with denied(f":instance/{asked} because no identity-based policy allows"):
+            ec2.stop_instances(InstanceIds=[asked])
