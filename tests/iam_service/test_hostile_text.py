@@ -7,7 +7,6 @@ import json
 from collections.abc import Iterator
 from typing import Any
 
-import pytest
 from botocore import xform_name
 from botocore.exceptions import ClientError
 from botocore.model import ListShape, OperationModel, Shape, StringShape, StructureShape
@@ -60,10 +59,15 @@ def status_of(call: Any, request: dict[str, Any]) -> int:
     return status
 
 
-@pytest.mark.parametrize("model", OPERATIONS, ids=lambda model: model.name)
-def test_hostile_text_is_the_callers_error(api: ApiServer, model: OperationModel) -> None:
-    call = getattr(api.client("iam", parameter_validation=False), xform_name(model.name))
+def test_hostile_text_is_the_callers_error(api: ApiServer) -> None:
+    client = api.client("iam", parameter_validation=False)
     with capture_logs() as logged:
-        broken = [request for text in HOSTILE for request in requests(model, text) if status_of(call, request) >= 500]
+        broken = [
+            (model.name, request)
+            for model in OPERATIONS
+            for text in HOSTILE
+            for request in requests(model, text)
+            if status_of(getattr(client, xform_name(model.name)), request) >= 500
+        ]
     assert broken == []
     assert MARK not in json.dumps(logged, default=repr)
