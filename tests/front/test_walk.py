@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterator
 from dataclasses import replace
 from typing import Any
@@ -16,6 +17,7 @@ from botocore.model import ListShape, MapShape, OperationModel, Shape, StringSha
 from freehold.iam.policy import _NEEDS_NO_PERMISSION
 from freehold.services.operation import Catalog
 from tests.cloudapi import ApiServer, Keys, api_server
+from tests.front.audited import written
 from tests.front.signing import Unsigned, send, signed
 from tests.front.test_signatures import refusal
 
@@ -118,20 +120,36 @@ def test_built_operations_refuse_who_may_not(api: ApiServer, service: str) -> No
         config=Config(signature_version=UNSIGNED, parameter_validation=False, retries={"total_max_attempts": 1}),
     )
     denied, unknown, mismatch, unsigned = ANSWERS[clients[0].meta.service_model.resolved_protocol]
+    attempts: set[tuple[str, str | None]] = set()
     for operation, params in operations(clients[0], built=True):
         action = f"{operation.service_model.signing_name}:{operation.name}"
         if operation.auth_type == "none":  # the token in the request is the proof, and this one is none
             assert refused(anonymous, operation, params)["Code"] == "ValidationError", operation.name
+            attempts.add((operation.name, None))
             continue
         found = [refused(client, operation, params)["Code"] for client in clients[1:]]
         assert found == [unknown, mismatch, mismatch], operation.name
         assert refused(anonymous, operation, params)["Code"] == unsigned, operation.name
+        attempts |= {(operation.name, None), *((operation.name, keys.access_key_id) for keys in callers[1:])}
         if action in _NEEDS_NO_PERMISSION:
             continue
         error = refused(clients[0], operation, params)
         assert error["Code"] == denied, (operation.name, error)
         assert f"/nobody-{service} is not authorized to perform: {action}" in error["Message"]
+        attempts.add((operation.name, user.access_key_id))
     anonymous.close()
+    assert not unrecorded(api, attempts)
+
+
+def unrecorded(api: ApiServer, attempts: set[tuple[str, str | None]]) -> set[tuple[str, str | None]]:
+    """Which attempts, by operation and key, are not in the audit trail a few seconds later."""
+    for _ in range(20):
+        records = [record for record in written(api.store) if "errorCode" in record]
+        found = {(record["eventName"], record["userIdentity"].get("accessKeyId")) for record in records}
+        if attempts <= found:
+            break
+        time.sleep(0.5)
+    return attempts - found
 
 
 @pytest.mark.parametrize("service", SERVICES)

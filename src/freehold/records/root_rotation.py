@@ -26,6 +26,7 @@ from freehold.records.schema import TABLES, Record
 from freehold.records.seals import AUDIT_KEY, AuditKey
 from freehold.records.secrets import ACCESS_KEY, MFA_DEVICE, Sealer
 from freehold.records.store import Store
+from freehold.records.trails import DIGEST_KEY, DigestKey
 
 _BATCH = 200
 _LOOK_SECONDS = 0.2
@@ -44,6 +45,7 @@ class Sealed:
 SEALED = (
     Sealed(AccessKey, "sealed_secret", ACCESS_KEY, "id"),
     Sealed(AuditKey, "sealed_key", AUDIT_KEY, "id"),
+    Sealed(DigestKey, "sealed_key", DIGEST_KEY, "id"),
     Sealed(KeyMaterial, "sealed", KEY_MATERIAL, "id"),
     Sealed(MfaDevice, "sealed_seed", MFA_DEVICE, "arn"),
 )

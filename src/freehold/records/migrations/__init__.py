@@ -25,6 +25,7 @@ from freehold.records import (  # noqa: F401
     network,
     seals,
     tags,
+    trails,
     usage,
 )
 from freehold.records.schema import Instant, Json, metadata

@@ -164,6 +164,19 @@ def upgrade() -> None:
         sqlite_with_rowid=False,
     )
     op.create_table(
+        "buckets",
+        sa.Column("name", sa.Text(), autoincrement=False, nullable=False),
+        sa.Column("account_id", sa.Text(), autoincrement=False, nullable=False),
+        sa.Column("region", sa.Text(), autoincrement=False, nullable=False),
+        sa.Column("created_at", sa.BigInteger(), autoincrement=False, nullable=False),
+        sa.PrimaryKeyConstraint("name"),
+        sqlite_autoincrement=False,
+        sqlite_with_rowid=False,
+    )
+    with op.batch_alter_table("buckets", schema=None) as batch_op:
+        batch_op.create_index("buckets_by_account_id_name", ["account_id", "name"], unique=False)
+
+    op.create_table(
         "changes",
         sa.Column("position", sa.BigInteger().with_variant(sa.Integer(), "sqlite"), autoincrement=True, nullable=False),
         sa.Column("topic", sa.Text(), autoincrement=False, nullable=False),
@@ -191,6 +204,20 @@ def upgrade() -> None:
         sqlite_autoincrement=False,
         sqlite_with_rowid=False,
     )
+    op.create_table(
+        "digest_keys",
+        sa.Column("id", sa.Text(), autoincrement=False, nullable=False),
+        sa.Column("public_key", sa.LargeBinary(), autoincrement=False, nullable=False),
+        sa.Column("sealed_key", sa.LargeBinary(), autoincrement=False, nullable=False),
+        sa.Column("valid_from", sa.BigInteger(), autoincrement=False, nullable=False),
+        sa.Column("valid_until", sa.BigInteger(), autoincrement=False, nullable=False),
+        sa.PrimaryKeyConstraint("id"),
+        sqlite_autoincrement=False,
+        sqlite_with_rowid=False,
+    )
+    with op.batch_alter_table("digest_keys", schema=None) as batch_op:
+        batch_op.create_index("digest_keys_by_valid_until", ["valid_until"], unique=False)
+
     op.create_table(
         "groups",
         sa.Column("id", sa.Text(), autoincrement=False, nullable=False),
@@ -830,6 +857,71 @@ def upgrade() -> None:
         sqlite_with_rowid=False,
     )
     op.create_table(
+        "trail_digests",
+        sa.Column("trail_arn", sa.Text(), autoincrement=False, nullable=False),
+        sa.Column("region", sa.Text(), autoincrement=False, nullable=False),
+        sa.Column("account_id", sa.Text(), autoincrement=False, nullable=False),
+        sa.Column("bucket", sa.Text(), autoincrement=False, nullable=False),
+        sa.Column("key", sa.Text(), autoincrement=False, nullable=False),
+        sa.Column("sha256", sa.Text(), autoincrement=False, nullable=False),
+        sa.Column("signature", sa.Text(), autoincrement=False, nullable=False),
+        sa.Column("ended_at", sa.BigInteger(), autoincrement=False, nullable=False),
+        sa.PrimaryKeyConstraint("trail_arn", "region"),
+        sqlite_autoincrement=False,
+        sqlite_with_rowid=False,
+    )
+    with op.batch_alter_table("trail_digests", schema=None) as batch_op:
+        batch_op.create_index("trail_digests_by_account_id", ["account_id"], unique=False)
+
+    op.create_table(
+        "trail_log_files",
+        sa.Column("trail_arn", sa.Text(), autoincrement=False, nullable=False),
+        sa.Column("region", sa.Text(), autoincrement=False, nullable=False),
+        sa.Column("key", sa.Text(), autoincrement=False, nullable=False),
+        sa.Column("account_id", sa.Text(), autoincrement=False, nullable=False),
+        sa.Column("bucket", sa.Text(), autoincrement=False, nullable=False),
+        sa.Column("sha256", sa.Text(), autoincrement=False, nullable=False),
+        sa.Column("oldest", sa.Text(), autoincrement=False, nullable=False),
+        sa.Column("newest", sa.Text(), autoincrement=False, nullable=False),
+        sa.PrimaryKeyConstraint("trail_arn", "region", "key"),
+        sqlite_autoincrement=False,
+        sqlite_with_rowid=False,
+    )
+    with op.batch_alter_table("trail_log_files", schema=None) as batch_op:
+        batch_op.create_index("trail_log_files_by_account_id", ["account_id"], unique=False)
+
+    op.create_table(
+        "trails",
+        sa.Column("arn", sa.Text(), autoincrement=False, nullable=False),
+        sa.Column("account_id", sa.Text(), autoincrement=False, nullable=False),
+        sa.Column("name", sa.Text(), autoincrement=False, nullable=False),
+        sa.Column("home_region", sa.Text(), autoincrement=False, nullable=False),
+        sa.Column("bucket", sa.Text(), autoincrement=False, nullable=False),
+        sa.Column("prefix", sa.Text(), autoincrement=False, nullable=False),
+        sa.Column("multi_region", sa.Boolean(), autoincrement=False, nullable=False),
+        sa.Column("global_events", sa.Boolean(), autoincrement=False, nullable=False),
+        sa.Column("validation", sa.Boolean(), autoincrement=False, nullable=False),
+        sa.Column("created_at", sa.BigInteger(), autoincrement=False, nullable=False),
+        sa.Column("event_selectors", sa.Text(), autoincrement=False, nullable=True),
+        sa.Column("advanced_selectors", sa.Text(), autoincrement=False, nullable=True),
+        sa.Column("logging", sa.Boolean(), autoincrement=False, nullable=False),
+        sa.Column("started_at", sa.BigInteger(), autoincrement=False, nullable=True),
+        sa.Column("stopped_at", sa.BigInteger(), autoincrement=False, nullable=True),
+        sa.Column("block", sa.BigInteger(), autoincrement=False, nullable=False),
+        sa.Column("attempted_at", sa.BigInteger(), autoincrement=False, nullable=True),
+        sa.Column("delivered_at", sa.BigInteger(), autoincrement=False, nullable=True),
+        sa.Column("delivery_error", sa.Text(), autoincrement=False, nullable=True),
+        sa.Column("digest_end", sa.BigInteger(), autoincrement=False, nullable=True),
+        sa.Column("digest_at", sa.BigInteger(), autoincrement=False, nullable=True),
+        sa.Column("digest_error", sa.Text(), autoincrement=False, nullable=True),
+        sa.PrimaryKeyConstraint("arn"),
+        sqlite_autoincrement=False,
+        sqlite_with_rowid=False,
+    )
+    with op.batch_alter_table("trails", schema=None) as batch_op:
+        batch_op.create_index("trails_by_account_id_arn", ["account_id", "arn"], unique=False)
+
+    op.create_table(
         "usage",
         sa.Column("id", sa.BigInteger().with_variant(sa.Integer(), "sqlite"), autoincrement=True, nullable=False),
         sa.Column("account_id", sa.Text(), autoincrement=False, nullable=False),
@@ -934,6 +1026,18 @@ def downgrade() -> None:
         batch_op.drop_index("usage_by_account_id_opened_at")
 
     op.drop_table("usage")
+    with op.batch_alter_table("trails", schema=None) as batch_op:
+        batch_op.drop_index("trails_by_account_id_arn")
+
+    op.drop_table("trails")
+    with op.batch_alter_table("trail_log_files", schema=None) as batch_op:
+        batch_op.drop_index("trail_log_files_by_account_id")
+
+    op.drop_table("trail_log_files")
+    with op.batch_alter_table("trail_digests", schema=None) as batch_op:
+        batch_op.drop_index("trail_digests_by_account_id")
+
+    op.drop_table("trail_digests")
     op.drop_table("traffic_counters")
     with op.batch_alter_table("tags", schema=None) as batch_op:
         batch_op.drop_index("tags_by_account_id_region_resource_id_key")
@@ -1092,9 +1196,17 @@ def downgrade() -> None:
         batch_op.drop_index("groups_one_account_id_folded")
 
     op.drop_table("groups")
+    with op.batch_alter_table("digest_keys", schema=None) as batch_op:
+        batch_op.drop_index("digest_keys_by_valid_until")
+
+    op.drop_table("digest_keys")
     op.drop_table("credential_reports")
     op.drop_table("console_outputs")
     op.drop_table("changes")
+    with op.batch_alter_table("buckets", schema=None) as batch_op:
+        batch_op.drop_index("buckets_by_account_id_name")
+
+    op.drop_table("buckets")
     op.drop_table("audit_seals")
     op.drop_table("audit_lookups")
     op.drop_table("audit_keys")

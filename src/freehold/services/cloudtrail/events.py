@@ -1,0 +1,109 @@
+"""LookupEvents: the management events of an account in a region.
+
+A record is found some seconds after its call, when the controllers have chained and indexed it.
+"""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import datetime as dt
+import hashlib
+from typing import TYPE_CHECKING, Any
+
+import msgspec
+
+from freehold.records.lookups import Indexed, find
+from freehold.services.cloudtrail.errors import InvalidLookupAttributes, InvalidNextToken, InvalidTimeRange
+from freehold.services.operation import Call, Response, operation
+from freehold.services.parameters import refuse_others
+
+if TYPE_CHECKING:
+    from mypy_boto3_cloudtrail.type_defs import LookupEventsRequestTypeDef
+
+# "Looks up management events … that occurred in a Region within the last 90 days":
+# https://docs.aws.amazon.com/awscloudtrail/latest/APIReference/API_LookupEvents.html
+_DAYS = dt.timedelta(days=90)
+_PAGE = 50
+_HASH_BYTES = 8
+
+_place = msgspec.json.Decoder(tuple[int, int])
+
+
+@operation()
+def lookup_events(call: Call, request: LookupEventsRequestTypeDef) -> Response:
+    """The newest first. Insights are not made, so there are no events of that category.
+
+    Raises InvalidLookupAttributesException, InvalidTimeRangeException, InvalidNextTokenException.
+    """
+    refuse_others(request, {"LookupAttributes", "StartTime", "EndTime", "MaxResults", "NextToken"})
+    attributes = request.get("LookupAttributes") or []
+    if len(attributes) > 1:
+        raise InvalidLookupAttributes()
+    start, end = _moment(request.get("StartTime")), _moment(request.get("EndTime"))
+    if start is not None and end is not None and start > end:
+        raise InvalidTimeRange()
+    oldest = call.now - _DAYS
+    limit = request.get("MaxResults", _PAGE)
+    found = find(
+        call.tx,
+        call.account_id,
+        call.region,
+        (attributes[0]["AttributeKey"], attributes[0]["AttributeValue"]) if attributes else None,
+        since=_milliseconds(max(start or oldest, oldest)),
+        until=_milliseconds(end or call.now) + 999,  # an event bears the second in which it was
+        after=_read_token(request["NextToken"], call, request) if request.get("NextToken") else None,
+        limit=limit + 1,
+    )
+    answer: dict[str, Any] = {"Events": [_event(body, event) for _, _, body, event in found[:limit]]}
+    if len(found) > limit:
+        at, position, *_ = found[limit - 1]
+        answer["NextToken"] = _write_token((at, position), call, request)
+    return answer
+
+
+def _event(body: str, event: Indexed) -> dict[str, Any]:
+    shown = {
+        "EventId": event.event_id,
+        "EventName": event.event_name,
+        "ReadOnly": "true" if event.read_only else "false",
+        "EventTime": dt.datetime.fromisoformat(event.event_time),
+        "EventSource": event.event_source,
+        "Resources": [{"ResourceType": kind, "ResourceName": name} for kind, name in event.resources()],
+        "CloudTrailEvent": body,
+    }
+    if event.identity.access_key_id:
+        shown["AccessKeyId"] = event.identity.access_key_id
+    if event.user_name:
+        shown["Username"] = event.user_name
+    return shown
+
+
+def _moment(value: Any) -> dt.datetime | None:
+    moment: dt.datetime | None = value
+    return moment
+
+
+def _milliseconds(moment: dt.datetime) -> int:
+    return int(moment.timestamp()) * 1000
+
+
+def _hash(call: Call, request: LookupEventsRequestTypeDef) -> bytes:
+    rest = {name: value for name, value in request.items() if name not in ("MaxResults", "NextToken")}
+    text = msgspec.json.encode([call.account_id, call.region, rest], order="deterministic")
+    return hashlib.sha256(text).digest()[:_HASH_BYTES]
+
+
+def _write_token(place: tuple[int, int], call: Call, request: LookupEventsRequestTypeDef) -> str:
+    return base64.urlsafe_b64encode(_hash(call, request) + msgspec.json.encode(place)).decode()
+
+
+def _read_token(token: str, call: Call, request: LookupEventsRequestTypeDef) -> tuple[int, int]:
+    try:
+        content = base64.b64decode(token.encode("ascii"), altchars=b"-_", validate=True)
+        place = _place.decode(content[_HASH_BYTES:])
+    except (binascii.Error, UnicodeError, msgspec.MsgspecError):
+        raise InvalidNextToken() from None
+    if content[:_HASH_BYTES] != _hash(call, request) or not all(abs(number) < 1 << 63 for number in place):
+        raise InvalidNextToken()
+    return place
