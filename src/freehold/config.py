@@ -50,9 +50,9 @@ class RootKey(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     source: Annotated[
         str,
         Meta(
-            pattern="^(file|credential)$",
-            description="Where the key that seals all secrets comes from: `file` in the data directory, or a "
-            "`credential` of systemd.",
+            pattern="^(file|credential|pkcs11)$",
+            description="Where the key that seals all secrets comes from: a `file` in the data directory, such a file "
+            "that only a `pkcs11` token (HSM, TPM, smart card) opens, or a `credential` of systemd.",
         ),
     ] = "file"
     credential: Annotated[
@@ -62,6 +62,18 @@ class RootKey(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
             description="Name of the credential: 32 bytes. During a rotation the older key is `NAME.previous`.",
         ),
     ] = "freehold-root-key"
+    pkcs11_module: Annotated[
+        str, Meta(description="The token's library, such as `/usr/lib/x86_64-linux-gnu/libtpm2_pkcs11.so`.")
+    ] = ""
+    pkcs11_token: Annotated[str, Meta(description="Label of the token.")] = "freehold"  # noqa: S105
+    pkcs11_key: Annotated[
+        str,
+        Meta(
+            description="Label of a pair of RSA keys in the token, which you make there: `pkcs11-tool --module … "
+            "--login --keypairgen --key-type rsa:2048 --label freehold`."
+        ),
+    ] = "freehold"
+    pkcs11_pin_file: Annotated[str, Meta(description="A file with the user's PIN of the token.")] = ""
 
 
 class Network(msgspec.Struct, frozen=True, forbid_unknown_fields=True):

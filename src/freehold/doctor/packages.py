@@ -32,6 +32,7 @@ NEEDED_BY_TESTS = {
     "postgresql": "the records are tested on SQLite and on PostgreSQL",
     "busybox": "the network is tested with its DHCP client",
     "cryptsetup-bin": "encrypted volumes are opened with it",
+    "softhsm2": "stands for the token that may guard the root key",
     "iputils-ping": "the network is tested by ping",
 }
 

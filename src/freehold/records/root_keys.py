@@ -2,12 +2,14 @@
 
 By configuration (``[root_key]``) it is
 
-- a file in the data directory that only its owner may read, or
+- a file in the data directory that only its owner may read,
+- such a file that only a PKCS #11 token opens (`freehold.records.tokens`), or
 - a credential that systemd gives to the service (https://systemd.io/CREDENTIALS/).
 
 Files have generations: ``root.1.key``, ``root.2.key`` …; the newest seals, all of them open. While a rotation seals
 everything anew (`freehold.records.root_rotation`) there are two. Then the older one is retired (``root.1.retired``):
 session tokens that it has sealed are in their holders' hands and work on until they expire; then it is deleted.
+A cloud moves to a token by a rotation.
 """
 
 from __future__ import annotations
@@ -23,16 +25,14 @@ from pathlib import Path
 from typing import Protocol
 
 from freehold.config import RootKey
+from freehold.records.tokens import RootKeyError as RootKeyError
+from freehold.records.tokens import Token
 
 KEY_BYTES = 32
 RETIRED_SECONDS = 36 * 3600
 """How long a retired generation still opens: the longest that session tokens live (GetSessionToken)."""
 
 _NAME = re.compile(r"root\.([1-9][0-9]*)\.(key|retired)")
-
-
-class RootKeyError(Exception):
-    """The root key can not be used; the message says what to do."""
 
 
 class RootKeys(Protocol):
@@ -50,6 +50,8 @@ def root_keys(data_dir: Path, config: RootKey) -> RootKeys:
     match config.source:
         case "credential":
             return Credential(config.credential)
+        case "pkcs11":
+            return Files(data_dir / "keys", Token(config))
         case _:
             return Files(data_dir / "keys")
 
@@ -66,8 +68,9 @@ class Generation:
 class Files:
     """Root keys in a directory; the first is made when there is none."""
 
-    def __init__(self, directory: Path) -> None:
+    def __init__(self, directory: Path, token: Token | None = None) -> None:
         self._directory = directory
+        self._token = token
 
     def stamp(self) -> object:
         try:
@@ -119,6 +122,8 @@ class Files:
 
     def _read(self, path: Path) -> bytes:
         key = path.read_bytes()
+        if self._token is not None and len(key) != KEY_BYTES:  # one from before there was a token is as it was
+            key = self._token.unwrap(key)
         if len(key) != KEY_BYTES:
             raise RootKeyError(
                 f"{path}: The root key must be {KEY_BYTES} bytes, not {len(key)}: restore it from a backup."
@@ -127,12 +132,14 @@ class Files:
 
     def _make(self, number: int) -> None:
         self._directory.mkdir(mode=0o700, parents=True, exist_ok=True)
+        key = secrets.token_bytes(KEY_BYTES)
+        written = key if self._token is None else self._token.wrap(key)
         path = self._directory / f"root.{number}.key"
         fresh = path.with_name(f"{path.name}.{secrets.token_hex(8)}")
         descriptor = os.open(fresh, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
         try:
             with os.fdopen(descriptor, "wb") as file:
-                file.write(secrets.token_bytes(KEY_BYTES))
+                file.write(written)
                 file.flush()
                 os.fsync(descriptor)
             # A link fails when the name exists: of two processes that start at once the first one's key stands, and no
