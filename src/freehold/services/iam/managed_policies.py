@@ -64,7 +64,7 @@ def _created(call: Call, request: CreatePolicyRequestTypeDef) -> list[str]:
 
 def find_policy(call: Call, policy_arn: str) -> ManagedPolicy | None:
     """The policy with this ARN that the caller's account may use. Raises InvalidInput for what is no policy's ARN."""
-    if not policy_arn.startswith("arn:aws:iam::") or ":policy/" not in policy_arn or "\0" in policy_arn:
+    if not policy_arn.startswith("arn:aws:iam::") or ":policy/" not in policy_arn:
         raise InvalidInput(f"ARN {policy_arn} is not valid.")
     everyones = managed.policies().get(policy_arn)
     if everyones is not None:
