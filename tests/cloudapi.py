@@ -26,9 +26,11 @@ from botocore.model import ListShape, MapShape, Shape, StructureShape
 
 from freehold.config import Config
 from freehold.front.app import create_app
+from freehold.front.guests import door
 from freehold.front.https import Certificate
 from freehold.front.limits import Limits
 from freehold.front.serve import listen, server
+from freehold.paths import Paths
 from freehold.records import sessions
 from freehold.records.accounts import AccessKey, Account, User
 from freehold.records.identities import Role
@@ -137,7 +139,8 @@ def api_server(
 ) -> Iterator[ApiServer]:
     """The front door over `store` or a fresh database in `directory`, on a free port of loopback. `package` holds the
     services.
-    With an `https_address` in `config` it serves HTTPS as well, on a free port."""
+    With an `https_address` in `config` it serves HTTPS as well, on a free port; with certificates in `directory` (see
+    pki.ensure) what hosts relay from guests."""
     config = config or Config()
     if store is None:
         bells = directory / "run" / "bells"
@@ -152,7 +155,7 @@ def api_server(
     https = None
     if config.https_address:
         https = (listen(config.https_address, 0), Certificate(config, directory / "pki"))
-    uvicorn_server = server(app, port=0, https=https)
+    uvicorn_server = server(app, port=0, https=https, guests=door(Paths(directory)))
     thread = threading.Thread(target=lambda: uvloop.run(uvicorn_server.serve()), name="front door", daemon=True)
     thread.start()
     try:

@@ -44,6 +44,11 @@ class Paths:
         return self.run / "hosts.sock"
 
     @property
+    def guest_door(self) -> Path:
+        """Where the front door takes what hosts relay from guests."""
+        return self.run / "guests.sock"
+
+    @property
     def host_linked(self) -> Path:
         """Has the process id of the host agent that reached the control plane last."""
         return self.run / "host.linked"

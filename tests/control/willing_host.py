@@ -11,7 +11,7 @@ from pathlib import Path
 
 import msgspec
 
-from freehold.host.link import link_security
+from freehold.host.security import link_security
 from freehold.host.wire import Assignment, GuestReport, GuestSpec, Hello, Report, TrafficReading, encode
 from freehold.paths import Paths
 

@@ -1,6 +1,7 @@
 """Security groups in OVN: a port group per group, an ACL per rule, and one port group of all interfaces that drops.
 
-Stateful: what a rule lets through brings its replies with it. Metadata, DNS and DHCP are always reachable, as in AWS
+Stateful: what a rule lets through brings its replies with it. Metadata (and the API, on the same address), DNS and
+DHCP are always reachable, as in AWS
 (https://docs.aws.amazon.com/vpc/latest/userguide/vpc-security-groups.html).
 """
 
@@ -12,6 +13,7 @@ from ipaddress import IPv4Address
 from freehold.fabric import match
 from freehold.fabric.row import Ref, Row
 from freehold.fabric.view import VpcView
+from freehold.network.names import API_PORT
 
 _ALWAYS, _RULE, _DROP = 3000, 2000, 1000
 
@@ -44,6 +46,7 @@ def _every_interface(vpc: VpcView, imds: IPv4Address, resolver: IPv4Address) -> 
     yield Row(every, {"name": name, "ports": frozenset(_port(port.interface_id) for port in vpc.ports)})
     sent, received = f"inport == @{name}", f"outport == @{name}"
     yield _acl(every, "from-lport", _ALWAYS, f"{sent} && ip4.dst == {imds} && tcp.dst == 80", "allow-related")
+    yield _acl(every, "from-lport", _ALWAYS, f"{sent} && ip4.dst == {imds} && tcp.dst == {API_PORT}", "allow-related")
     for protocol in ("udp", "tcp"):
         query = f"{sent} && ip4.dst == {resolver} && {protocol}.dst == 53"
         yield _acl(every, "from-lport", _ALWAYS, query, "allow-related")

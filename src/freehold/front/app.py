@@ -87,7 +87,9 @@ class FrontDoor:
     async def _http(self, scope: Scope, receive: Receive, send: Send) -> None:
         loop = asyncio.get_running_loop()
         source = scope["client"][0] if scope.get("client") else ""
-        arrival = Arrival(HttpRequest(scope["method"], "", [], {}), str(uuid.uuid4()), source, scope.get("tls"))
+        arrival = Arrival(
+            HttpRequest(scope["method"], "", [], {}), str(uuid.uuid4()), source, scope.get("tls"), scope.get("vpc")
+        )
         request = arrival.request
         incoming = Incoming(receive, loop, seconds=self.limits.body_seconds)
         try:

@@ -62,6 +62,7 @@ class Connection(HttpToolsProtocol):
         self._heads = 0
         self._head_timer: asyncio.TimerHandle | None = None
         self._tls: dict[str, str] | None = None
+        self._scope: dict[str, str] = {}  # what a request's scope has beside uvicorn's own
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         self.transport = transport
@@ -72,7 +73,8 @@ class Connection(HttpToolsProtocol):
             transport.close()
             return
         peer = transport.get_extra_info("socket")
-        peer.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, self._limits.stalled_seconds * 1000)
+        if peer.family != socket.AF_UNIX:
+            peer.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, self._limits.stalled_seconds * 1000)
         if secure is not None:
             self._tls = {"tlsVersion": secure.version(), "cipherSuite": secure.cipher()[0]}
         super().connection_made(Gathered(transport, self.loop))  # type: ignore[arg-type]
@@ -103,6 +105,7 @@ class Connection(HttpToolsProtocol):
         super().on_message_begin()
         if self._tls is not None:
             self.scope["tls"] = self._tls  # type: ignore[typeddict-unknown-key]
+        self.scope.update(self._scope)  # type: ignore[typeddict-item]
         self._await_head()
 
     def on_header(self, name: bytes, value: bytes) -> None:

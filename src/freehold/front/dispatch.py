@@ -53,12 +53,13 @@ OpenRegion = Callable[[Transaction, Config, AccountId, str], None]
 @dataclass(slots=True)
 class Arrival:
     """A request as it came in. Its body is bytes, or a reader when it streams (see `Journey.body`). `tls` is what the
-    audit trail says of its connection, None when that was loopback HTTP."""
+    audit trail says of its connection, None when that was plain HTTP; `vpc_id` is a guest's who sent it."""
 
     request: HttpRequest
     request_id: str
     source_ip: str
     tls: Mapping[str, str] | None = None
+    vpc_id: str | None = None
 
     @property
     def secure(self) -> bool:
@@ -352,6 +353,7 @@ class Dispatcher:
             tx=tx,
             sealer=self._sealer,
             secure=arrival.secure,
+            source_vpc=arrival.vpc_id,
         )
 
     def _open_region(self, service: str, opener: OpenRegion, account_id: AccountId, region: str) -> None:

@@ -7,6 +7,7 @@ import gc
 import os
 import resource
 import socket
+import ssl
 import sys
 from pathlib import Path
 
@@ -18,6 +19,7 @@ from freehold.config import Config
 from freehold.front import workers
 from freehold.front.app import FrontDoor, create_app
 from freehold.front.connection import Connection
+from freehold.front.guests import GuestConnection, door
 from freehold.front.https import Certificate
 from freehold.front.throttle import Limiter
 from freehold.logs import log_as_json
@@ -45,18 +47,36 @@ def open_store(data_dir: Path, config: Config) -> Store:
 
 
 class Server(uvicorn.Server):
-    """uvicorn, listening for HTTP and, when there is a certificate, for HTTPS as well."""
+    """uvicorn, listening for HTTP, for what hosts relay from guests and, when there is a certificate, for HTTPS."""
 
-    def __init__(self, config: uvicorn.Config, https: tuple[socket.socket, Certificate] | None) -> None:
+    def __init__(
+        self,
+        config: uvicorn.Config,
+        https: tuple[socket.socket, Certificate] | None,
+        guests: tuple[socket.socket, ssl.SSLContext] | None,
+    ) -> None:
         super().__init__(config)
         self._https = https
+        self._guests = guests
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         await super().startup(sockets)
+        (http, *_) = self.servers
+        loop = http.get_loop()
+        if self._guests is not None:
+            listener, security = self._guests
+            self.servers.append(
+                await loop.create_unix_server(
+                    lambda: GuestConnection(
+                        config=self.config, server_state=self.server_state, app_state=self.lifespan.state
+                    ),
+                    sock=listener,
+                    ssl=security,
+                    backlog=_BACKLOG,
+                )
+            )
         if self._https is not None:
             listener, certificate = self._https
-            (http, *_) = self.servers
-            loop = http.get_loop()
             self.servers.append(
                 await loop.create_server(
                     lambda: Connection(
@@ -83,9 +103,10 @@ def server(
     host: str = "127.0.0.1",
     port: int,
     https: tuple[socket.socket, Certificate] | None = None,
+    guests: tuple[socket.socket, ssl.SSLContext] | None = None,
 ) -> Server:
     """A server for the front door; `run` it, or `serve` it in an event loop. `https` is a bound socket and what to
-    present on it."""
+    present on it, and so is `guests`, for the hosts (see `front.guests`)."""
     return Server(
         uvicorn.Config(
             app,
@@ -105,6 +126,7 @@ def server(
             backlog=_BACKLOG,
         ),
         https,
+        guests,
     )
 
 
@@ -129,7 +151,7 @@ def main(arguments: list[str] | None = None) -> int:
     log_as_json()
     _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))  # each connection is a file
-    https = None
+    https, paths = None, Paths(options.data_dir)
     try:
         http = listen("127.0.0.1", options.port)
     except OSError as error:
@@ -139,8 +161,9 @@ def main(arguments: list[str] | None = None) -> int:
         config = configuration.load(options.data_dir)
         sealer = Sealer.of(options.data_dir)
         if config.https_address:
-            certificate = Certificate(config, Paths(options.data_dir).pki)
+            certificate = Certificate(config, paths.pki)
             https = (listen(config.https_address, config.https_port), certificate)
+        guests = door(paths)
     except (configuration.ConfigError, SealError, PkiError) as error:
         print(error, file=sys.stderr)
         return 1
@@ -157,7 +180,7 @@ def main(arguments: list[str] | None = None) -> int:
         store = open_store(options.data_dir, config)
         try:
             app = create_app(catalog, store, sealer, config, limiter=limiter)
-            server(app, port=options.port, https=https).run([http])
+            server(app, port=options.port, https=https, guests=guests).run([http])
         finally:
             store.close()
         return 0

@@ -5,19 +5,17 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import os
-import ssl
-from pathlib import Path
 
 import msgspec
 import structlog
 
 from freehold.host.agent import Agent
+from freehold.host.security import CONTROL, link_security
 from freehold.host.wire import FRAME_BYTES_MAX, REPORT_SECONDS, Assignment, Hello, encode
 from freehold.paths import Paths
 
 log = structlog.get_logger()
 
-_CONTROL = "control"  # the DNS name in the control plane's certificate
 _RETRY_SECONDS = (0.1, 0.5, 2.0, 5.0)
 
 _decoder: msgspec.json.Decoder[Assignment] = msgspec.json.Decoder(Assignment)
@@ -25,14 +23,6 @@ _decoder: msgspec.json.Decoder[Assignment] = msgspec.json.Decoder(Assignment)
 
 class LinkError(Exception):
     """The peer does not speak as a control plane should."""
-
-
-def link_security(pki: Path) -> ssl.SSLContext:
-    """TLS 1.3 with this host's certificate; the peer must show one of the cloud's authority."""
-    context = ssl.create_default_context(cafile=str(pki / "ca.crt"))
-    context.minimum_version = ssl.TLSVersion.TLSv1_3
-    context.load_cert_chain(pki / "host.crt", pki / "host.key")
-    return context
 
 
 async def keep_link(paths: Paths, hello: Hello, agent: Agent) -> None:
@@ -43,7 +33,7 @@ async def keep_link(paths: Paths, hello: Hello, agent: Agent) -> None:
         try:
             # Read anew each time: certificates are renewed.
             reader, writer = await asyncio.open_unix_connection(
-                paths.host_link, ssl=link_security(paths.pki), server_hostname=_CONTROL
+                paths.host_link, ssl=link_security(paths.pki), server_hostname=CONTROL
             )
             try:
                 await _send(writer, encode(hello))

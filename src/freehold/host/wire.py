@@ -183,10 +183,18 @@ class Report(msgspec.Struct, frozen=True, tag="report", tag_field="type"):
     deleted_volumes: tuple[str, ...] = ()
 
 
+class Origin(msgspec.Struct, frozen=True):
+    """Who opened a connection that a host relays to the front door: a frame before the guest's own bytes."""
+
+    vpc_id: str
+    instance_id: str
+    private_ip: str
+
+
 HostMessage = Hello | Report
 
 
-def encode(message: Assignment | Hello | Report) -> bytes:
+def encode(message: Assignment | Hello | Report | Origin) -> bytes:
     """The frame of one message."""
     body = msgspec.json.encode(message)
     return len(body).to_bytes(4, "big") + body

@@ -11,6 +11,8 @@ from freehold.paths import namespace_of
 
 BR_INT = "br-int"
 BR_EX = "br-ex"
+API_PORT = 4600
+"""Of the metadata service's address: there the guests of a VPC reach the API of their cloud, by plain HTTP."""
 PHYSICAL_NETWORK = "public"  # OVN's name for what br-ex carries
 
 

@@ -80,9 +80,9 @@ async def found(machine: Machine) -> frozenset[str]:
     return frozenset(name for name in names if name.startswith(_PREFIX))
 
 
-def listen(vpc_id: str) -> socket.socket:
+def listen(vpc_id: str, port: int = _PORT) -> socket.socket:
     """A listening socket for the guests of a VPC, which has its link. Raises OSError."""
-    listener = _bound(vpc_id, socket.SOCK_STREAM, (ADDRESS, _PORT))
+    listener = _bound(vpc_id, socket.SOCK_STREAM, (ADDRESS, port))
     listener.listen(_BACKLOG)
     return listener
 

@@ -1,4 +1,5 @@
-"""The metadata service and the resolver of a host: a link, and a listener each, for each VPC that has a guest here."""
+"""The metadata service, the resolver and the way to the API of a host: a link, and a listener each, for each VPC that
+has a guest here."""
 
 from __future__ import annotations
 
@@ -14,10 +15,12 @@ from freehold.host.machine import Machine
 from freehold.host.metadata import links
 from freehold.host.metadata.server import Caller, Server
 from freehold.host.metadata.tokens import Tokens, load_key
+from freehold.host.relay import Relay
 from freehold.host.resolver.names import Vpc
 from freehold.host.resolver.server import Resolver
 from freehold.host.wire import GuestSpec, RoleCredentials
 from freehold.host.worker import Worker
+from freehold.network.names import API_PORT
 
 log = structlog.get_logger()
 
@@ -43,6 +46,7 @@ class MetadataService(Worker):
         self._server: Server | None = None
         self._vpcs: dict[str, Vpc] = {}
         self._resolver = Resolver(self._vpc_of)
+        self._relay = Relay(machine.layout.paths, self._who)
         self._listening: dict[str, tuple[asyncio.Server | asyncio.DatagramTransport, ...]] = {}
 
     async def close(self) -> None:
@@ -51,6 +55,7 @@ class MetadataService(Worker):
         for vpc_id in list(self._listening):
             self._hush(vpc_id)
         await self._resolver.close()
+        await self._relay.close()
         if self._server is not None:
             await self._server.close()
 
@@ -75,13 +80,16 @@ class MetadataService(Worker):
             await self._remove()
         for vpc_id in sorted(self._vpcs.keys() - self._listening.keys()):
             await links.make(self._machine, vpc_id)
-            serving = await self._server.listen(vpc_id, links.listen(vpc_id))
+            opened: list[asyncio.Server | asyncio.DatagramTransport] = []
             try:
-                answering = await self._resolver.listen(vpc_id, *links.hear(vpc_id))
+                opened.append(await self._server.listen(vpc_id, links.listen(vpc_id)))
+                opened += await self._resolver.listen(vpc_id, *links.hear(vpc_id))
+                opened.append(await self._relay.listen(vpc_id, links.listen(vpc_id, API_PORT)))
             except OSError:
-                serving.close()
+                for listening in opened:
+                    listening.close()
                 raise
-            self._listening[vpc_id] = (serving, *answering)
+            self._listening[vpc_id] = tuple(opened)
             log.info("metadata service listens", vpc=vpc_id)
 
     async def _remove(self) -> None:
