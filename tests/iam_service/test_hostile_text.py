@@ -9,7 +9,7 @@ from typing import Any
 
 from botocore import xform_name
 from botocore.exceptions import ClientError
-from botocore.model import ListShape, OperationModel, Shape, StringShape, StructureShape
+from botocore.model import ListShape, MapShape, OperationModel, Shape, StringShape, StructureShape
 from structlog.testing import capture_logs
 
 from freehold.services.operation import Catalog
@@ -32,6 +32,8 @@ def least(shape: Shape, text: str, depth: int = 0) -> Any:
             return {name: least(member, text, depth + 1) for name, member in shape.members.items()} if depth < 5 else {}
         case ListShape():
             return [least(shape.member, text, depth + 1)]
+        case MapShape():
+            return {text: least(shape.value, text, depth + 1)}
         case StringShape():
             return shape.enum[0] if shape.enum else text
     low = shape.metadata.get("min", 1)

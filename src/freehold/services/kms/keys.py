@@ -89,6 +89,7 @@ def create_key(call: Call, request: CreateKeyRequestTypeDef) -> Response:
         {"MultiRegion": False},
     )
     spec, usage, origin = _asked(request)
+    _check_description(request.get("Description", ""))
     tags = checked_tags(request.get("Tags", ()))
     key_id = str(uuid.uuid4())
     policy = default_policy(call.account_id)
@@ -148,6 +149,7 @@ def list_keys(call: Call, request: ListKeysRequestTypeDef) -> Response:
 def update_key_description(call: Call, request: UpdateKeyDescriptionRequestTypeDef) -> Response:
     """Raises NotFoundException, KMSInvalidStateException."""
     refuse_others(request, {"KeyId", "Description"})
+    _check_description(request["Description"])
     take_turn(call.tx)
     key = find(call, request["KeyId"], aliases=False)
     check_not_pending(key)
@@ -231,6 +233,11 @@ def described(call: Call, key: Key) -> dict[str, Any]:
         answer["ExpirationModel"] = "KEY_MATERIAL_EXPIRES" if expiries else "KEY_MATERIAL_DOES_NOT_EXPIRE"
         answer |= {"ValidTo": min(expiries)} if expiries else {}
     return answer
+
+
+def _check_description(text: str) -> None:
+    if "\0" in text:  # which no database keeps
+        raise Validation("The description has a control character.")
 
 
 def _spec_name(request: CreateKeyRequestTypeDef) -> str:
