@@ -90,6 +90,11 @@ class Paths:
         return self.data_dir / "audit.head"
 
     @property
+    def objects(self) -> Path:
+        """The bytes of objects (records/objects)."""
+        return self.data_dir / "objects"
+
+    @property
     def images(self) -> Path:
         return self.data_dir / "images"
 

@@ -17,6 +17,7 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from freehold import config as configuration
 from freehold.config import Config
+from freehold.control.delivery import Delivery
 from freehold.control.hosts import HostLinks, link_security
 from freehold.control.housekeeping import keep_house
 from freehold.control.keys import keep_keys
@@ -28,6 +29,7 @@ from freehold.logs import log_as_json
 from freehold.network.names import CloudNetwork
 from freehold.paths import Paths
 from freehold.records import feed
+from freehold.records.objects import LocalObjects
 from freehold.records.root_keys import RootKeys, root_keys
 from freehold.records.secrets import Sealer, SealError
 from freehold.records.store import Store
@@ -38,6 +40,7 @@ log = structlog.get_logger()
 _LOOK_SECONDS = 5.0  # a lost ring costs at most this
 _HOUSEKEEPING_SECONDS = 60.0
 _RENEWAL_SECONDS = 30.0
+_DELIVERY_SECONDS = 300.0  # "CloudTrail typically delivers logs within an average of about 5 minutes of an API call"
 _TRAIL_SECONDS = 1.0  # how far the chain of the audit trail is behind the writers, who do not wake it
 
 
@@ -68,11 +71,12 @@ async def run(
         loop.add_signal_handler(number, stopping.set)
     house = asyncio.create_task(_housekeeping(store, config, sealer, roots))
     chain = Chain(store, sealer, paths.audit_head)
+    delivery = asyncio.create_task(_delivering(Delivery(store, sealer, LocalObjects(paths.objects))))
     trail = asyncio.create_task(_chaining(chain, dt.timedelta(days=config.audit.keep_days)))
     renewer = asyncio.create_task(_renewing(links))
     follower = asyncio.create_task(_follow(store, bell, rung, position, links, network))
     log.info("controllers started")
-    tasks = (house, trail, renewer, follower)
+    tasks = (house, trail, delivery, renewer, follower)
     await asyncio.wait({asyncio.create_task(stopping.wait()), *tasks}, return_when=asyncio.FIRST_COMPLETED)
     server.close()
     await links.close()
@@ -115,6 +119,15 @@ async def _follow(
 def _read_feed(store: Store, position: int) -> tuple[int, set[tuple[str, str]]]:
     with store.read() as tx:
         return feed.since(tx, position, ("guest", "volume", "vpc"))
+
+
+async def _delivering(delivery: Delivery) -> None:
+    while True:
+        try:
+            await asyncio.to_thread(delivery.deliver)
+        except SQLAlchemyError:
+            log.exception("trails not delivered, the next round will make up for it")
+        await asyncio.sleep(_DELIVERY_SECONDS)
 
 
 async def _chaining(chain: Chain, keep: dt.timedelta) -> None:

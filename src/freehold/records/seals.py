@@ -23,6 +23,7 @@ import sqlalchemy as sa
 from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey
 
+from freehold.records.audit import audit_events
 from freehold.records.schema import Record, table
 from freehold.records.secrets import Sealer
 from freehold.records.store import Transaction
@@ -92,6 +93,22 @@ def unpacked(positions: bytes) -> list[int]:
     numbers = array("q", positions[: len(positions) // 8 * 8])
     numbers.byteswap()
     return list(numbers)
+
+
+_BODIES = (
+    sa.select(audit_events.c.body)
+    .where(
+        audit_events.c.position >= sa.bindparam("first", type_=sa.BigInteger()),
+        audit_events.c.position <= sa.bindparam("last", type_=sa.BigInteger()),
+    )
+    .order_by(audit_events.c.position)
+)
+
+
+def bodies_of(tx: Transaction, block: AuditBlock) -> list[str]:
+    """The texts of a block's records, in their order."""
+    positions = unpacked(block.positions)
+    return [row[0] for row in tx.rows(_BODIES, first=positions[0], last=positions[-1])]
 
 
 def statement(seal: AuditSeal) -> bytes:
