@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime as dt
+import json
 from typing import Any
 
 import pytest
@@ -14,11 +15,17 @@ from freehold.records import sessions
 from freehold.records.compute import Instance, ProfileAssociation
 from freehold.records.identities import InstanceProfile, Role
 from freehold.records.secrets import Sealer
+from freehold.records.sessions import Delivery
 from freehold.records.store import Store
 from tests.control.builders import ACCOUNT, REGION, make_bare_instance
 
 SEALER = Sealer(bytes(32))
 ARN = f"arn:aws:iam::{ACCOUNT}:instance-profile/web"
+
+
+def trusting(service: str) -> str:
+    principal = {"Service": f"{service}.amazonaws.com"}
+    return json.dumps({"Statement": {"Effect": "Allow", "Principal": principal, "Action": "sts:AssumeRole"}})
 
 
 class Servers:
@@ -31,7 +38,7 @@ class Servers:
             self.instance, self.bare = make_bare_instance(tx), make_bare_instance(tx, 6)
             for number in (1, 2):
                 named = (f"role-{number}", f"role-{number}", "/", "")
-                tx.insert(Role(f"AROA{number}", ACCOUNT, *named, "{}", 3600, None, None, tx.now))
+                tx.insert(Role(f"AROA{number}", ACCOUNT, *named, trusting("ec2"), 3600, None, None, tx.now))
             self.profile = InstanceProfile("AIPA1", ACCOUNT, "web", "web", "/", "AROA1", tx.now)
             self.associated = ProfileAssociation(
                 "iip-assoc-1", ACCOUNT, REGION, self.instance.id, ARN, "web", "AIPA1", tx.now
@@ -67,6 +74,8 @@ def test_a_server_has_the_role_of_its_profile(servers: Servers) -> None:
     opened = sessions.opened(SEALER, told.access_key_id, told.session_token)
     assert (opened.holder.owner_id, opened.holder.name) == ("AROA1", servers.instance.id)
     assert opened.secret == told.secret_access_key
+    server = f"arn:aws:ec2:{REGION}:{ACCOUNT}:instance/{servers.instance.id}"
+    assert opened.session.delivery == Delivery(server, servers.instance.vpc_id, servers.instance.private_ip)
     assert opened.session.expires_at == told.expires_at
     assert servers.told() == (told,)
     assert servers.stale() == []
@@ -124,3 +133,19 @@ def test_a_server_that_goes_is_forgotten(servers: Servers) -> None:
         tx.update(servers.instance, state="shutting-down")
     assert servers.told() == ()
     assert servers.stale() == []
+
+
+def test_a_role_must_trust_ec2(servers: Servers) -> None:
+    servers.told()
+    with servers.store.write() as tx:
+        role = tx.get(Role, "AROA1")
+        assert role is not None
+        role = tx.update(role, trust_policy=trusting("lambda"))
+    assert servers.stale() == [servers.instance.id]
+    (told,) = servers.told()
+    assert (told.role, told.access_key_id, told.expires_at) == ("role-1", "", None)
+    assert servers.stale() == []
+    with servers.store.write() as tx:
+        tx.update(role, trust_policy=trusting("ec2"))
+    assert servers.stale() == [servers.instance.id]
+    assert servers.told()[0].access_key_id

@@ -115,7 +115,8 @@ def test_a_server_reaches_the_api_from_within(servers: Servers, server: str, key
 
 def test_policies_know_the_vpc(servers: Servers, server: str, keys: dict[str, str]) -> None:
     vpc_id = servers.get(server)["VpcId"]
-    condition = {"StringEquals": {"aws:SourceVpc": vpc_id}}
+    # Its credentials, and only from the network that they were handed out in.
+    condition = {"StringEquals": {"aws:SourceVpc": vpc_id, "aws:Ec2InstanceSourceVPC": "${aws:SourceVpc}"}}
     allow = {"Effect": "Allow", "Action": "ec2:DescribeVolumes", "Resource": "*", "Condition": condition}
     document = {"Version": "2012-10-17", "Statement": [allow]}
     client(servers, "iam").put_role_policy(RoleName="worker", PolicyName="inside", PolicyDocument=json.dumps(document))

@@ -226,6 +226,10 @@ def test_the_role_of_a_profile(guests: Guests, plane: Plane, agent: AgentProcess
     assert request(guests.two, "GET", f"{root}/security-credentials/worker").status == 401
     stored = [path for path in plane.paths.data_dir.rglob("*") if path.is_file()]
     assert [path for path in stored if b"secret-of-the-role" in path.read_bytes()] == []
+    give(RoleCredentials(instance_id, *profile, "worker", issued_at=moment))  # which does not trust EC2
+    path = f"{root}/security-credentials/worker"
+    wait_until(lambda: "ASIAONE" not in fetch(guests.two, path, token).body, "the keys are gone")
+    assert json.loads(fetch(guests.two, path, token).body)["Code"] == "AssumeRoleUnauthorizedAccess"
     give(RoleCredentials(instance_id, *profile))  # its profile has no role any more
     wait_until(lambda: fetch(guests.two, f"{root}/info", token).status == 404, "the role is gone")
     give(RoleCredentials(instance_id, *profile, "other", *keys))

@@ -21,6 +21,7 @@ from freehold.services.sts import providers
 from freehold.services.sts.errors import IDPCommunicationError
 from freehold.services.sts.providers import ProviderKeys
 from tests.cloudapi import ApiServer, api_server, check_answer
+from tests.front.audited import written
 from tests.sts.calls import keys_of, refused
 from tests.sts.provider import CLIENT, Provider, new_key, provider
 
@@ -69,6 +70,16 @@ def role(api: ApiServer, oidc: Provider, name: str, *, actions: Any = None, **co
     with api.store.write() as tx:
         tx.update(made, trust_policy=json.dumps({"Version": "2012-10-17", "Statement": [statement]}))
     return f"arn:aws:iam::{api.account_id}:role/{name}"
+
+
+def recorded(api: ApiServer, request_id: str) -> Any:
+    """The record of a request in the trail; those of calls that read come a moment later."""
+    for _ in range(200):
+        for record in written(api.store):
+            if record["requestID"] == request_id:
+                return record
+        time.sleep(0.05)
+    pytest.fail(f"{request_id} is not in the trail")
 
 
 def test_a_token_gives_a_role(api: ApiServer, oidc: Provider, anonymous: Any) -> None:
@@ -166,6 +177,23 @@ def test_tags_and_source_identity(api: ApiServer, oidc: Provider, anonymous: Any
     )
     assert answer["SourceIdentity"] == "alice@example.org"
     assert 0 < answer["PackedPolicySize"] <= 100
+
+
+def test_the_call_is_in_the_trail_of_the_roles_account(api: ApiServer, oidc: Provider, anonymous: Any) -> None:
+    arn = role(api, oidc, "watched")
+    answer = anonymous.assume_role_with_web_identity(RoleArn=arn, RoleSessionName=NAME, WebIdentityToken=oidc.token())
+    event = recorded(api, answer["ResponseMetadata"]["RequestId"])
+    assert event["recipientAccountId"] == api.account_id
+    provider_arn = f"arn:aws:iam::{api.account_id}:oidc-provider/{oidc.url}"
+    assert event["userIdentity"] == {
+        "type": "WebIdentityUser",
+        "principalId": f"{provider_arn}:{CLIENT}:alice",
+        "userName": "alice",
+        "identityProvider": provider_arn,
+    }
+    assert event["requestParameters"]["roleArn"] == arn
+    for secret in (oidc.token().split(".")[0], answer["Credentials"]["SecretAccessKey"]):
+        assert secret not in json.dumps(event)
 
 
 def test_only_this_call_needs_no_signature(api: ApiServer, anonymous: Any) -> None:

@@ -11,26 +11,39 @@ import threading
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
+from msgspec.structs import replace
+
 from freehold.host.wire import RoleCredentials
+from freehold.iam.evaluate import Policies, Policy, evaluate
+from freehold.iam.principals import Who
 from freehold.records import sessions
 from freehold.records.compute import Instance, ProfileAssociation
 from freehold.records.identities import InstanceProfile, Role
 from freehold.records.secrets import Sealer
-from freehold.records.sessions import Holder, Session
+from freehold.records.sessions import Delivery, Holder, Session
 from freehold.records.store import Transaction
 
 # https://docs.aws.amazon.com/AWSEC2/latest/UserGuide/instance-metadata-security-credentials.html: AWS's own last about
 # as long, "new credentials are available at least five minutes before the expiration of the old".
 LIFETIME = dt.timedelta(hours=6)
 _AT_A_TIME = 500
+_EC2 = Who("ec2.amazonaws.com", kind="Service")
+
+
+@dataclass(frozen=True, slots=True)
+class _Usable:
+    """The role of a profile, and whether it trusts EC2."""
+
+    role: Role
+    trusts: bool
 
 
 @dataclass(frozen=True, slots=True)
 class _Made:
-    """Credentials, and of which role of which association they are."""
+    """Credentials, of which association they are, and of what role."""
 
     association_id: str
-    role_id: str | None
+    of: tuple[str, bool] | None
     credentials: RoleCredentials
 
 
@@ -75,33 +88,35 @@ class ServerCredentials:
                     found.append(instance_id)
         return found
 
-    def _new(self, now: dt.datetime, instance: Instance, associated: ProfileAssociation, role: Role | None) -> _Made:
-        of = RoleCredentials(instance.id, associated.profile_arn, associated.profile_id)
-        if role is None:
-            return _Made(associated.id, None, of)
-        # "The role session name is the instance ID":
-        # https://docs.aws.amazon.com/IAM/latest/UserGuide/reference_policies_variables.html
-        holder = Holder(instance.account_id, "role", role.id, instance.id)
-        issued = sessions.issue(self._sealer, holder, Session(now, now + LIFETIME))
-        return _Made(
-            associated.id,
-            role.id,
-            RoleCredentials(
-                instance.id,
-                associated.profile_arn,
-                associated.profile_id,
-                role.name,
-                issued.access_key_id,
-                issued.secret_access_key,
-                issued.session_token,
-                now,
-                issued.expires_at,
-            ),
-        )
+    def _new(
+        self, now: dt.datetime, instance: Instance, associated: ProfileAssociation, usable: _Usable | None
+    ) -> _Made:
+        told = RoleCredentials(instance.id, associated.profile_arn, associated.profile_id)
+        if usable is not None:
+            told = replace(told, role=usable.role.name, issued_at=now)
+        if usable is not None and usable.trusts:
+            # "The role session name is the instance ID":
+            # https://docs.aws.amazon.com/IAM/latest/UserGuide/reference_policies_variables.html
+            holder = Holder(instance.account_id, "role", usable.role.id, instance.id)
+            arn = f"arn:aws:ec2:{instance.region}:{instance.account_id}:instance/{instance.id}"
+            delivery = Delivery(arn, instance.vpc_id, instance.private_ip)
+            issued = sessions.issue(self._sealer, holder, Session(now, now + LIFETIME, delivery=delivery))
+            told = replace(
+                told,
+                access_key_id=issued.access_key_id,
+                secret_access_key=issued.secret_access_key,
+                session_token=issued.session_token,
+                expires_at=issued.expires_at,
+            )
+        return _Made(associated.id, _of(usable), told)
 
 
-def _is_stale(made: _Made, associated: ProfileAssociation, role: Role | None, now: dt.datetime) -> bool:
-    if (made.association_id, made.role_id) != (associated.id, role.id if role is not None else None):
+def _of(usable: _Usable | None) -> tuple[str, bool] | None:
+    return None if usable is None else (usable.role.id, usable.trusts)
+
+
+def _is_stale(made: _Made, associated: ProfileAssociation, usable: _Usable | None, now: dt.datetime) -> bool:
+    if (made.association_id, made.of) != (associated.id, _of(usable)):
         return True
     expires_at = made.credentials.expires_at
     return expires_at is not None and expires_at - now < LIFETIME / 2
@@ -112,9 +127,22 @@ def _associations(tx: Transaction, ids: Sequence[str]) -> dict[str, ProfileAssoc
     return {found.instance_id: found for found in tx.select(ProfileAssociation, instance_id=list(ids))}
 
 
-def _roles(tx: Transaction, associations: Iterable[ProfileAssociation]) -> Mapping[str, Role]:
+def _roles(tx: Transaction, associations: Iterable[ProfileAssociation]) -> Mapping[str, _Usable]:
     """The roles of profiles, by the profile's id; not those of profiles or roles that are deleted."""
     profiles = tx.select(InstanceProfile, id=list({associated.profile_id for associated in associations}))
     role_ids = {profile.id: profile.role_id for profile in profiles if profile.role_id is not None}
-    found = {role.id: role for role in tx.select(Role, id=list(set(role_ids.values())))}
+    roles = tx.select(Role, id=list(set(role_ids.values())))
+    found = {role.id: _Usable(role, _trusts_ec2(role, tx.now)) for role in roles}
     return {profile_id: found[role_id] for profile_id, role_id in role_ids.items() if role_id in found}
+
+
+def _trusts_ec2(role: Role, now: dt.datetime) -> bool:
+    """https://docs.aws.amazon.com/IAM/latest/UserGuide/id_roles_use_switch-role-ec2.html"""
+    context = {
+        "aws:currenttime": f"{now:%Y-%m-%dT%H:%M:%SZ}",
+        "aws:principalisawsservice": "true",
+        "aws:sourceaccount": role.account_id,
+    }
+    policies = Policies(resource=Policy.of(role.trust_policy, "trust"), required=True, trust=True)
+    arn = f"arn:aws:iam::{role.account_id}:role{role.path}{role.name}"
+    return evaluate(_EC2, "sts:AssumeRole", arn, context.get, policies).allowed

@@ -165,6 +165,13 @@ class Recorder:
 
 def user_identity(principal: Principal) -> dict[str, Any]:
     """CloudTrail's userIdentity of a proven caller."""
+    if principal.kind == "web-identity":
+        return {
+            "type": "WebIdentityUser",
+            "principalId": principal.unique_id,
+            "userName": principal.owner_id,
+            "identityProvider": principal.owner_arn,
+        }
     types = {"root": "Root", "user": "IAMUser", "role": "AssumedRole", "federated": "FederatedUser"}
     identity: dict[str, Any] = {
         "type": types[principal.kind],

@@ -98,7 +98,8 @@ class GuestSpec(msgspec.Struct, frozen=True):
 
 class RoleCredentials(msgspec.Struct, frozen=True):
     """What IMDS hands to a guest whose instance has a profile. `role` is the name of the profile's role; None = it has
-    none any more, and the rest is empty. Kept in memory only: whoever takes the disk of a host gets none of them."""
+    none any more, and the rest is empty. Without an `access_key_id` the role does not trust EC2. Kept in memory only:
+    whoever takes the disk of a host gets none of them."""
 
     instance_id: str
     profile_arn: str

@@ -11,6 +11,7 @@ import functools
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
+from freehold.records.sessions import Delivery
 from freehold.records.tags import Tag
 from freehold.services.operation import Call, Needed, Value
 
@@ -89,6 +90,16 @@ def _source_identity(call: Call) -> Value:
     return None if call.principal.session is None else call.principal.session.source_identity
 
 
+def _of_server(value: Callable[[Delivery], str]) -> Callable[[Call], Value]:
+    """A value of the server that the credentials were handed out to, if they were to one."""
+
+    def find(call: Call) -> Value:
+        session = call.principal.session
+        return None if session is None or session.delivery is None else value(session.delivery)
+
+    return find
+
+
 def _boolean(value: bool) -> str:
     return "true" if value else "false"
 
@@ -97,6 +108,8 @@ _GLOBAL: dict[str, tuple[str, Callable[[Call], Value]]] = {
     name.lower(): (name, find)
     for name, find in {
         "aws:CurrentTime": lambda call: f"{call.now:%Y-%m-%dT%H:%M:%SZ}",
+        "aws:Ec2InstanceSourcePrivateIPv4": _of_server(lambda server: server.private_ip),
+        "aws:Ec2InstanceSourceVPC": _of_server(lambda server: server.vpc_id),
         "aws:EpochTime": lambda call: str(int(call.now.timestamp())),
         "aws:MultiFactorAuthAge": _mfa_age,
         "aws:MultiFactorAuthPresent": _mfa_present,
@@ -116,6 +129,7 @@ _GLOBAL: dict[str, tuple[str, Callable[[Call], Value]]] = {
         "aws:VpcSourceIp": lambda call: call.source_ip if call.source_vpc is not None else None,
         "aws:userid": lambda call: call.principal.unique_id,
         "aws:username": _user_name,
+        "ec2:SourceInstanceARN": _of_server(lambda server: server.instance_arn),
         "ec2:Region": lambda call: call.region if call.service == "ec2" else None,
     }.items()
 }

@@ -32,6 +32,14 @@ TOKEN_CHARACTERS_MAX = 4096
 is not said, but it counts in the same way."""
 
 
+class Delivery(msgspec.Struct, frozen=True, array_like=True):
+    """To which server credentials were handed out, by its profile."""
+
+    instance_arn: str
+    vpc_id: str
+    private_ip: str
+
+
 class Session(msgspec.Struct, frozen=True, array_like=True):
     """What temporary credentials say beside whose they are. One of the `policies` (JSON texts) or of those that
     `policy_arns` name must allow what the session does, if there are any; `mfa_at` is when a code was given."""
@@ -45,6 +53,7 @@ class Session(msgspec.Struct, frozen=True, array_like=True):
     transitive_tag_keys: tuple[str, ...] = ()
     source_identity: str | None = None
     chained: bool = False
+    delivery: Delivery | None = None
 
 
 class Holder(msgspec.Struct, frozen=True, array_like=True):

@@ -52,7 +52,8 @@ class Principal:
     `arn` as in ``arn:aws:iam::123456789012:root``, ``…:user/alice``, ``arn:aws:sts::…:assumed-role/worker/session`` or
     ``…:federated-user/bob``. `unique_id` is what aws:userid says: ``AROA…:session`` of a role. `owner_id` is the unique
     id of the user or role whose policies count, `owner_arn` its own ARN (of a role: ``arn:aws:iam::…:role/worker``).
-    A ``web-identity`` comes without a signature, by a token of the OpenID Connect provider that `owner_arn` is.
+    A ``web-identity`` comes without a signature, by a token of the OpenID Connect provider `owner_arn`; `owner_id` is
+    whom it is about.
     """
 
     account_id: AccountId

@@ -109,21 +109,30 @@ def _metadata(spec: GuestSpec) -> Tree:
 
 def _role(credentials: RoleCredentials | None) -> Tree:
     """https://docs.aws.amazon.com/AWSEC2/latest/UserGuide/instance-metadata-security-credentials.html"""
-    if credentials is None or credentials.issued_at is None or credentials.expires_at is None:
+    if credentials is None or credentials.role is None or credentials.issued_at is None:
         return {}
-    common = {"Code": "Success", "LastUpdated": f"{credentials.issued_at:{_MOMENT}}"}
+    updated = {"LastUpdated": f"{credentials.issued_at:{_MOMENT}}"}
     info = {"InstanceProfileArn": credentials.profile_arn, "InstanceProfileId": credentials.profile_id}
-    keys = {
-        "Type": "AWS-HMAC",
-        "AccessKeyId": credentials.access_key_id,
-        "SecretAccessKey": credentials.secret_access_key,
-        "Token": credentials.session_token,
-        "Expiration": f"{credentials.expires_at:{_MOMENT}}",
-    }
+    keys: dict[str, str] = {}
+    if credentials.expires_at is None:
+        # https://docs.aws.amazon.com/IAM/latest/UserGuide/troubleshoot_iam-ec2.html
+        keys["Code"] = "AssumeRoleUnauthorizedAccess"
+        keys["Message"] = (
+            f"EC2 cannot assume the role {credentials.role}. Please see documentation at "
+            "https://docs.aws.amazon.com/IAM/latest/UserGuide/troubleshoot_iam-ec2.html"
+            "#troubleshoot_iam-ec2_errors-info-doc."
+        )
+        keys |= updated
+    else:
+        keys |= {"Code": "Success", **updated, "Type": "AWS-HMAC"}
+        keys["AccessKeyId"] = credentials.access_key_id
+        keys["SecretAccessKey"] = credentials.secret_access_key
+        keys["Token"] = credentials.session_token
+        keys["Expiration"] = f"{credentials.expires_at:{_MOMENT}}"
     return {
         "iam": {
-            "info": json.dumps(common | info, indent=2),
-            "security-credentials": {credentials.role or "": json.dumps(common | keys, indent=2)},
+            "info": json.dumps({"Code": "Success", **updated, **info}, indent=2),
+            "security-credentials": {credentials.role: json.dumps(keys, indent=2)},
         }
     }
 

@@ -51,7 +51,7 @@ def _prove(
     keys = _keys.of(provider.url, key_id, config.identity_providers)
     identity = identity_tokens.verified(token, keys, provider.url, provider.client_ids, now)
     unique_id = f"{arn}:{identity.audience}:{identity.subject}"
-    return Proof(Principal(account_id, arn, unique_id, "web-identity", "", owner_arn=arn), identity)
+    return Proof(Principal(account_id, arn, unique_id, "web-identity", "", identity.subject, arn), identity)
 
 
 @operation(prove=_prove, read_only=True)
