@@ -15,6 +15,11 @@ from tests.iam_service.refusals import refused
 NAMES = ("SerialNumber", "User", "EnableDate")
 
 
+def this_step() -> int:
+    """The time step of now."""
+    return step_of(dt.datetime.now(dt.UTC))
+
+
 class Phone:
     """An authenticator app whose clock is off by some half minutes."""
 
@@ -25,7 +30,7 @@ class Phone:
 
     def codes(self, later: int = 0) -> dict[str, str]:
         """The code of now and the one after it."""
-        step = step_of(dt.datetime.now(dt.UTC)) + self.off + later
+        step = this_step() + self.off + later
         return {"AuthenticationCode1": code_at(self.seed, step), "AuthenticationCode2": code_at(self.seed, step + 1)}
 
 
@@ -130,6 +135,9 @@ def test_a_root_has_devices_too(iam: Any) -> None:
     (assigned,) = iam.list_virtual_mfa_devices()["VirtualMFADevices"]
     assert assigned["User"] == root
     assert [device["SerialNumber"] for device in iam.list_mfa_devices()["MFADevices"]] == [phone.serial]
+    assert iam.list_mfa_devices(UserName=root["UserName"])["MFADevices"] != []
+    iam.create_user(UserName=root["UserName"])  # a user who has the root's name
+    assert iam.list_mfa_devices(UserName=root["UserName"])["MFADevices"] == []
     iam.deactivate_mfa_device(SerialNumber=phone.serial)
     assert iam.list_mfa_devices(UserName=root["UserId"])["MFADevices"] == []
 

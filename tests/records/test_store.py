@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import datetime as dt
+import sqlite3
 import threading
+from contextlib import closing
+from pathlib import Path
 
 import pytest
 import sqlalchemy as sa
@@ -14,6 +17,7 @@ from freehold.records import feed
 from freehold.records.accounts import Account, accounts
 from freehold.records.compute import Instance, MetadataOptions
 from freehold.records.ids import AccountId, is_ec2_id, new_account_id, new_id
+from freehold.records.migrations import upgrade
 from freehold.records.schema import metadata
 from freehold.records.store import Store
 from freehold.records.tags import put_tags, tags_of
@@ -112,6 +116,13 @@ def test_a_follower_never_passes_over_a_change_that_commits_late(store: Store) -
             position, changed = feed.since(tx, position, ("guest",))
         seen |= changed
     assert len(seen) == 80
+
+
+def test_a_new_database_is_ready_for_connections_that_open_it_at_the_same_time(tmp_path: Path) -> None:
+    """Each would be the first to change how it is kept, and one would find it locked."""
+    upgrade(f"sqlite:///{tmp_path / 'state.db'}")
+    with closing(sqlite3.connect(tmp_path / "state.db")) as connection:
+        assert connection.execute("PRAGMA journal_mode").fetchone() == ("wal",)
 
 
 def test_usage_is_open_once_and_closed_to_the_second(store: Store) -> None:

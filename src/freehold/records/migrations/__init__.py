@@ -41,6 +41,12 @@ def alembic_config(url: str) -> AlembicConfig:
 def upgrade(url: str) -> None:
     """Create or upgrade the database at `url`; does nothing when it is up to date."""
     command.upgrade(alembic_config(url), "head")
+    if url.startswith("sqlite"):
+        # The file keeps it. Of several connections that would be the first to change it, one finds the database locked.
+        engine = sa.create_engine(url)
+        with engine.connect() as connection:
+            connection.exec_driver_sql("PRAGMA journal_mode=WAL")
+        engine.dispose()
 
 
 def drop(url: str) -> None:

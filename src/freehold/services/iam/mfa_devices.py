@@ -29,7 +29,7 @@ from freehold.services.iam.errors import (
     ValidationError,
 )
 from freehold.services.iam.paging import page
-from freehold.services.iam.resources import all_under, arn_of, load_user, of_tagged, user_named
+from freehold.services.iam.resources import all_under, arn_of, find_user, load_user, of_tagged, user_named
 from freehold.services.iam.users import MAX_USERS, own_user, root, root_name, summary
 from freehold.services.operation import Call, Needed, Response, operation
 from freehold.services.parameters import refuse_others
@@ -230,9 +230,11 @@ def _owner(call: Call, request: Any) -> tuple[str, str]:
     """Whose device a request is about: the id that records of devices have, and the user name. See the module's
     docstring for the root's name. Raises NoSuchEntity, or ValidationError when a role names no user."""
     name = request.get("UserName")
-    if call.principal.kind == "root" and (name is None or name in (call.account_id, root_name(call))):
+    user = find_user(call, name) if name is not None else None
+    if user is None and call.principal.kind == "root" and name in (None, call.account_id, root_name(call)):
         return call.account_id, root_name(call)
-    user = own_user(call) if name is None else load_user(call, name)
+    if user is None:
+        user = load_user(call, name) if name is not None else own_user(call)
     return user.id, user.name
 
 
