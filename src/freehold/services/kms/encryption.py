@@ -57,9 +57,7 @@ def decrypt(call: Call, request: DecryptRequestTypeDef) -> Response:
     )
     check_tokens(call, request)
     algorithm = request.get("EncryptionAlgorithm", SYMMETRIC)
-    key, record, plaintext = _decrypted(
-        call, request, "CiphertextBlob", request.get("KeyId"), request.get("EncryptionContext", {}), algorithm
-    )
+    key, record, plaintext = _decrypted(call, request)
     if _is_dry(request):
         raise DryRun()
     answer: dict[str, Any] = {"KeyId": key_arn(key), "Plaintext": plaintext, "EncryptionAlgorithm": algorithm}
@@ -93,14 +91,7 @@ def re_encrypt(call: Call, request: ReEncryptRequestTypeDef) -> Response:
     algorithm = request.get("DestinationEncryptionAlgorithm", SYMMETRIC)
     destination = find(call, request["DestinationKeyId"])
     check_use(call, destination, ENCRYPT, algorithm)
-    source, from_material, plaintext = _decrypted(
-        call,
-        request,
-        "CiphertextBlob",
-        request.get("SourceKeyId"),
-        request.get("SourceEncryptionContext", {}),
-        source_algorithm,
-    )
+    source, from_material, plaintext = _decrypted(call, request, "Source")
     context = request.get("DestinationEncryptionContext", {})
     blob, to_material = encrypted(call, destination, plaintext, context, algorithm, dry=_is_dry(request))
     answer: dict[str, Any] = {
@@ -143,16 +134,13 @@ def encrypted(
     return private.public_key().encrypt(plaintext, _oaep(algorithm)), None
 
 
-def _decrypted(
-    call: Call,
-    request: Mapping[str, Any],
-    blob_member: str,
-    key_id: str | None,
-    context: Mapping[str, str],
-    algorithm: str,
-) -> tuple[Key, KeyMaterial | None, bytes]:
-    """(the key, its material if symmetric, the plaintext)."""
-    blob = request.get(blob_member, b"")
+def _decrypted(call: Call, request: Mapping[str, Any], side: str = "") -> tuple[Key, KeyMaterial | None, bytes]:
+    """(the key, its material if symmetric, the plaintext). The members that say how begin with `side`."""
+    blob, key_id = request.get("CiphertextBlob", b""), request.get(f"{side}KeyId")
+    context, algorithm = (
+        request.get(f"{side}EncryptionContext", {}),
+        request.get(f"{side}EncryptionAlgorithm", SYMMETRIC),
+    )
     if modifiers := request.get("DryRunModifiers"):
         if not _is_dry(request):
             raise Validation("DryRunModifiers can be specified only when DryRun is true.")
@@ -163,8 +151,8 @@ def _decrypted(
             raise DryRun()
     if not blob:
         raise Validation(
-            f"1 validation error detected: Value null at '{blob_member[0].lower()}{blob_member[1:]}' failed to satisfy "
-            "constraint: Member must not be null"
+            "1 validation error detected: Value null at 'ciphertextBlob' failed to satisfy constraint: Member must "
+            "not be null"
         )
     if algorithm != SYMMETRIC:
         if key_id is None:

@@ -14,7 +14,15 @@ from typing import TYPE_CHECKING, Any, cast
 
 from freehold.records.feed import take_turn
 from freehold.records.keys import GrantConstraints, Key, KeyGrant
-from freehold.services.kms.errors import DryRun, InvalidArn, InvalidGrantId, InvalidGrantToken, NotFound, Validation
+from freehold.services.kms.errors import (
+    DryRun,
+    InvalidArn,
+    InvalidGrantId,
+    InvalidGrantToken,
+    LimitExceeded,
+    NotFound,
+    Validation,
+)
 from freehold.services.kms.grant_tokens import check_tokens, grant_of, new_token
 from freehold.services.kms.key_ids import check_usable, find, key_arn
 from freehold.services.kms.materials import spec_of
@@ -62,7 +70,8 @@ _OF_USAGE = {
 def create_grant(call: Call, request: CreateGrantRequestTypeDef) -> Response:
     """A second one of the same Name and parameters is the first. Grants of service principals are not built.
 
-    Raises NotFoundException, DisabledException, KMSInvalidStateException, InvalidArnException, ValidationException.
+    Raises NotFoundException, DisabledException, KMSInvalidStateException, InvalidArnException, ValidationException,
+    LimitExceededException.
     """
     refuse_others(
         request,
@@ -105,7 +114,7 @@ def create_grant(call: Call, request: CreateGrantRequestTypeDef) -> Response:
     if same is not None:
         return {"GrantId": same.id, "GrantToken": new_token(call.sealer, same)}
     if call.tx.count(KeyGrant, key_id=key.id) >= _GRANTS_MAX:
-        raise Validation(f"{key_arn(key)} already has {_GRANTS_MAX} grants, which is the most.")
+        raise LimitExceeded(f"{key_arn(key)} already has {_GRANTS_MAX} grants, which is the most.")
     call.tx.insert(grant)
     return {"GrantId": grant.id, "GrantToken": new_token(call.sealer, grant)}
 
