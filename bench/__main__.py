@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from bench import api, launch, memory, policy
+from bench import api, encryption, launch, memory, policy
 
 
 def main() -> None:
     api.main()
+    encryption.main()
     launch.main()
     memory.main()
     policy.main()

@@ -106,6 +106,13 @@ class Freehold:
         )
         self._image = self._ec2.describe_images(Owners=["amazon"])["Images"][0]["ImageId"]
 
+    def encrypt(self, encrypted: bool) -> None:
+        """Whether the volumes of later launches are encrypted."""
+        if encrypted:
+            self._ec2.enable_ebs_encryption_by_default()
+        else:
+            self._ec2.disable_ebs_encryption_by_default()
+
     def launch(self, number: int) -> float:
         """Seconds from RunInstances to a login in each of them."""
         began = time.monotonic()

@@ -65,14 +65,15 @@ class Life:
         self._times = times
         plane.host.times = times
         plane.host.forget_sent()
+        sealer = Sealer.of(plane.data_dir)
         with self._store.write() as tx:
-            account, _key, _secret = create_account(tx, Sealer.of(plane.data_dir), "lab")
+            account, _key, _secret = create_account(tx, sealer, "lab")
             open_region(tx, plane.config, account.id, REGION)
             self._forgotten = make_bare_instance(
                 tx, state="terminated", terminated_at=tx.now - dt.timedelta(hours=2), holds_capacity=False
             )
         self._account = account
-        self._caller = Caller(self._store, account.id, REGION, plane.config)
+        self._caller = Caller(self._store, account.id, REGION, plane.config, sealer)
         self._controllers = self._start(cut)
 
     def live(self) -> list[str]:

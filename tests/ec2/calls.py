@@ -26,16 +26,22 @@ class Caller:
     is checked against the model's shape."""
 
     def __init__(
-        self, store: Store, account: str = "111122223333", region: str = "us-east-1", config: Config | None = None
+        self,
+        store: Store,
+        account: str = "111122223333",
+        region: str = "us-east-1",
+        config: Config | None = None,
+        sealer: Sealer = SEALER,
     ) -> None:
         self.store = store
         self.account = AccountId(account)
         self.region = region
         self.config = config or Config()
+        self.sealer = sealer
 
     def call(self, tx: Transaction, operation: str) -> Call:
         principal = Principal(self.account, f"arn:aws:iam::{self.account}:root", self.account, "root", "AKIATEST")
-        of = (self.region, "request-1", "127.0.0.1", "test", self.config, tx, SEALER)
+        of = (self.region, "request-1", "127.0.0.1", "test", self.config, tx, self.sealer)
         return Call("ec2", operation, principal, *of)
 
     def __getattr__(self, name: str) -> Any:

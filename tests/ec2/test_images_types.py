@@ -173,7 +173,7 @@ def test_volumes_and_interfaces_of_an_instance(ready: Caller, stranger: Caller) 
     of_instance = {"Filters": filters(attachment__instance_id=instance_id)}
     (volume,) = ready.describe_volumes(**of_instance)["Volumes"]
     (attachment,) = volume["Attachments"]
-    assert (volume["Size"], volume["State"], volume["Encrypted"]) == (4, "in-use", False)
+    assert (volume["Size"], volume["State"], volume["Encrypted"]) == (4, "in-use", True)
     assert (attachment["InstanceId"], attachment["Device"]) == (instance_id, "/dev/xvda")
     (interface,) = ready.describe_network_interfaces(**of_instance)["NetworkInterfaces"]
     assert interface["Attachment"]["InstanceId"] == instance_id

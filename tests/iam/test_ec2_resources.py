@@ -11,7 +11,7 @@ import pytest
 from freehold.records.identities import InstanceProfile, Role
 from freehold.records.ids import new_iam_id
 from tests.cloudapi import ApiServer, api_server
-from tests.ec2.launching import IMAGE, add_host, add_images
+from tests.ec2.launching import IMAGE, add_host, add_images, host_reports
 from tests.iam.granting import Grants, allow, denied, deny
 
 LAUNCH = {"InstanceType": "t3.nano", "MinCount": 1, "MaxCount": 1}
@@ -82,6 +82,8 @@ def test_a_launch_needs_all_that_it_uses(grants: Grants, missing: str | None) ->
         ("image/*", {"StringEquals": {"ec2:Owner": "111122223333"}}, False),
         ("volume/*", {"NumericGreaterThan": {"ec2:VolumeSize": "1"}}, False),
         ("volume/*", {"StringEquals": {"ec2:VolumeType": "gp3"}}, True),
+        ("volume/*", {"Bool": {"ec2:Encrypted": "true"}}, True),
+        ("volume/*", {"Bool": {"ec2:Encrypted": "false"}}, False),
         ("subnet/*", {"StringLike": {"ec2:Vpc": "arn:aws:ec2:us-east-1:*:vpc/vpc-*"}}, True),
         ("subnet/*", {"StringLike": {"ec2:AvailabilityZone": "us-east-1?"}}, True),
         ("subnet/*", {"StringEquals": {"ec2:AvailabilityZoneId": "use1-az9"}}, False),
@@ -155,6 +157,45 @@ def test_a_role_must_be_allowed_to_be_passed(grants: Grants) -> None:
         ec2 = client(grants, launch, allow("iam:PassRole", role, StringEquals={"iam:PassedToService": service}))
         with allowed_or(refused, "iam:PassRole"):
             run(ec2, **profile)
+
+
+def test_a_customer_managed_key_must_be_allowed_to_be_used(grants: Grants) -> None:
+    """https://docs.aws.amazon.com/ebs/latest/userguide/ebs-encryption-requirements.html#ebs-encryption-permissions"""
+    root = grants.api.client("kms")
+    key = root.create_key()["KeyMetadata"]["Arn"]
+    disk = {"BlockDeviceMappings": [{"DeviceName": "/dev/xvda", "Ebs": {"Encrypted": True, "KmsKeyId": key}}]}
+    launch = allow(["ec2:RunInstances", "ec2:StartInstances", "ec2:StopInstances"])
+    for needed, other in (
+        ("kms:GenerateDataKeyWithoutPlaintext", "kms:CreateGrant"),
+        ("kms:CreateGrant", "kms:GenerateDataKeyWithoutPlaintext"),
+    ):
+        ec2 = client(grants, launch, allow(other, key))
+        with denied(f"is not authorized to perform: {needed} on resource: {key}"):
+            run(ec2, **disk)
+    via = {"StringEquals": {"kms:ViaService": "ec2.us-east-1.amazonaws.com"}}
+    able = client(grants, launch, allow("kms:*", key, **via, Bool={"kms:GrantIsForAWSResource": "true"}))
+    instance_id = run(able, **disk)
+    able = client(grants, launch, allow("kms:*", key, StringEquals={"ec2:KmsKeyId": "another"}))
+    with denied(f"on resource: {key}"):
+        run(able, **disk)
+
+    host_reports(grants.api.store, instance_id, "running")
+    without = client(grants, launch)
+    without.stop_instances(InstanceIds=[instance_id])
+    host_reports(grants.api.store, instance_id, "stopped")
+    with denied(f"is not authorized to perform: kms:CreateGrant on resource: {key}"):
+        without.start_instances(InstanceIds=[instance_id])
+    client(grants, launch, allow("kms:CreateGrant", key)).start_instances(InstanceIds=[instance_id])
+
+
+def test_a_launch_must_use_a_key(grants: Grants) -> None:
+    key = grants.api.client("kms").create_key()["KeyMetadata"]["Arn"]
+    others = [f"{EVERY}{one}/*" for one in TYPES if one != "volume"]
+    with_key = allow("ec2:RunInstances", f"{EVERY}volume/*", StringEquals={"ec2:KmsKeyId": key})
+    ec2 = client(grants, allow("ec2:RunInstances", others), with_key, allow("kms:*", key))
+    with denied(":volume/*"):
+        run(ec2)
+    run(ec2, BlockDeviceMappings=[{"DeviceName": "/dev/xvda", "Ebs": {"KmsKeyId": key}}])
 
 
 def test_condition_keys_of_what_there_is(grants: Grants) -> None:

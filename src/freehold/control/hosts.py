@@ -8,7 +8,7 @@ from __future__ import annotations
 import asyncio
 import ssl
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import msgspec
@@ -18,6 +18,7 @@ from freehold.config import Config
 from freehold.control.credentials import ServerCredentials
 from freehold.control.reports import apply_report, host_connected, host_disconnected
 from freehold.control.specs import guest_specs, instances_of_host, volumes_to_delete
+from freehold.control.volume_keys import give_up, volume_keys
 from freehold.host.wire import FRAME_BYTES_MAX, Assignment, Hello, HostMessage, Report, encode
 from freehold.records.compute import Host, Instance, Volume, instances, volumes
 from freehold.records.secrets import Sealer
@@ -49,6 +50,7 @@ class HostLinks:
     def __init__(self, store: Store, config: Config, sealer: Sealer) -> None:
         self._store = store
         self._config = config
+        self._sealer = sealer
         self._credentials = ServerCredentials(sealer)
         self._links: dict[str, _Link] = {}
         self._open: dict[asyncio.Task[None], asyncio.StreamWriter] = {}
@@ -95,7 +97,9 @@ class HostLinks:
                 raise LinkError("the certificate is another host's")
             host_id = hello.host_id
             await asyncio.to_thread(self._connected, hello)
-            link = self._links[host_id] = _Link(self._store, self._config, self._credentials, host_id, writer)
+            link = self._links[host_id] = _Link(
+                self._store, self._config, self._sealer, self._credentials, host_id, writer
+            )
             log.info("host connected", host=host_id, accelerator=hello.accelerator)
             await link.send_all()
             while True:
@@ -153,12 +157,14 @@ class _Link:
         self,
         store: Store,
         config: Config,
+        sealer: Sealer,
         credentials: ServerCredentials,
         host_id: str,
         writer: asyncio.StreamWriter,
     ) -> None:
         self._store = store
         self._config = config
+        self._sealer = sealer
         self._credentials = credentials
         self._host_id = host_id
         self._lock = asyncio.Lock()
@@ -180,20 +186,31 @@ class _Link:
             pass  # its reader sees the broken link and ends it
 
     def _read_all(self) -> Assignment:
-        with self._store.read() as tx:
-            going = volumes_to_delete(tx, self._host_id)
-            return self._assignment(tx, instances_of_host(tx, self._host_id), going, complete=True)
+        def read(tx: Transaction) -> tuple[Sequence[Instance], tuple[str, ...]]:
+            return instances_of_host(tx, self._host_id), volumes_to_delete(tx, self._host_id)
+
+        return self._assignment(read, complete=True)
 
     def _read_some(self, instance_ids: list[str], volume_ids: list[str]) -> Assignment:
-        with self._store.read() as tx:
+        def read(tx: Transaction) -> tuple[Sequence[Instance], tuple[str, ...]]:
             going = volumes_to_delete(tx, self._host_id, volumes.c.id.in_(volume_ids))
-            return self._assignment(tx, tx.select(Instance, instances.c.id.in_(instance_ids)), going, complete=False)
+            return tx.select(Instance, instances.c.id.in_(instance_ids)), going
+
+        return self._assignment(read, complete=False)
 
     def _assignment(
-        self, tx: Transaction, wanted: Sequence[Instance], going: tuple[str, ...], *, complete: bool
+        self, read: Callable[[Transaction], tuple[Sequence[Instance], tuple[str, ...]]], *, complete: bool
     ) -> Assignment:
-        guests = guest_specs(tx, self._config, wanted)
-        return Assignment(guests, complete, going, self._credentials.of(tx, wanted))
+        """What `read` finds: instances, and volumes that are to go."""
+        while True:
+            with self._store.read() as tx:
+                wanted, going = read(tx)
+                keys, hopeless = volume_keys(tx, self._sealer, wanted)
+                if not hopeless:
+                    guests = guest_specs(tx, self._config, wanted)
+                    return Assignment(guests, complete, going, self._credentials.of(tx, wanted), keys)
+            with self._store.write() as tx:
+                give_up(tx, self._sealer, hopeless)
 
 
 async def _read(reader: asyncio.StreamReader) -> HostMessage:

@@ -31,7 +31,7 @@ from freehold.records.compute import (
 )
 from freehold.records.feed import publish, take_turn
 from freehold.records.ids import HostId
-from freehold.records.instances import send_down
+from freehold.records.instances import give_up_start, send_down
 from freehold.records.network import (
     Address,
     InterfaceGroup,
@@ -42,7 +42,7 @@ from freehold.records.network import (
 )
 from freehold.records.store import Transaction
 from freehold.records.tags import delete_tags_of
-from freehold.records.usage import UsageEntry, count_usage, open_usage, usage
+from freehold.records.usage import count_usage, open_usage
 from freehold.records.volumes import forget
 
 log = structlog.get_logger()
@@ -136,18 +136,8 @@ def _failure(instance: Instance, guest: GuestReport) -> str:
 
 
 def _launch_failed(tx: Transaction, instance: Instance, guest: GuestReport) -> None:
-    """A first launch that fails ends terminated, a start that fails ends stopped (EC2: "Instance terminates
-    immediately", https://docs.aws.amazon.com/AWSEC2/latest/UserGuide/troubleshooting-launch.html)."""
     reason = StateReason("Server.InternalError", "Server.InternalError: Internal error on launch")
-    ran_before = tx.find(UsageEntry, usage.c.resource_id == instance.id) is not None
-    send_down(
-        tx,
-        instance,
-        "stopping" if ran_before else "shutting-down",
-        reason,
-        "Server.InternalError",
-        failure=_failure(instance, guest),
-    )
+    give_up_start(tx, instance, reason, failure=_failure(instance, guest))
 
 
 def _guest_shut_down(tx: Transaction, instance: Instance, guest: GuestReport) -> None:

@@ -133,6 +133,7 @@ def guest_specs(tx: Transaction, config: Config, wanted: Sequence[Instance]) -> 
                     image_id=volume.image_id,
                     device=volume.device or "",
                     boot=volume.device == instance.root_device_name,
+                    encrypted=volume.encrypted,
                 )
                 for volume in attached
             ),

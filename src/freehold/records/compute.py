@@ -99,7 +99,10 @@ class ConsoleOutput(Record, frozen=True):
 
 
 class Volume(Record, frozen=True):
-    """A disk, on `host_id` and nowhere else. State ``deleting``: its host is told to delete it until it says it has."""
+    """A disk, on `host_id` and nowhere else. State ``deleting``: its host is told to delete it until it says it has.
+
+    `kms_key_id` is the ARN of the KMS key that an encrypted one's own key is under (records/encryption.py).
+    """
 
     id: VolumeId
     account_id: AccountId
@@ -117,6 +120,8 @@ class Volume(Record, frozen=True):
     attached_at: dt.datetime | None
     host_id: HostId | None
     created_at: dt.datetime
+    encrypted: bool = False
+    kms_key_id: str | None = None
 
 
 class Image(Record, frozen=True):

@@ -9,7 +9,7 @@ from freehold.records.addressing import take_addresses
 from freehold.records.compute import Instance, StateReason
 from freehold.records.feed import publish
 from freehold.records.store import Transaction
-from freehold.records.usage import close_usage
+from freehold.records.usage import UsageEntry, close_usage
 
 
 def send_down(
@@ -39,3 +39,11 @@ def send_down(
     )
     publish(tx, "guest", instance.id)
     return going
+
+
+def give_up_start(tx: Transaction, instance: Instance, reason: StateReason, *, failure: str | None = None) -> None:
+    """A first launch that fails ends terminated, a start that fails ends stopped (EC2: "Instance terminates
+    immediately", https://docs.aws.amazon.com/AWSEC2/latest/UserGuide/troubleshooting-launch.html)."""
+    ran_before = tx.find(UsageEntry, resource_id=instance.id) is not None
+    state: Literal["stopping", "shutting-down"] = "stopping" if ran_before else "shutting-down"
+    send_down(tx, instance, state, reason, "Server.InternalError", failure=failure)

@@ -114,6 +114,13 @@ class InvalidKeyPairDuplicate(AwsError):
         super().__init__(f"The keypair '{name}' already exists.")
 
 
+class InvalidParameterDependency(AwsError):
+    code = "InvalidParameterDependency"
+
+    def __init__(self, parameter: str, other: str) -> None:
+        super().__init__(f"The parameter {parameter} requires the parameter {other} to be set.")
+
+
 class InvalidUserDataMalformed(AwsError):
     code = "InvalidUserData.Malformed"
 

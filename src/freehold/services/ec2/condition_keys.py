@@ -73,6 +73,11 @@ def of_any_volume(volume_type: str, size_gib: int, iops: int, throughput_mibps: 
     return keys | ({"ec2:VolumeThroughput": written(throughput_mibps)} if throughput_mibps else {})
 
 
+def encrypted_under(encrypted: bool, kms_key_arn: str | None) -> dict[str, Value]:
+    """What is said of a volume's encryption."""
+    return {"ec2:Encrypted": written(encrypted), **({"ec2:KmsKeyId": kms_key_arn} if kms_key_arn else {})}
+
+
 def _of_address(_call: Call, address: Address) -> Keys:
     return {
         "ec2:AllocationId": address.allocation_id,
@@ -124,6 +129,7 @@ def _of_volume(_call: Call, volume: Volume) -> Keys:
         "ec2:VolumeID": volume.id,
         **in_zone(volume.region, volume.zone),
         **of_any_volume(volume.volume_type, volume.size_gib, volume.iops, volume.throughput_mibps),
+        **encrypted_under(volume.encrypted, volume.kms_key_id),
     }
 
 

@@ -15,7 +15,7 @@ https://docs.aws.amazon.com/AWSEC2/latest/UserGuide/ec2-instance-lifecycle.html
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Any, Literal
 
 from freehold.records.capacity import reserve
@@ -23,6 +23,7 @@ from freehold.records.compute import Instance, StateReason
 from freehold.records.feed import publish, take_turn
 from freehold.records.instances import send_down
 from freehold.records.network import NetworkInterface, network_interfaces
+from freehold.services.ec2 import ebs_encryption
 from freehold.services.ec2.addresses import allocate_auto
 from freehold.services.ec2.compute_errors import (
     IncorrectInstanceState,
@@ -34,7 +35,7 @@ from freehold.services.ec2.instance_states import shown
 from freehold.services.ec2.parameters import refuse_others
 from freehold.services.ec2.resources import INSTANCE, named_by
 from freehold.services.errors import PartlyDone
-from freehold.services.operation import Call, Response, operation
+from freehold.services.operation import Call, Needed, Response, operation
 
 if TYPE_CHECKING:
     from mypy_boto3_ec2.type_defs import (
@@ -47,7 +48,12 @@ if TYPE_CHECKING:
 _BY_USER = StateReason("Client.UserInitiatedShutdown", "Client.UserInitiatedShutdown: User initiated shutdown")
 
 
-@operation(resources=named_by("InstanceIds", INSTANCE))
+def _to_start(call: Call, request: StartInstancesRequestTypeDef) -> Iterator[str | Needed]:
+    yield from named_by("InstanceIds", INSTANCE)(call, request)
+    yield from ebs_encryption.to_start(call, request["InstanceIds"])
+
+
+@operation(resources=_to_start)
 def start_instances(call: Call, request: StartInstancesRequestTypeDef) -> Response:
     """Raises IncorrectInstanceState for an instance that is not stopped yet or will never be, and
     InsufficientInstanceCapacity."""

@@ -24,6 +24,7 @@ from freehold.records.network import Subnet
 from freehold.records.tags import put_tags
 from freehold.services.ec2 import (
     credit_specifications,
+    ebs_encryption,
     instance_profiles,
     launch_interface,
     metadata_options,
@@ -37,6 +38,7 @@ from freehold.services.ec2.compute_errors import (
     InsufficientInstanceCapacity,
 )
 from freehold.services.ec2.credit_specifications import CpuCredits
+from freehold.services.ec2.ebs_encryption import VolumeEncryption
 from freehold.services.ec2.errors import InvalidParameterCombination, InvalidParameterValue, MissingParameter
 from freehold.services.ec2.idempotency import claim
 from freehold.services.ec2.instances import reservations
@@ -59,7 +61,9 @@ _TAGGED = (INSTANCE.resource_type, VOLUME.resource_type, NETWORK_INTERFACE.resou
 _HONOURED = {
     "BlockDeviceMappings.DeviceName",
     "BlockDeviceMappings.Ebs.DeleteOnTermination",
+    "BlockDeviceMappings.Ebs.Encrypted",
     "BlockDeviceMappings.Ebs.Iops",
+    "BlockDeviceMappings.Ebs.KmsKeyId",
     "BlockDeviceMappings.Ebs.Throughput",
     "BlockDeviceMappings.Ebs.VolumeSize",
     "BlockDeviceMappings.Ebs.VolumeType",
@@ -97,7 +101,6 @@ _HONOURED = {
     "UserData",
 }
 _DEFAULTS = {
-    "BlockDeviceMappings.Ebs.Encrypted": False,
     "CapacityReservationSpecification.CapacityReservationPreference": "open",
     "CpuOptions.AmdSevSnp": "disabled",
     "CpuOptions.ThreadsPerCore": 1,
@@ -150,8 +153,9 @@ def run_instances(call: Call, request: RunInstancesRequestTypeDef) -> Response:
     take_turn(call.tx)
     subnet, hosts = _reserve(call, launch, request["MinCount"], request["MaxCount"])
     groups = launch_interface.group_ids(call, launch.interface, subnet.vpc_id)
+    encryption = ebs_encryption.resolved(call, launch.root.encryption)
     made = [
-        _make(call, request, launch, subnet, groups, reservation_id, index, host_id)
+        _make(call, request, launch, encryption, subnet, groups, reservation_id, index, host_id)
         for index, host_id in enumerate(hosts)
     ]
     publish(call.tx, "vpc", subnet.vpc_id)
@@ -197,7 +201,7 @@ def _launch(call: Call, request: RunInstancesRequestTypeDef) -> _Launch:
             f"The image '{image.id}' needs an instance type with at least {image.minimum_memory_mib} MiB of memory; "
             f"{type_name} has {instance_type.memory_mib} MiB."
         )
-    root = root_volumes.asked_for(image, request.get("BlockDeviceMappings") or ())
+    root = root_volumes.asked_for(call, image, request.get("BlockDeviceMappings") or ())
     key_name = request.get("KeyName") or None
     if key_name is not None:
         load_named(call, key_name)
@@ -238,6 +242,7 @@ def _make(
     call: Call,
     request: RunInstancesRequestTypeDef,
     launch: _Launch,
+    encryption: VolumeEncryption,
     subnet: Subnet,
     groups: list[str],
     reservation_id: str,
@@ -252,9 +257,8 @@ def _make(
     )
     public = subnet.map_public_ip_on_launch if wanted.public is None else wanted.public
     interface = call.tx.update(interface, host_id=host_id, auto_public_ip=public)
-    root_volumes.create(
-        call, launch.root, launch.image, instance_id, subnet.zone, host_id, launch.tags[VOLUME.resource_type]
-    )
+    volume_tags = launch.tags[VOLUME.resource_type]
+    root_volumes.create(call, launch.root, encryption, launch.image, instance_id, subnet.zone, host_id, volume_tags)
     instance = Instance(
         id=instance_id,
         account_id=call.account_id,

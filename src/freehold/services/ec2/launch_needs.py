@@ -12,8 +12,16 @@ from typing import TYPE_CHECKING
 from freehold.records.compute import Image, MetadataOptions
 from freehold.records.identities import InstanceProfile
 from freehold.records.network import SecurityGroup, Subnet
-from freehold.services.ec2 import instance_profiles, key_pairs, launch_interface, metadata_options, root_volumes
+from freehold.services.ec2 import (
+    ebs_encryption,
+    instance_profiles,
+    key_pairs,
+    launch_interface,
+    metadata_options,
+    root_volumes,
+)
 from freehold.services.ec2.condition_keys import (
+    encrypted_under,
     in_subnet,
     in_vpc,
     in_zone,
@@ -48,6 +56,7 @@ def needs(call: Call, request: RunInstancesRequestTypeDef) -> Iterator[Needed]:
         subnets = launch_interface.possible_subnets(call, wanted)
         groups = _groups(call, wanted, subnets[0].vpc_id)
         profile = instance_profiles.asked_for(call, request.get("IamInstanceProfile") or {})
+        of_key = ebs_encryption.to_launch(call, request.get("BlockDeviceMappings") or ())
     except AwsError:
         yield INSTANCE.needed(call, "*")
         return
@@ -63,6 +72,7 @@ def needs(call: Call, request: RunInstancesRequestTypeDef) -> Iterator[Needed]:
         yield key_pairs.needed_named(call, request["KeyName"])
     if profile is not None:
         yield from instance_profiles.passed(call, profile)
+    yield from of_key
 
 
 def _instance(
@@ -81,10 +91,11 @@ def _volume(call: Call, request: RunInstancesRequestTypeDef, placed: Mapping[str
     image = call.tx.find(Image, id=request.get("ImageId", ""))
     if image is None:
         return {}
-    root = root_volumes.asked_for(image, request.get("BlockDeviceMappings") or ())
+    root = root_volumes.asked_for(call, image, request.get("BlockDeviceMappings") or ())
     return {
         **placed,
         **of_any_volume(root.volume_type, root.size_gib, root.iops, root.throughput_mibps),
+        **encrypted_under(root.encryption.encrypted, ebs_encryption.arn_of(call, root.encryption)),
     }
 
 

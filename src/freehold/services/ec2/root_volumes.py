@@ -10,7 +10,9 @@ from freehold.records.compute import Image, Volume
 from freehold.records.ids import HostId, InstanceId, VolumeId, new_id
 from freehold.records.tags import put_tags
 from freehold.records.usage import open_usage
+from freehold.services.ec2 import ebs_encryption
 from freehold.services.ec2.compute_errors import InvalidBlockDeviceMapping
+from freehold.services.ec2.ebs_encryption import Asked, VolumeEncryption
 from freehold.services.ec2.errors import InvalidParameterValue
 from freehold.services.ec2.resources import VOLUME
 from freehold.services.errors import UnsupportedOperation
@@ -31,6 +33,7 @@ class RootVolume:
     size_gib: int
     volume_type: str
     delete_on_termination: bool
+    encryption: Asked
 
     @property
     def iops(self) -> int:
@@ -44,10 +47,11 @@ class RootVolume:
         return _GP3_THROUGHPUT_MIBPS if self.volume_type == "gp3" else 0
 
 
-def asked_for(image: Image, mappings: Sequence[BlockDeviceMappingTypeDef]) -> RootVolume:
+def asked_for(call: Call, image: Image, mappings: Sequence[BlockDeviceMappingTypeDef]) -> RootVolume:
     """The root volume that the block device mappings of a launch ask for; the image's own where they are silent.
 
-    Raises UnsupportedOperation for any other device, InvalidBlockDeviceMapping for a size that can not be.
+    Raises UnsupportedOperation for any other device, InvalidBlockDeviceMapping for a size that can not be,
+    InvalidParameterDependency.
     """
     if any(mapping.get("DeviceName") != image.root_device_name for mapping in mappings):
         raise UnsupportedOperation(f"A block device other than the root device {image.root_device_name} of the image")
@@ -64,7 +68,8 @@ def asked_for(image: Image, mappings: Sequence[BlockDeviceMappingTypeDef]) -> Ro
     volume_type = ebs.get("VolumeType") or "gp3"
     if volume_type not in ("gp2", "gp3"):
         raise UnsupportedOperation(f"The volume type {volume_type}")
-    root = RootVolume(size_gib, volume_type, ebs.get("DeleteOnTermination", True))
+    encryption = ebs_encryption.asked_for(call, ebs)
+    root = RootVolume(size_gib, volume_type, ebs.get("DeleteOnTermination", True), encryption)
     if volume_type == "gp2" and ("Iops" in ebs or "Throughput" in ebs):
         raise InvalidParameterValue("The parameters Iops and Throughput are not supported for gp2 volumes.")
     if ebs.get("Iops", root.iops) != root.iops:
@@ -77,6 +82,7 @@ def asked_for(image: Image, mappings: Sequence[BlockDeviceMappingTypeDef]) -> Ro
 def create(
     call: Call,
     root: RootVolume,
+    encryption: VolumeEncryption,
     image: Image,
     instance_id: InstanceId,
     zone: str,
@@ -101,7 +107,10 @@ def create(
         attached_at=call.now,
         host_id=host_id,
         created_at=call.now,
+        encrypted=encryption.arn is not None,
+        kms_key_id=encryption.arn,
     )
     call.tx.insert(volume)
+    ebs_encryption.make_key(call, volume, encryption)
     put_tags(call.tx, call.account_id, call.region, VOLUME.resource_type, volume.id, tags)
     open_usage(call.tx, call.account_id, call.region, volume.id, f"volume:{root.volume_type}", root.size_gib)

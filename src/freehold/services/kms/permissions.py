@@ -2,8 +2,8 @@
 policies, or a grant does.
 
 https://docs.aws.amazon.com/kms/latest/developerguide/policy-evaluation.html; the condition keys are those of
-https://docs.aws.amazon.com/kms/latest/developerguide/policy-conditions.html. Calls that a service makes for someone
-(kms:ViaService, kms:GrantIsForAWSResource) do not come this way.
+https://docs.aws.amazon.com/kms/latest/developerguide/policy-conditions.html. A service that uses a key for someone says
+so (kms:ViaService, kms:GrantIsForAWSResource) as `more` of `on_key`.
 """
 
 from __future__ import annotations

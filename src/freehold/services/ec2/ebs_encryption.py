@@ -1,0 +1,217 @@
+"""Whether and under which KMS key the volumes of an account are encrypted: {Enable,Disable,Get}EbsEncryptionByDefault,
+{Get,Modify,Reset}EbsDefaultKmsKeyId, and what launches do with it.
+
+Every account begins with encryption by default, under the AWS managed key alias/aws/ebs.
+
+https://docs.aws.amazon.com/ebs/latest/userguide/ebs-encryption.html
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from freehold.records.compute import Volume
+from freehold.records.encryption import EbsEncryption, WrappedKey
+from freehold.records.feed import take_turn
+from freehold.records.ids import is_ec2_id
+from freehold.records.keys import Key
+from freehold.services.ec2.compute_errors import InvalidParameterDependency
+from freehold.services.ec2.errors import InvalidParameterValue, MissingParameter
+from freehold.services.ec2.parameters import refuse_others
+from freehold.services.errors import AwsError
+from freehold.services.kms.key_ids import find, key_arn
+from freehold.services.kms.managed import managed_key
+from freehold.services.kms.permissions import on_key
+from freehold.services.kms.volume_keys import new_volume_key
+from freehold.services.operation import Call, Needed, Response, operation
+
+if TYPE_CHECKING:
+    from mypy_boto3_ec2.type_defs import (
+        BlockDeviceMappingTypeDef,
+        DisableEbsEncryptionByDefaultRequestTypeDef,
+        EbsBlockDeviceTypeDef,
+        EnableEbsEncryptionByDefaultRequestTypeDef,
+        GetEbsDefaultKmsKeyIdRequestTypeDef,
+        GetEbsEncryptionByDefaultRequestTypeDef,
+        ModifyEbsDefaultKmsKeyIdRequestTypeDef,
+        ResetEbsDefaultKmsKeyIdRequestTypeDef,
+    )
+
+MANAGED_ALIAS = "alias/aws/ebs"
+
+_KEY_NAME = re.compile(r"[A-Za-z0-9:/_-]{1,2048}")
+
+
+@operation()
+def get_ebs_encryption_by_default(call: Call, request: GetEbsEncryptionByDefaultRequestTypeDef) -> Response:
+    """On, until the account switches it off in the region."""
+    refuse_others(request, set())
+    return {"EbsEncryptionByDefault": chosen(call).by_default}
+
+
+@operation()
+def enable_ebs_encryption_by_default(call: Call, request: EnableEbsEncryptionByDefaultRequestTypeDef) -> Response:
+    """For the volumes that are made from here on."""
+    refuse_others(request, set())
+    return _switch(call, by_default=True)
+
+
+@operation()
+def disable_ebs_encryption_by_default(call: Call, request: DisableEbsEncryptionByDefaultRequestTypeDef) -> Response:
+    """Volumes that are encrypted stay so."""
+    refuse_others(request, set())
+    return _switch(call, by_default=False)
+
+
+@operation()
+def get_ebs_default_kms_key_id(call: Call, request: GetEbsDefaultKmsKeyIdRequestTypeDef) -> Response:
+    """The ARN of the key that was named; ``alias/aws/ebs`` where none was."""
+    refuse_others(request, set())
+    return {"KmsKeyId": chosen(call).kms_key_id or MANAGED_ALIAS}
+
+
+@operation()
+def modify_ebs_default_kms_key_id(call: Call, request: ModifyEbsDefaultKmsKeyIdRequestTypeDef) -> Response:
+    """AWS looks at the key later ("if you specify an ID, alias, or ARN that is not valid, the action can appear to
+    complete, but eventually fails"): launches fail then, as with a key that is disabled afterwards."""
+    refuse_others(request, {"KmsKeyId"})
+    if not request["KmsKeyId"]:
+        raise MissingParameter("KmsKeyId")
+    take_turn(call.tx)
+    arn, _key = _named(call, request["KmsKeyId"])
+    call.tx.put(EbsEncryption(call.account_id, call.region, chosen(call).by_default, arn))
+    return {"KmsKeyId": arn}
+
+
+@operation()
+def reset_ebs_default_kms_key_id(call: Call, request: ResetEbsDefaultKmsKeyIdRequestTypeDef) -> Response:
+    """The answer is the ARN of the key behind alias/aws/ebs."""
+    refuse_others(request, set())
+    take_turn(call.tx)
+    call.tx.put(EbsEncryption(call.account_id, call.region, chosen(call).by_default, None))
+    arn, _key = _named(call, MANAGED_ALIAS)
+    return {"KmsKeyId": arn}
+
+
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """How a volume is to be encrypted; `kms_key_id` as the caller names it, None: the account's default."""
+
+    encrypted: bool
+    kms_key_id: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class VolumeEncryption:
+    """How the volumes of a launch are encrypted; without an `arn` not at all.
+
+    `key` None: what the ARN names is not there. AWS finds that out after it has answered the call; so do the
+    controllers here, which give up the launch (control/volume_keys.py).
+    """
+
+    arn: str | None = None
+    key: Key | None = None
+
+
+def chosen(call: Call) -> EbsEncryption:
+    """What the account has chosen in the region."""
+    found = call.tx.get(EbsEncryption, call.account_id, call.region)
+    return found or EbsEncryption(call.account_id, call.region)
+
+
+def asked_for(call: Call, ebs: EbsBlockDeviceTypeDef) -> Asked:
+    """Where encryption is the default, Encrypted=false makes no difference ("the EBS volumes that you create are always
+    encrypted"). Raises InvalidParameterDependency for a key without encryption."""
+    encrypted = bool(ebs.get("Encrypted")) or chosen(call).by_default
+    named = ebs.get("KmsKeyId") or None
+    if named is not None and not encrypted:
+        raise InvalidParameterDependency("KmsKeyId", "Encrypted")
+    return Asked(encrypted, named)
+
+
+def resolved(call: Call, asked: Asked) -> VolumeEncryption:
+    """The key to be used; the account's AWS managed key is made if it is needed and not there yet."""
+    if not asked.encrypted:
+        return VolumeEncryption()
+    return VolumeEncryption(*_named(call, asked.kms_key_id or chosen(call).kms_key_id or MANAGED_ALIAS))
+
+
+def make_key(call: Call, volume: Volume, encryption: VolumeEncryption) -> None:
+    """Give an encrypted volume a key of its own; none if the KMS key can not be used."""
+    if encryption.key is None:
+        return
+    try:
+        ciphertext = new_volume_key(call.tx, call.sealer, encryption.key, volume.id)
+    except AwsError:
+        return  # as in `VolumeEncryption`
+    call.tx.insert(WrappedKey(volume.id, volume.account_id, ciphertext))
+
+
+def to_launch(call: Call, mappings: Sequence[BlockDeviceMappingTypeDef]) -> list[Needed]:
+    """What a launch needs of the key that its root volume is to be encrypted under. Raises InvalidParameterDependency.
+
+    https://docs.aws.amazon.com/ebs/latest/userguide/ebs-encryption-requirements.html#ebs-encryption-permissions
+    """
+    asked = asked_for(call, mappings[0].get("Ebs", {}) if mappings else {})
+    if not asked.encrypted:
+        return []
+    named = asked.kms_key_id or chosen(call).kms_key_id or MANAGED_ALIAS
+    return _needed(call, [named], "kms:GenerateDataKeyWithoutPlaintext", "kms:CreateGrant")
+
+
+def to_start(call: Call, instance_ids: Iterable[str]) -> list[Needed]:
+    """What starting instances needs of the keys that their volumes are encrypted under."""
+    owner: dict[str, Any] = {"account_id": call.account_id, "region": call.region}
+    attached = call.tx.select(Volume, instance_id=[each for each in instance_ids if is_ec2_id("i", each)], **owner)
+    return _needed(call, {volume.kms_key_id for volume in attached if volume.kms_key_id}, "kms:CreateGrant")
+
+
+def arn_of(call: Call, asked: Asked) -> str | None:
+    """The ARN of the key that is asked for, if it is there."""
+    named = asked.kms_key_id or chosen(call).kms_key_id or MANAGED_ALIAS
+    key = _found(call, named) if asked.encrypted else None
+    return None if key is None else key_arn(key)
+
+
+def _needed(call: Call, names: Iterable[str], *actions: str) -> list[Needed]:
+    """That KMS may do this for the caller with the customer managed ones of these keys: the policy of an AWS managed
+    key lets in its whole account."""
+    found = {key.id: key for key in (_found(call, named) for named in names) if key is not None}
+    via = {"ViaService": f"ec2.{call.region}.amazonaws.com", "GrantIsForAWSResource": "true"}
+    return [
+        on_key(call, key, {}, action=action, **via)
+        for key in found.values()
+        if key.manager == "CUSTOMER"
+        for action in actions
+    ]
+
+
+def _switch(call: Call, *, by_default: bool) -> dict[str, Any]:
+    take_turn(call.tx)
+    call.tx.put(EbsEncryption(call.account_id, call.region, by_default, chosen(call).kms_key_id))
+    return {"EbsEncryptionByDefault": by_default}
+
+
+def _named(call: Call, named: str) -> tuple[str, Key | None]:
+    """(the ARN, the key) that a key's name in a request stands for. Raises InvalidParameterValue."""
+    if not _KEY_NAME.fullmatch(named):
+        raise InvalidParameterValue("Invalid value for KmsKeyId: not the id, alias or ARN of a KMS key.")
+    arn_of = f"arn:aws:kms:{call.region}:{call.account_id}:"
+    if named.removeprefix(arn_of) == MANAGED_ALIAS:
+        managed = managed_key(call.tx, call.sealer, call.account_id, call.region, MANAGED_ALIAS)
+        return key_arn(managed), managed
+    key = _found(call, named)
+    if key is not None:
+        return key_arn(key), key
+    return named if named.startswith("arn:") else f"{arn_of}{named if '/' in named else f'key/{named}'}", None
+
+
+def _found(call: Call, named: str) -> Key | None:
+    """Of the account's own keys: those of others are not used for volumes here, whatever their policies say."""
+    try:
+        return find(call, named, shared=False)
+    except AwsError:
+        return None

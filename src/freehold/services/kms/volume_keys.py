@@ -1,0 +1,54 @@
+"""Data keys of EBS volumes, made and decrypted in the name of the account: EBS's GenerateDataKeyWithoutPlaintext and
+Decrypt.
+
+https://docs.aws.amazon.com/kms/latest/developerguide/services-ebs.html
+"""
+
+from __future__ import annotations
+
+import secrets
+
+from freehold.records.ids import AccountId, VolumeId
+from freehold.records.keys import Key, KeyMaterial
+from freehold.records.secrets import Sealer
+from freehold.records.store import Transaction
+from freehold.services.kms import materials
+from freehold.services.kms.ciphertexts import Ciphertext, encrypt
+from freehold.services.kms.errors import AccessDenied, InvalidCiphertext, InvalidKeyUsage
+from freehold.services.kms.key_ids import check_usable, key_arn
+
+VOLUME_KEY_BYTES = 32
+
+
+def new_volume_key(tx: Transaction, sealer: Sealer, key: Key, volume_id: VolumeId) -> bytes:
+    """The ciphertext of a new volume key.
+
+    Raises DisabledException, KMSInvalidStateException, and InvalidKeyUsageException for a key that is not symmetric.
+    """
+    check_usable(key)
+    if not materials.spec_of(key).symmetric:
+        raise InvalidKeyUsage(f"{key_arn(key)} key spec is {key.spec} which is not valid for EBS volumes.")
+    record, material = materials.current(tx, sealer, key)
+    plaintext = secrets.token_bytes(VOLUME_KEY_BYTES)
+    return encrypt(key.id, record.version, material, plaintext, _context(volume_id))
+
+
+def open_volume_key(
+    tx: Transaction, sealer: Sealer, account_id: AccountId, volume_id: VolumeId, ciphertext: bytes
+) -> bytes:
+    """The volume key. Raises DisabledException, KMSInvalidStateException, AccessDeniedException (the KMS key is not
+    there any more), InvalidCiphertextException."""
+    read = Ciphertext.read(ciphertext)
+    key = tx.get(Key, read.key_id)
+    if key is None or key.account_id != account_id:
+        raise AccessDenied()
+    check_usable(key)
+    record = tx.find(KeyMaterial, key_id=key.id, version=read.version)
+    if record is None:
+        raise InvalidCiphertext()
+    return read.decrypt(materials.opened(tx, sealer, key, record), _context(volume_id))
+
+
+def _context(volume_id: VolumeId) -> dict[str, str]:
+    """What EBS's calls of KMS have as their encryption context."""
+    return {"aws:ebs:id": volume_id}
