@@ -20,6 +20,7 @@ from tests.cloudapi import ApiServer, Keys, api_server
 from tests.front.audited import written
 from tests.front.signing import Unsigned, send, signed
 from tests.front.test_signatures import refusal
+from tests.iam.granting import Grants, allow, deny
 
 SERVICES = (
     "ec2", "sts", "iam", "s3", "kms", "elbv2", "autoscaling", "cloudwatch", "logs", "rds", "ce", "cloudtrail",
@@ -150,6 +151,21 @@ def unrecorded(api: ApiServer, attempts: set[tuple[str, str | None]]) -> set[tup
             break
         time.sleep(0.5)
     return attempts - found
+
+
+@pytest.mark.parametrize("service", BUILT.models)
+def test_an_explicit_denial_wins(api: ApiServer, service: str) -> None:
+    keys = Grants(api).user(f"denied-{service}", allow("*"), deny("*"))
+    client = api.client(service, keys=keys, parameter_validation=False)
+    denied, *_ = ANSWERS[client.meta.service_model.resolved_protocol]
+    for operation, params in operations(client, built=True):
+        action = f"{operation.service_model.signing_name}:{operation.name}"
+        if operation.auth_type == "none" or action in _NEEDS_NO_PERMISSION:
+            continue
+        error = refused(client, operation, params)
+        assert error["Code"] == denied, (operation.name, error)
+        assert f"/denied-{service} is not authorized to perform: {action}" in error["Message"]
+        assert "with an explicit deny in an identity-based policy" in error["Message"]
 
 
 @pytest.mark.parametrize("service", SERVICES)

@@ -22,7 +22,7 @@ from decimal import Decimal
 from typing import Literal
 
 from freehold.iam import patterns
-from freehold.iam.patterns import Lookup, Matcher, Template
+from freehold.iam.patterns import Lookup, Make, Matcher, Template
 
 _NUMBER = re.compile(r"[-+]?[0-9]{1,64}(\.[0-9]{1,64})?")
 _DATE = re.compile(
@@ -120,7 +120,7 @@ def _arn_like(pattern: str) -> Matcher:
     return lambda text: text.count(":") >= 5 and matches(text)
 
 
-_MATCHERS: dict[str, Callable[[str], Matcher]] = {
+_MATCHERS: dict[str, Make] = {
     "StringEquals": _equals,
     "StringEqualsIgnoreCase": _equals_ignoring_case,
     "StringLike": patterns.glob,
@@ -153,11 +153,6 @@ _NEGATIONS = {
 }
 
 
-@functools.lru_cache(maxsize=8192)
-def _matcher(operator: str, pattern: str) -> Matcher:
-    return _MATCHERS[operator](pattern)
-
-
 @dataclass(frozen=True, slots=True)
 class Operator:
     """An operator as it is written: ``ForAnyValue:StringNotLikeIfExists`` is StringLike, negated."""
@@ -187,12 +182,13 @@ OPERATORS = _operators()
 class Condition:
     """One operator, key and its values."""
 
-    __slots__ = ("_matchers", "_negated", "_operator", "_plain", "_templates", "_texts", "key")
+    __slots__ = ("_make", "_matchers", "_negated", "_operator", "_plain", "_templates", "_texts", "key")
 
     def __init__(self, written: Operator, key: str, values: Iterable[str | Template]) -> None:
         self.key = key.lower()
         self._operator = written
         self._negated = written.negated
+        self._make = _MATCHERS[written.name]
         self._plain = written.name != "Null" and not written.quantifier
         given = tuple(values)
         fixed = [value for value in given if isinstance(value, str)]
@@ -202,7 +198,7 @@ class Condition:
         if written.name == "StringEquals":
             self._texts = frozenset(map(patterns.plain, fixed))
         else:
-            self._matchers = tuple(_matcher(written.name, value) for value in fixed)
+            self._matchers = tuple(self._make(value) for value in fixed)
 
     def holds(self, lookup: Lookup) -> bool:
         """Whether the request meets the condition."""
@@ -233,6 +229,6 @@ class Condition:
                 return True
         for template in self._templates:
             pattern = template.pattern(lookup)
-            if pattern is not None and _matcher(self._operator.name, pattern)(text):
+            if pattern is not None and self._make(pattern)(text):
                 return True
         return False

@@ -24,6 +24,7 @@ from freehold.iam.document import Kind, Statement, parse
 from freehold.iam.patterns import Lookup, Template
 from freehold.iam.principals import Named, Principals, Who
 
+_REMEMBERED_MAX = 512  # a document of 6 KB takes a tenth of a megabyte
 _ACTIONS_REMEMBERED_MAX = 1024
 
 
@@ -109,7 +110,7 @@ class Policy:
         self._about: dict[str, tuple[tuple[Rule, ...], tuple[Rule, ...]]] = {}
 
     @staticmethod
-    @functools.lru_cache(maxsize=1024)
+    @functools.lru_cache(maxsize=_REMEMBERED_MAX)
     def of(text: str, kind: Kind = "identity") -> Policy:
         """The policy that a text is, compiled once. Raises MalformedPolicy."""
         return Policy(text, kind)

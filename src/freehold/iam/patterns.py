@@ -24,6 +24,9 @@ Lookup: TypeAlias = Callable[[str], Value]
 Matcher: TypeAlias = Callable[[str], object]
 """Whether a text matches, by its truth."""
 
+_REMEMBERED_MAX = 2048
+_REMEMBERED_CHARACTERS_MAX = 256
+
 _TOKEN = re.compile(r"\$\{([*?$:])\}|(\*+)|(\?)|([^*?$]+|\$)")
 _VARIABLE = re.compile(r"\$\{([^{}]*)\}")
 _NAME = re.compile(r"\s*([^,]+?)\s*(?:,\s*'([^']*)'\s*)?")
@@ -31,13 +34,22 @@ _SPECIAL = re.compile(r"[*?$:]")
 _ESCAPED = re.compile(r"\$\{([*?$:])\}")
 
 
-@functools.lru_cache(maxsize=8192)
+Make = Callable[[str], Matcher]
+
+
+def remembered(make: Make) -> Make:
+    """Makes matchers of patterns, and keeps those of short ones: tenants write them."""
+    kept = functools.lru_cache(maxsize=_REMEMBERED_MAX)(make)
+    return lambda pattern: kept(pattern) if len(pattern) <= _REMEMBERED_CHARACTERS_MAX else make(pattern)
+
+
+@remembered
 def glob(pattern: str) -> Matcher:
     """Matches texts as a whole."""
     return re.compile(regex(pattern), re.DOTALL).fullmatch
 
 
-@functools.lru_cache(maxsize=8192)
+@remembered
 def arn(pattern: str) -> Matcher:
     """Matches ARNs, part by part: wildcards do not reach beyond a colon, but in the last part of the pattern."""
     return re.compile(arn_regex(pattern), re.DOTALL).fullmatch

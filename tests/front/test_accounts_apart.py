@@ -1,0 +1,241 @@
+"""One account's things do not exist for another: every operation, by root and by an administrator of the other.
+
+Each is called with the ids, names and ARNs of what the first account has, wherever its input takes some. It may be
+refused or do something in the caller's own account; it must not show nor change anything of the first.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+import pytest
+from botocore import xform_name
+from botocore.exceptions import ClientError
+from botocore.model import ListShape, Shape, StringShape, StructureShape
+
+from freehold.records.schema import TABLES
+from tests.cloudapi import ApiServer, api_server
+from tests.ec2.launching import IMAGE, add_host, add_images
+from tests.front.test_walk import BUILT, NAMED, least
+from tests.iam.granting import Grants, allow
+
+TRUST = {
+    "Version": "2012-10-17",
+    "Statement": {"Effect": "Allow", "Action": "sts:AssumeRole", "Principal": {"Service": "ec2.amazonaws.com"}},
+}
+POLICY = json.dumps({"Version": "2012-10-17", "Statement": allow("s3:*")})
+
+# Names beside the ids of the same things, which may not be given together.
+NOT_WITH_OTHERS = {"ec2": ("Arn", "GroupName", "KeyName", "PublicIp")}
+TELLS = {"GetAccessKeyInfo"}  # whose a key is: that is what it is for
+
+
+class Owner:
+    """An account that has something of everything; `values` are what it is named by, by members of requests."""
+
+    def __init__(self, api: ApiServer) -> None:
+        self.api = api
+        self.account_id, self.keys = api.create_account("owner")
+        self._ec2, self._iam, self._kms = (api.client(service, keys=self.keys) for service in ("ec2", "iam", "kms"))
+        self.values: dict[str, str] = {}
+        self._fill_iam()
+        self._fill_ec2()
+        self._fill_kms()
+        telling = re.compile(r"[0-9a-fA-F]{8}|[A-Z0-9]{16}")
+        self.secrets = {value for value in self.values.values() if telling.search(value)} - {IMAGE}
+        self.secrets.add(self.account_id)
+
+    def _fill_iam(self) -> None:
+        iam = self._iam
+        user = iam.create_user(UserName="alice", Tags=[{"Key": "secret", "Value": "red"}])["User"]
+        iam.create_group(GroupName="team")
+        iam.add_user_to_group(GroupName="team", UserName="alice")
+        role = iam.create_role(RoleName="worker", AssumeRolePolicyDocument=json.dumps(TRUST))["Role"]
+        profile = iam.create_instance_profile(InstanceProfileName="worker")["InstanceProfile"]
+        iam.add_role_to_instance_profile(InstanceProfileName="worker", RoleName="worker")
+        policy = iam.create_policy(PolicyName="look", PolicyDocument=POLICY)["Policy"]
+        iam.attach_user_policy(UserName="alice", PolicyArn=policy["Arn"])
+        iam.put_user_policy(UserName="alice", PolicyName="own", PolicyDocument=POLICY)
+        key = iam.create_access_key(UserName="alice")["AccessKey"]
+        device = iam.create_virtual_mfa_device(VirtualMFADeviceName="phone")["VirtualMFADevice"]
+        provider = iam.create_open_id_connect_provider(Url="https://example.com", ClientIDList=["a"])
+        self.values |= {
+            "AssumeRolePolicyDocument": json.dumps(TRUST),
+            "AuthenticationCode1": "123456",
+            "AuthenticationCode2": "654321",
+            "PolicyDocument": POLICY,
+            "Url": "https://example.com",
+            "VersionId": "v1",
+            "AccessKeyId": key["AccessKeyId"],
+            "Arn": user["Arn"],
+            "GroupName": "team",
+            "InstanceProfileName": "worker",
+            "OpenIDConnectProviderArn": provider["OpenIDConnectProviderArn"],
+            "PolicyArn": policy["Arn"],
+            "PolicyName": "own",
+            "PolicySourceArn": user["Arn"],
+            "RoleArn": role["Arn"],
+            "RoleName": "worker",
+            "SerialNumber": device["SerialNumber"],
+            "UserName": "alice",
+            "profile": profile["InstanceProfileId"],
+            "user": user["UserId"],
+            "role": role["RoleId"],
+        }
+
+    def _fill_ec2(self) -> None:
+        ec2 = self._ec2
+        key = ec2.create_key_pair(KeyName="mine", KeyType="ed25519")
+        (instance,) = ec2.run_instances(
+            ImageId=IMAGE,
+            InstanceType="t3.nano",
+            MinCount=1,
+            MaxCount=1,
+            KeyName="mine",
+            IamInstanceProfile={"Name": "worker"},
+        )["Instances"]
+        instance_id = instance["InstanceId"]
+        (interface,) = instance["NetworkInterfaces"]
+        (volume,) = ec2.describe_volumes()["Volumes"]
+        address = ec2.allocate_address()
+        group_id = interface["Groups"][0]["GroupId"]
+        rule = ec2.describe_security_group_rules()["SecurityGroupRules"][0]
+        profiles = ec2.describe_iam_instance_profile_associations()["IamInstanceProfileAssociations"]
+        self.values |= {
+            "AllocationId": address["AllocationId"],
+            "AssociationId": profiles[0]["AssociationId"],
+            "GroupId": group_id,
+            "GroupIds": group_id,
+            "ImageId": IMAGE,
+            "InstanceId": instance_id,
+            "InstanceIds": instance_id,
+            "KeyName": "mine",
+            "KeyPairId": key["KeyPairId"],
+            "NetworkInterfaceId": interface["NetworkInterfaceId"],
+            "NetworkInterfaceIds": interface["NetworkInterfaceId"],
+            "PublicIp": address["PublicIp"],
+            "PublicIps": address["PublicIp"],
+            "AllocationIds": address["AllocationId"],
+            "ResourceId": instance_id,
+            "Resources": instance_id,
+            "SecurityGroupRuleId": rule["SecurityGroupRuleId"],
+            "SecurityGroupRuleIds": rule["SecurityGroupRuleId"],
+            "SubnetId": instance["SubnetId"],
+            "SubnetIds": instance["SubnetId"],
+            "VolumeId": volume["VolumeId"],
+            "VolumeIds": volume["VolumeId"],
+            "VpcId": instance["VpcId"],
+            "VpcIds": instance["VpcId"],
+        }
+
+    def _fill_kms(self) -> None:
+        kms = self._kms
+        key = kms.create_key(Tags=[{"TagKey": "secret", "TagValue": "red"}])["KeyMetadata"]
+        kms.create_alias(AliasName="alias/mine", TargetKeyId=key["KeyId"])
+        operations = ["Encrypt"]
+        grant = kms.create_grant(KeyId=key["KeyId"], GranteePrincipal=self.values["Arn"], Operations=operations)
+        sealed = kms.encrypt(KeyId=key["KeyId"], Plaintext=b"secret")["CiphertextBlob"]
+        self.ciphertext = sealed
+        self.values |= {
+            "AliasName": "alias/mine",
+            "DestinationKeyId": key["Arn"],
+            "GrantId": grant["GrantId"],
+            "GrantToken": grant["GrantToken"],
+            "KeyId": key["Arn"],
+            "TargetKeyId": key["Arn"],
+        }
+
+    def rows(self) -> dict[str, list[str]]:
+        """All rows of the account, but for what is written of calls."""
+        with self.api.store.read() as tx:
+            return {
+                table.name: sorted(
+                    repr(tuple(row))
+                    for row in tx.connection.execute(table.select().where(table.c.account_id == self.account_id))
+                )
+                for table in TABLES.values()
+                if "account_id" in table.c and not table.name.startswith(("audit", "changes", "access_key_uses"))
+            }
+
+    def asked(self, service: str, shape: Shape, depth: int = 0) -> Any:
+        """An input of the shape that names all that it can of what the account has."""
+        found: dict[str, Any] = least(shape, depth)
+        assert isinstance(shape, StructureShape)
+        for name, member in shape.members.items():
+            if name in NOT_WITH_OTHERS.get(service, ()):
+                continue
+            match member:
+                case StringShape() if name in self.values:
+                    found[name] = self.values[name]
+                case ListShape() if isinstance(member.member, StringShape) and name in self.values:
+                    found[name] = [self.values[name]]
+                case StructureShape() if depth < 2 and name in shape.required_members:
+                    found[name] = self.asked(service, member, depth + 1)
+                case _ if name in ("CiphertextBlob",):
+                    found[name] = self.ciphertext
+        return found
+
+
+@pytest.fixture(scope="module")
+def owner(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Owner]:
+    with api_server(tmp_path_factory.mktemp("cloud")) as api:
+        add_host(api.store)
+        add_images(api.store)
+        yield Owner(api)
+
+
+def shown(answer: Mapping[str, Any], params: Mapping[str, Any]) -> str:
+    """What an answer says that was not said to it."""
+    text = repr({name: value for name, value in answer.items() if name != "ResponseMetadata"})
+    for value in re.findall(r"'([^']{6,})'", repr(params)):
+        text = text.replace(value, "")
+    return text
+
+
+def call(client: Any, name: str, params: Mapping[str, Any]) -> Mapping[str, Any]:
+    """The answer, or the error that is one."""
+    try:
+        answer: Mapping[str, Any] = getattr(client, xform_name(name))(**params)
+    except ClientError as error:
+        return {"Error": error.response["Error"]}
+    return answer
+
+
+def asked(owner: Owner, service: str) -> Iterator[tuple[str, dict[str, Any]]]:
+    """Each operation of the service that takes an input, with one."""
+    for operation in BUILT.operations.values():
+        shape = operation.model.input_shape
+        if operation.service == service and isinstance(shape, StructureShape) and operation.name not in TELLS:
+            params = owner.asked(service, shape)
+            yield operation.name, NAMED.get(f"{service}.{operation.name}", {}) | params
+
+
+@pytest.mark.parametrize("service", BUILT.models)
+@pytest.mark.parametrize("caller", ["root", "administrator"])
+def test_another_accounts_things_do_not_exist(owner: Owner, service: str, caller: str) -> None:
+    api = owner.api
+    keys = api.root if caller == "root" else Grants(api).user(f"administrator-{service}", allow("*"))
+    client = api.client(service, keys=keys, parameter_validation=False)
+    before = owner.rows()
+    for name, params in asked(owner, service):
+        answer = call(client, name, params)
+        said = shown(answer, params)
+        assert [secret for secret in owner.secrets if secret in said] == [], (name, params, answer)
+        assert owner.rows() == before, (name, params)
+
+
+def test_the_owner_sees_them(owner: Owner) -> None:
+    """Otherwise the test above would show nothing."""
+    for service, at_least in (("ec2", 10), ("iam", 10), ("kms", 4)):
+        client = owner.api.client(service, keys=owner.keys, parameter_validation=False)
+        seen = [
+            name
+            for name, params in asked(owner, service)
+            if name.startswith(("Describe", "Get", "List"))
+            and (answer := call(client, name, params)).keys() != {"Error"}
+            and any(secret in shown(answer, {}) for secret in owner.secrets)
+        ]
+        assert len(seen) >= at_least, seen
