@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import datetime as dt
+import os
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from freehold.control.accounts import create_account
 from freehold.control.keys import keep_keys
 from freehold.records.keys import Key, KeyAlias, KeyGrant, KeyMaterial
-from freehold.records.root_keys import Files
+from freehold.records.root_keys import RETIRED_SECONDS, Files
+from freehold.records.root_rotation import rotate
+from freehold.records.secrets import Sealer
 from freehold.records.store import Store
 from freehold.records.tags import Tag
 from freehold.services.kms import materials
@@ -76,6 +80,20 @@ def test_keys_rotate_yearly_while_they_are_enabled(kms: Caller, tmp_path: Path) 
     kms.enable_key(KeyId=disabled)
     keep_keys(kms.store, SEALER, Files(tmp_path / "keys"))
     assert len(kms.list_key_rotations(KeyId=disabled)["Rotations"]) == 1
+
+
+def test_a_root_key_goes_when_no_token_can_need_it_any_more(store: Store, tmp_path: Path) -> None:
+    keys = Files(tmp_path / "keys")
+    sealer = Sealer(keys)
+    with store.write() as tx:
+        create_account(tx, sealer, "lab")
+    list(rotate(store, sealer, keys))
+    keep_keys(store, sealer, keys)
+    assert [generation.retired for generation in keys.generations()] == [False, True]
+    long_ago = dt.datetime.now().timestamp() - RETIRED_SECONDS - 1
+    os.utime(keys.generations()[1].path, (long_ago, long_ago))
+    keep_keys(store, sealer, keys)
+    assert [generation.number for generation in keys.generations()] == [2]
 
 
 def test_imported_material_expires(kms: Caller, tmp_path: Path) -> None:

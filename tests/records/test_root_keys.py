@@ -80,6 +80,13 @@ def test_a_damaged_key_is_said_to_be(tmp_path: Path) -> None:
         Sealer.of(tmp_path)
 
 
+def test_a_link_that_leads_nowhere_is_said_to(tmp_path: Path) -> None:
+    (tmp_path / "keys").mkdir()
+    (tmp_path / "keys" / "root.1.key").symlink_to("/nowhere")
+    with pytest.raises(SealError, match=r"root\.1\.key leads nowhere"):
+        Sealer.of(tmp_path)
+
+
 def test_a_credential_of_systemd(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, store: Store) -> None:
     (tmp_path / "freehold.toml").write_text('[root_key]\nsource = "credential"\ncredential = "lab"\n')
     monkeypatch.delenv("CREDENTIALS_DIRECTORY", raising=False)
@@ -115,11 +122,12 @@ def test_a_rotation_seals_everything_anew(tmp_path: Path, store: Store) -> None:
     assert running.open("token", "o", token) == b"still good"
     with pytest.raises(SealError):
         opened(store, old)
-    assert keys.delete_retired() == 0
+    assert keys.overdue() == []
     retired = tmp_path / "keys" / "root.1.retired"
     long_ago = retired.stat().st_mtime - RETIRED_SECONDS - 1
     os.utime(retired, (long_ago, long_ago))
-    assert keys.delete_retired() == 1
+    keys.delete(keys.overdue())
+    assert names(tmp_path) == {"root.2.key"}
     assert opened(store, running) == opened(store, Sealer.of(tmp_path)) == secrets
     with pytest.raises(SealError):
         running.open("token", "o", token)

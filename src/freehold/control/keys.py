@@ -42,8 +42,8 @@ def keep_keys(store: Store, sealer: Sealer, root_keys: RootKeys) -> None:
             KeyMaterial, key_materials.c.expires_at <= tx.now, key_materials.c.sealed.is_not(None)
         ):
             forget_material(tx, material)
-    if isinstance(root_keys, Files) and not any(seal_anew(store, sealer)):
-        root_keys.delete_retired()
+    if isinstance(root_keys, Files) and (overdue := root_keys.overdue()) and not any(seal_anew(store, sealer)):
+        root_keys.delete(overdue)
 
 
 def delete_key(tx: Transaction, key: Key) -> None:

@@ -19,7 +19,7 @@ import os
 import re
 import secrets
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
@@ -88,13 +88,17 @@ class Files:
         return sorted(found, key=lambda generation: generation.number, reverse=True)
 
     def load(self) -> list[bytes]:
-        if not self.generations():
-            self._make(1)
         while True:
+            generations = self.generations()
+            if not generations:
+                self._make(1)
+                continue
             try:
-                return [self._read(generation.path) for generation in self.generations()]
-            except FileNotFoundError:
-                pass  # it was retired or deleted just now: look again
+                return [self._read(generation.path) for generation in generations]
+            except FileNotFoundError as error:
+                if self.generations() == generations:
+                    raise RootKeyError(f"{error.filename} leads nowhere.") from error
+                # One was retired or deleted just now: look again.
 
     def add(self) -> int:
         """Make the next generation, which seals from now on; returns its number."""
@@ -109,16 +113,18 @@ class Files:
             generation.path.rename(generation.path.with_suffix(".retired"))
             _sync(self._directory)
 
-    def delete_retired(self, *, older_than_seconds: float = RETIRED_SECONDS) -> int:
-        """Delete what was retired at least so long ago; returns how many."""
-        old = [
-            generation.path
-            for generation in self.generations()
-            if generation.retired and time.time() - generation.path.stat().st_mtime >= older_than_seconds
-        ]
-        for path in old:
-            path.unlink(missing_ok=True)
-        return len(old)
+    def overdue(self, *, older_than_seconds: float = RETIRED_SECONDS) -> list[Generation]:
+        """Those that were retired at least so long ago."""
+        found, before = [], time.time() - older_than_seconds
+        for generation in self.generations():
+            with contextlib.suppress(FileNotFoundError):  # a rotation has just deleted it
+                if generation.retired and generation.path.stat().st_mtime <= before:
+                    found.append(generation)
+        return found
+
+    def delete(self, generations: Iterable[Generation]) -> None:
+        for generation in generations:
+            generation.path.unlink(missing_ok=True)
 
     def _read(self, path: Path) -> bytes:
         key = path.read_bytes()

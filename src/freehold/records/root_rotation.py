@@ -78,7 +78,7 @@ def rotate(store: Store, sealer: Sealer, keys: RootKeys, *, at_once: bool = Fals
             keys.retire(generation)
             yield f"Retired root key {generation.number}."
     if at_once:
-        keys.delete_retired(older_than_seconds=0)
+        keys.delete(keys.overdue(older_than_seconds=0))
         yield "Deleted the older root keys: temporary credentials have ended."
 
 
