@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from bench import api, encryption, launch, memory, policy
+from bench import api, encryption, launch, memory, policy, trail
 
 
 def main() -> None:
@@ -11,6 +11,7 @@ def main() -> None:
     launch.main()
     memory.main()
     policy.main()
+    trail.main()
 
 
 if __name__ == "__main__":

@@ -67,8 +67,9 @@ def _wait(port: int, process: subprocess.Popen[bytes]) -> None:
 
 
 @contextmanager
-def freehold() -> Iterator[Server]:
-    """The front door over a database of its own, as `freehold up` configures it, with one simulated host."""
+def freehold(module: str = "freehold.front") -> Iterator[Server]:
+    """The front door over a database of its own, as `freehold up` configures it, with one simulated host. `module` is
+    what is run."""
     with tempfile.TemporaryDirectory(prefix="freehold-bench-") as directory:
         data_dir, port = Path(directory), free_port()
         # 131,072 public addresses, of the range for benchmarks (RFC 2544): each launch takes one.
@@ -91,7 +92,7 @@ def freehold() -> Iterator[Server]:
                 default_user="root",
                 created_at=tx.now,
             )
-        command = [sys.executable, "-m", "freehold.front", "--data-dir", directory, "--port", str(port)]
+        command = [sys.executable, "-m", module, "--data-dir", directory, "--port", str(port)]
         process = subprocess.Popen(command)
         try:
             _wait(port, process)

@@ -49,13 +49,13 @@ class Delivered:
         return found
 
     def names(self) -> list[str]:
-        """The names of all events that were delivered, but for those of CloudTrail itself."""
+        """The names of all calls that were delivered, but for those to CloudTrail itself."""
         return [
             record["eventName"]
             for key in self.listed()
             if "/CloudTrail/" in key
             for record in self.records(key)
-            if record["eventSource"] != "cloudtrail.amazonaws.com"
+            if record["eventSource"] != "cloudtrail.amazonaws.com" and record["eventType"] == "AwsApiCall"
         ]
 
     def trail(self) -> Trail:
@@ -83,7 +83,8 @@ def test_files_in_cloudtrails_layout(cloud: Cloud, tmp_path: Path) -> None:
     )
     assert re.fullmatch(form.format(account, "eu-west-1"), west)
     assert re.fullmatch(form.format(account, "us-east-1"), east)
-    (record,) = delivered.records(west)
+    (opened, record) = delivered.records(west)
+    assert (opened["eventName"], opened["eventType"]) == ("CreateDefaultVpc", "AwsServiceEvent")
     assert (record["eventName"], record["requestParameters"]) == ("CreateKeyPair", {"keyName": "two"})
     assert {record["recipientAccountId"] for record in delivered.records(east)} == {account}
     status = delivered.client.get_trail_status(Name="main")

@@ -34,7 +34,9 @@ def test_every_attribute_finds_its_events(cloud: Cloud) -> None:
         cloud.settle(answer["ResponseMetadata"]["RequestId"])
     client = cloud.client()
     everything = client.lookup_events()["Events"]
-    assert [event["EventName"] for event in everything] == ["DescribeKeyPairs", "DescribeInstances", "CreateKeyPair"]
+    assert [event["EventName"] for event in everything] == [
+        "DescribeKeyPairs", "DescribeInstances", "CreateKeyPair", "CreateDefaultVpc"
+    ]  # fmt: skip
     created = everything[2]
     assert created["Username"] == "root"
     assert created["ReadOnly"] == "false"
@@ -47,12 +49,16 @@ def test_every_attribute_finds_its_events(cloud: Cloud) -> None:
 
     for key, value, found in (
         ("EventName", "CreateKeyPair", ["CreateKeyPair"]),
-        ("ReadOnly", "false", ["CreateKeyPair"]),
+        ("ReadOnly", "false", ["CreateKeyPair", "CreateDefaultVpc"]),
         ("ReadOnly", "true", ["DescribeKeyPairs", "DescribeInstances"]),
         ("Username", "alice", ["DescribeInstances"]),
         ("Username", "root", ["DescribeKeyPairs", "CreateKeyPair"]),
         ("AccessKeyId", user.access_key_id, ["DescribeInstances"]),
-        ("EventSource", "ec2.amazonaws.com", ["DescribeKeyPairs", "DescribeInstances", "CreateKeyPair"]),
+        (
+            "EventSource",
+            "ec2.amazonaws.com",
+            ["DescribeKeyPairs", "DescribeInstances", "CreateKeyPair", "CreateDefaultVpc"],
+        ),
         ("EventSource", "kms.amazonaws.com", []),
         ("ResourceName", "pair", ["DescribeKeyPairs", "CreateKeyPair"]),
         ("ResourceType", "AWS::EC2::KeyPair", ["DescribeKeyPairs", "CreateKeyPair"]),
@@ -60,7 +66,7 @@ def test_every_attribute_finds_its_events(cloud: Cloud) -> None:
         ("EventId", "no-such-event", []),
     ):
         assert looked_up(client, key, value) == found, (key, value)
-    assert names(cloud.client("eu-west-1").lookup_events()) == ["DescribeRegions"]
+    assert names(cloud.client("eu-west-1").lookup_events()) == ["DescribeRegions", "CreateDefaultVpc"]
     _, keys = cloud.api.create_account()
     assert cloud.client(keys=keys).lookup_events()["Events"] == []
     assert looked_up(cloud.client(keys=keys), "EventId", created["EventId"]) == []
@@ -96,12 +102,16 @@ def test_a_time_range(shared: Cloud) -> None:
     ec2, client = shared.api.client("ec2", "ap-south-1"), shared.client("ap-south-1")
     ec2.create_key_pair(KeyName="pair")
     shared.chain.follow()
-    (event,) = client.lookup_events()["Events"]
+    (event, opened) = client.lookup_events()["Events"]
+    assert (opened["EventName"], json.loads(opened["CloudTrailEvent"])["userIdentity"]) == (
+        "CreateDefaultVpc",
+        {"type": "AWSService", "invokedBy": "ec2.amazonaws.com"},
+    )
     at, second = event["EventTime"], dt.timedelta(seconds=1)
-    assert names(client.lookup_events(StartTime=at, EndTime=at)) == ["CreateKeyPair"]
-    assert names(client.lookup_events(StartTime=at - second)) == ["CreateKeyPair"]
+    assert names(client.lookup_events(StartTime=at, EndTime=at))[0] == "CreateKeyPair"
+    assert names(client.lookup_events(StartTime=at - second))[0] == "CreateKeyPair"
     assert names(client.lookup_events(StartTime=at + second)) == []
-    assert names(client.lookup_events(EndTime=at - second)) == []
+    assert "CreateKeyPair" not in names(client.lookup_events(EndTime=at - second))
     with pytest.raises(client.exceptions.InvalidTimeRangeException):
         client.lookup_events(StartTime=at, EndTime=at - second)
     found = {"AttributeKey": "EventId", "AttributeValue": event["EventId"]}

@@ -23,14 +23,17 @@ from botocore.exceptions import ClientError
 from freehold.cli.temporary import free_port
 from freehold.config import Config
 from freehold.control.accounts import create_account
+from freehold.front.recording import user_identity
 from freehold.front.serve import open_store
 from freehold.paths import Paths
 from freehold.records.accounts import User
 from freehold.records.audit import PROVIDER
-from freehold.records.identities import Role
+from freehold.records.identities import InlinePolicy, Role
+from freehold.records.ids import AccountId
 from freehold.records.migrations import upgrade
 from freehold.records.secrets import Sealer
 from freehold.records.sessions import Holder
+from freehold.services.operation import Principal
 from tests.cloudapi import ApiServer, Keys, api_server
 from tests.front.audited import records, written
 from tests.front.test_https import listens
@@ -198,6 +201,61 @@ def test_the_sessions_of_a_user(api: ApiServer) -> None:
         "FederatedUser",
         f"{api.account_id}:bob",
     )
+
+
+def test_a_role_of_another_account(api: ApiServer) -> None:
+    """Both accounts have a record of it, the owner's without who it was by name."""
+    other, _ = api.create_account()
+    user_keys = api.create_user("erin")
+    with api.store.write() as tx:
+        user = tx.find(User, name="erin")
+        assert user is not None
+        arn = f"arn:aws:iam::{other}:role/theirs"
+        allow = f'{{"Statement": [{{"Effect": "Allow", "Action": "sts:AssumeRole", "Resource": "{arn}"}}]}}'
+        tx.insert(InlinePolicy(user.id, "may", api.account_id, allow))
+    role = api.create_role("theirs", other)
+    principal = f'{{"AWS": "arn:aws:iam::{api.account_id}:root"}}'
+    trust = f'{{"Statement": [{{"Effect": "Allow", "Action": "sts:AssumeRole", "Principal": {principal}}}]}}'
+    with api.store.write() as tx:
+        tx.update(role, trust_policy=trust)
+    sts = api.client("sts", keys=user_keys)
+    sts.assume_role(RoleArn=arn, RoleSessionName="visit")
+    records(api, "AssumeRole", 2)
+    own, theirs = (record for record in written(api.store) if record["eventName"] == "AssumeRole")
+    assert (own["recipientAccountId"], theirs["recipientAccountId"]) == (api.account_id, other)
+    assert own["sharedEventID"] == theirs["sharedEventID"] != own["eventID"] != theirs["eventID"]
+    assert own["userIdentity"]["userName"] == "erin"
+    assert theirs["userIdentity"] == {"type": "AWSAccount", "principalId": user.id, "accountId": api.account_id}
+    assert own["resources"] == theirs["resources"] == [{"accountId": other, "type": "AWS::IAM::Role", "ARN": arn}]
+    credentials = own["responseElements"]["credentials"]
+    assert credentials["accessKeyId"].startswith("ASIA")
+    assert credentials["secretAccessKey"] == credentials["sessionToken"] == MASKED
+
+
+def test_the_user_of_an_identity_provider() -> None:
+    provider = "arn:aws:iam::123456789012:oidc-provider/id.example.org"
+    principal = Principal(
+        AccountId("123456789012"),
+        provider,
+        f"{provider}:client:repo:org/name",
+        "web-identity",
+        "",
+        "repo:org/name",
+        provider,
+    )
+    assert user_identity(principal) == {
+        "type": "WebIdentityUser",
+        "principalId": f"{provider}:client:repo:org/name",
+        "userName": "repo:org/name",
+        "identityProvider": provider,
+    }
+
+
+def test_a_kms_key_is_a_resource(api: ApiServer) -> None:
+    arn = api.client("kms").create_key()["KeyMetadata"]["Arn"]
+    assert last(api, "CreateKey", api.root)["resources"] == [
+        {"accountId": api.account_id, "type": "AWS::KMS::Key", "ARN": arn}
+    ]
 
 
 def test_strangers(api: ApiServer) -> None:

@@ -8,9 +8,10 @@ from __future__ import annotations
 
 import sqlalchemy as sa
 
-from freehold.records import feed
+from freehold.records import audit, feed
 from freehold.records.access_keys import create_access_key
 from freehold.records.accounts import AccessKey, Account, User, access_keys
+from freehold.records.audit import service_event
 from freehold.records.compute import (
     ConsoleOutput,
     Instance,
@@ -40,6 +41,7 @@ def create_account(tx: Transaction, sealer: Sealer, name: str) -> tuple[Account,
     account = Account(new_account_id(), name, tx.now)
     tx.insert(account)
     key, secret = create_access_key(tx, sealer, account.id, user_id=None)
+    audit.record(tx, _event(tx, account.id, "CreateAccount"))
     return account, key.id, secret
 
 
@@ -63,10 +65,17 @@ def close_account(tx: Transaction, account: Account) -> bool:
     for volume in tx.select(Volume, volumes.c.account_id == account.id, volumes.c.state == "available"):
         begin_deleting(tx, volume)
     alive = tx.count(Instance, instances.c.account_id == account.id, instances.c.state != "terminated")
-    if alive or tx.count(Volume, volumes.c.account_id == account.id):
-        return False
-    _remove(tx, account)
-    return True
+    gone = not alive and not tx.count(Volume, volumes.c.account_id == account.id)
+    if gone:
+        _remove(tx, account)
+    if account.closing_at is None:
+        audit.record(tx, _event(tx, account.id, "CloseAccount"))
+    return gone
+
+
+def _event(tx: Transaction, account_id: AccountId, name: str) -> str:
+    """The record of an act of the cloud's owner, in the trail of the account; its services are global."""
+    return service_event(tx.now, account_id, "us-east-1", "organizations", name, parameters={"accountId": account_id})
 
 
 def go_on_closing(tx: Transaction, account_id: AccountId) -> None:

@@ -36,7 +36,7 @@ from freehold.iam.policy import decide
 from freehold.records import audit
 from freehold.records.access_keys import Use, Uses
 from freehold.records.accounts import OpenedRegion
-from freehold.records.audit import AuditQueue
+from freehold.records.audit import AuditQueue, service_event
 from freehold.records.ids import AccountId
 from freehold.records.secrets import Sealer
 from freehold.records.store import Store, Transaction
@@ -46,6 +46,9 @@ from freehold.services.operation import Call, Catalog, Operation, Prove, Respons
 log = structlog.get_logger()
 
 _UNSIGNED_BYTES_MAX = 128 << 10  # a token of 20,000 characters, escaped, and session policies
+
+# These change nothing, and yet CloudTrail tells what they have answered.
+_GIVES_CREDENTIALS = frozenset({"AssumeRole", "AssumeRoleWithWebIdentity", "GetFederationToken", "GetSessionToken"})
 
 OpenRegion = Callable[[Transaction, Config, AccountId, str], None]
 
@@ -74,6 +77,7 @@ class Handler:
     codec: Codec
     words_request: Word | None
     words_answer: Word | None
+    shows_answer: bool
     may_dry_run: bool
     event_source: str
 
@@ -261,7 +265,7 @@ class Dispatcher:
             call = replace(self._call(arrival, journey, tx), prepared=proof.said)
             answer = _perform(handler, call, journey.params)
             response = handler.codec.respond(answer, arrival.request_id)
-            self._audit.put(self._recorder.event(arrival, journey, tx.now, answer=answer))
+            self._audit.put(*self._recorder.events(arrival, journey, tx.now, answer=answer))
         return response
 
     def _note_use(self, proven: Caller, now: dt.datetime) -> None:
@@ -281,8 +285,9 @@ class Dispatcher:
         handler, call = journey.handler, self._call(arrival, journey, tx)
         assert handler is not None
         _authorise(handler, call, journey.params)
-        response = handler.codec.respond(_perform(handler, call, journey.params), arrival.request_id)
-        self._audit.put(self._recorder.event(arrival, journey, tx.now))
+        answer = _perform(handler, call, journey.params)
+        response = handler.codec.respond(answer, arrival.request_id)
+        self._audit.put(*self._recorder.events(arrival, journey, tx.now, answer=answer))
         return response
 
     def _write(self, arrival: Arrival, journey: Journey) -> HttpResponse:
@@ -309,10 +314,10 @@ class Dispatcher:
             except PartlyDone as partly:
                 assert journey.protocol is not None
                 error = describe(partly.error, journey.protocol.family)
-                audit.record(tx, self._recorder.event(arrival, journey, tx.now, error=error))
+                audit.record(tx, *self._recorder.events(arrival, journey, tx.now, error=error))
                 return journey.protocol.error(*error, arrival.request_id)
             response = handler.codec.respond(answer, arrival.request_id)
-            audit.record(tx, self._recorder.event(arrival, journey, tx.now, answer=answer))
+            audit.record(tx, *self._recorder.events(arrival, journey, tx.now, answer=answer))
         return response
 
     def _handler(self, service: str, name: str, protocol: WireProtocol) -> Handler:
@@ -331,6 +336,7 @@ class Dispatcher:
                 codec=codec,
                 words_request=words.of_request(operation.model),
                 words_answer=words.of_answer(operation.model),
+                shows_answer=not operation.read_only or name in _GIVES_CREDENTIALS,
                 may_dry_run=service == "ec2" and isinstance(shape, StructureShape) and "DryRun" in shape.members,
                 event_source=f"{operation.model.service_model.signing_name}.amazonaws.com",
             )
@@ -362,13 +368,16 @@ class Dispatcher:
             opened = tx.get(OpenedRegion, account_id, region) is not None
         if not opened:
             with self._store.write() as tx:
+                first = tx.get(OpenedRegion, account_id, region) is None
                 opener(tx, self._config, account_id, region)  # does nothing if another call was first
+                if first:
+                    audit.record(tx, service_event(tx.now, account_id, region, service, "CreateDefaultVpc"))
         self._opened.add((service, account_id, region))
 
     def _record_refusal(self, arrival: Arrival, journey: Journey, error: tuple[int, str, str]) -> None:
         now = dt.datetime.now(dt.UTC)
         if journey.caller is not None:
-            self._audit.put(self._recorder.event(arrival, journey, now, error=error))
+            self._audit.put(*self._recorder.events(arrival, journey, now, error=error))
             return
         with self._store.read() as tx:
             event = self._recorder.stranger(tx, arrival, journey, now, error)

@@ -27,6 +27,7 @@ if TYPE_CHECKING:
 USER_AGENT_MAX = 1024
 _MESSAGE_MAX = 1024  # "the maximum size of this field is 1 KB" (userAgent, errorMessage)
 _REMEMBERED_MAX = 4096
+_ARN_COLONS = 5
 
 # "Object-level API activity": https://docs.aws.amazon.com/AmazonS3/latest/userguide/cloudtrail-logging-s3-info.html
 _OBJECT_CALLS = frozenset(
@@ -51,7 +52,7 @@ class Recorder:
         self._directory = directory
         self._identities: dict[tuple[str, str, str], msgspec.Raw] = {}
 
-    def event(
+    def events(
         self,
         arrival: Arrival,
         journey: Journey,
@@ -59,18 +60,20 @@ class Recorder:
         *,
         answer: Mapping[str, Any] | None = None,
         error: tuple[int, str, str] | None = None,
-    ) -> str:
-        """The record of a proven caller's request. `answer` is what a change has answered, `error` (status, code,
-        message)."""
+    ) -> list[str]:
+        """The record of a proven caller's request, and one for each other account whose resources it has used.
+        `answer` is what it has answered, `error` (status, code, message)."""
         assert journey.caller is not None
         principal, claim, handler = journey.caller.principal, journey.caller.claim, journey.handler
         parameters = handler.words_request(journey.params) if handler and handler.words_request else None
-        elements = None
-        if answer is not None and handler is not None and handler.words_answer is not None:
+        elements, shown = None, handler is not None and handler.shows_answer
+        if shown and answer is not None and handler is not None and handler.words_answer is not None:
             elements = handler.words_answer(answer)
         if journey.service == "ec2":
-            elements = None if answer is None else {"requestId": arrival.request_id, **(elements or {})}
-        return self._event(
+            changed = answer is not None and shown
+            elements = {"requestId": arrival.request_id, **(elements or {})} if changed else None
+        resources = _resources(journey, principal, claim.region, answer)
+        event = self._event(
             arrival,
             journey,
             at,
@@ -83,7 +86,14 @@ class Recorder:
             parameters=parameters or None,
             elements=elements or None,
             error=error,
+            resources=resources or UNSET,
         )
+        others = {resource["accountId"] for resource in resources} - {principal.account_id} if error is None else set()
+        if not others:
+            return [event.text()]
+        shared = msgspec.structs.replace(event, shared_event_id=new_event_id(at))
+        theirs = (_for_owner(shared, principal, account_id, at) for account_id in sorted(others))
+        return [shared.text(), *(copy.text() for copy in theirs)]
 
     def stranger(
         self, tx: Transaction, arrival: Arrival, journey: Journey, at: dt.datetime, error: tuple[int, str, str]
@@ -107,7 +117,7 @@ class Recorder:
             parameters=None,
             elements=None,
             error=error,
-        )
+        ).text()
 
     def _event(
         self,
@@ -124,7 +134,8 @@ class Recorder:
         parameters: Any,
         elements: Any,
         error: tuple[int, str, str] | None,
-    ) -> str:
+        resources: Any = UNSET,
+    ) -> Event:
         status, code, message = error or (200, UNSET, UNSET)
         if source == "ec2.amazonaws.com" and isinstance(code, str):
             code = f"{'Server' if status >= 500 else 'Client'}.{code}"
@@ -146,11 +157,12 @@ class Recorder:
             request_id=arrival.request_id,
             event_id=new_event_id(at),
             read_only=read_only,
+            resources=resources,
             management_event=not data,
             recipient_account_id=account_id,
             event_category="Data" if data else "Management",
             tls_details=UNSET if tls is None else {**tls, "clientProvidedHostHeader": headers.get("host", "")},
-        ).text()
+        )
 
     def _identity(self, principal: Principal) -> msgspec.Raw:
         """The same for all calls with one key, but for a user who is renamed."""
@@ -203,6 +215,44 @@ def user_identity(principal: Principal) -> dict[str, Any]:
             context["sourceIdentity"] = session.source_identity
         identity["sessionContext"] = context
     return identity
+
+
+def _resources(
+    journey: Journey, principal: Principal, region: str, answer: Mapping[str, Any] | None
+) -> list[dict[str, str]]:
+    """What CloudTrail names as resources: roles that are assumed, KMS's keys."""
+    arn = ""
+    if journey.service == "sts":
+        kind, arn = "AWS::IAM::Role", str(journey.params.get("RoleArn") or "")
+    elif journey.service == "kms":
+        kind, arn = "AWS::KMS::Key", _key_arn(journey, principal, region, answer or {})
+    if arn.count(":") < _ARN_COLONS:
+        return []
+    return [{"accountId": arn.split(":")[4], "type": kind, "ARN": arn}]
+
+
+def _key_arn(journey: Journey, principal: Principal, region: str, answer: Mapping[str, Any]) -> str:
+    metadata = answer.get("KeyMetadata") or {}
+    for known in (metadata.get("Arn"), answer.get("KeyId"), journey.params.get("KeyId")):
+        if known and ":key/" in known:
+            return str(known)
+        if known and ":" not in known and not known.startswith("alias/"):
+            return f"arn:aws:kms:{region}:{principal.account_id}:key/{known}"
+    return ""
+
+
+def _for_owner(event: Event, principal: Principal, account_id: str, at: dt.datetime) -> Event:
+    """The same event for the account that owns what was used: it learns who, but not what they were answered.
+
+    https://docs.aws.amazon.com/IAM/latest/UserGuide/cloudtrail-integration.html"""
+    caller = {"type": "AWSAccount", "principalId": principal.unique_id, "accountId": principal.account_id}
+    return msgspec.structs.replace(
+        event,
+        user_identity=caller,
+        event_id=new_event_id(at),
+        recipient_account_id=account_id,
+        response_elements=None if event.event_source == "kms.amazonaws.com" else event.response_elements,
+    )
 
 
 def _last(arn: str) -> str:

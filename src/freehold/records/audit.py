@@ -195,8 +195,8 @@ class AuditQueue:
         self._thread = threading.Thread(target=self._run, name="audit", daemon=True)
         self._thread.start()
 
-    def put(self, body: str) -> None:
-        self._pending.append(body)
+    def put(self, *bodies: str) -> None:
+        self._pending.extend(bodies)
         if not self._some.is_set():
             self._some.set()
         if len(self._pending) > self._capacity:

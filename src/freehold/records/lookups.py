@@ -98,20 +98,17 @@ class Indexed(msgspec.Struct, frozen=True):
             return self.identity.session_context.session_issuer.principal_id
         return self.identity.principal_id if self.identity.type in ("Root", "IAMUser") else ""
 
-    def values(self) -> dict[str, set[str]]:
+    def attributes(self) -> list[tuple[str, str]]:
         """What LookupEvents finds it by: attributes and their values."""
-        found = {
-            "EventName": {self.event_name},
-            "EventSource": {self.event_source},
-            "ReadOnly": {"true" if self.read_only else "false"},
-            "Username": {self.user_name},
-            "AccessKeyId": {self.identity.access_key_id},
-            "ResourceType": set(),
-            "ResourceName": set(),
-        }
+        found = [
+            ("EventName", self.event_name),
+            ("EventSource", self.event_source),
+            ("ReadOnly", "true" if self.read_only else "false"),
+            ("Username", self.user_name),
+            ("AccessKeyId", self.identity.access_key_id),
+        ]
         for resource_type, name in self.resources():
-            found["ResourceType"].add(resource_type)
-            found["ResourceName"].add(name)
+            found += (("ResourceType", resource_type), ("ResourceName", name))
         return found
 
     def resources(self) -> list[tuple[str, str]]:
@@ -152,19 +149,19 @@ _RESOURCES_MAX = 50  # of one record: RunInstances of a thousand names them all 
 
 
 def _named(value: Any) -> Iterator[tuple[str, str]]:
-    found = 0
-    pending = [value]
+    pending, found = [value], 0
     while pending and found < _RESOURCES_MAX:
-        item = pending.pop(0)
+        item = pending.pop()
         if isinstance(item, list):
-            pending[:0] = item[:_RESOURCES_MAX]
+            pending += reversed(item[:_RESOURCES_MAX])
         elif isinstance(item, dict):
             for name, inner in item.items():
-                if isinstance(inner, dict | list):
+                if isinstance(inner, str):
+                    if inner and name in _TYPES:
+                        found += 1
+                        yield _TYPES[name], inner
+                elif isinstance(inner, dict | list):
                     pending.append(inner)
-                elif inner and isinstance(inner, str) and name in _TYPES:
-                    found += 1
-                    yield _TYPES[name], inner
 
 
 def moment_of(event_id: str) -> int | None:
@@ -186,20 +183,19 @@ def lookups_of(event: Indexed, position: int) -> list[AuditLookup]:
     """The rows by which a record is found. Those of data events are found by nothing, as in CloudTrail."""
     if event.category != "Management":
         return []
-    keys = {_key(event.account_id, event.region, "", "")}
-    for attribute, values in event.values().items():
-        keys.update(_key(event.account_id, event.region, attribute, value) for value in values if value)
-    return [AuditLookup(key, event.at, position) for key in keys]
+    account_id, region, at = event.account_id, event.region, event.at
+    keys = {_key(account_id, region, attribute, value) for attribute, value in event.attributes() if value}
+    keys.add(_key(account_id, region, "", ""))
+    return [AuditLookup(key, at, position) for key in keys]
 
 
 def last_uses(events: Sequence[Indexed]) -> dict[tuple[str, str], ServiceUse]:
     """The last use of each service by each principal in `events`, which are in their order."""
+    last = {(event.actor_id, event.event_source.partition(".")[0]): event for event in events}
     return {
-        (event.actor_id, event.event_source.partition(".")[0]): ServiceUse(
-            event.actor_id, event.event_source.partition(".")[0], event.account_id, event.at, event.region
-        )
-        for event in events
-        if event.actor_id
+        (actor_id, service): ServiceUse(actor_id, service, event.account_id, event.at, event.region)
+        for (actor_id, service), event in last.items()
+        if actor_id
     }
 
 
@@ -269,7 +265,7 @@ def _find(
     found = []
     for at, position, body in tx.rows(_PAGE, limit=limit, **values):
         event = decode(body)
-        named = attribute is None or attribute[1] in event.values()[attribute[0]]
+        named = attribute is None or attribute in event.attributes()
         if named and (event.account_id, event.region) == (account_id, region):
             found.append((at, position, body, event))
     return found

@@ -1,0 +1,157 @@
+"""What the audit trail costs, and how fast it is read: ``python -m bench.trail``.
+
+Recording is measured as the throughput of the front door with the trail, the controllers' chain running beside it,
+against one without; both run at a time and take turns. LookupEvents is asked of a million events.
+"""
+
+from __future__ import annotations
+
+import datetime as dt
+import statistics
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from itertools import count
+
+import boto3
+import msgspec
+from rich.console import Console
+from rich.table import Table
+
+from bench.api import DESCRIBE, EC2, STS, read
+from bench.client import REGION, rate, signed
+from bench.servers import Server, freehold
+from freehold.control.sealing import Chain
+from freehold.records.audit import AuditEvent, event_time, new_event_id
+from freehold.records.secrets import Sealer
+
+EVENTS = 1_000_000
+ROUNDS = 5
+SECONDS = 4.0
+_BATCH = 20_000
+_names = count()
+
+
+def tags(server: Server, number: int) -> list[bytes]:
+    vpcs = boto3.client(
+        "ec2", endpoint_url=server.endpoint, region_name=REGION,
+        aws_access_key_id=server.keys[0], aws_secret_access_key=server.keys[1],
+    ).describe_vpcs()["Vpcs"]  # fmt: skip
+    vpc_id = vpcs[0]["VpcId"]
+    return [
+        signed(
+            server.endpoint, server.keys, *EC2, "CreateTags",
+            **{"ResourceId.1": vpc_id, "Tag.1.Key": "bench", "Tag.1.Value": str(next(_names))},
+        )
+        for _ in range(number)
+    ]  # fmt: skip
+
+
+@contextmanager
+def chained(server: Server) -> Iterator[None]:
+    """The chain follows, as the controllers have it."""
+    assert server.store is not None
+    assert server.data_dir is not None
+    chain = Chain(server.store, Sealer.of(server.data_dir), server.data_dir / "audit.head")
+    done = threading.Event()
+
+    def follow() -> None:
+        while not done.wait(1.0):
+            chain.follow()
+
+    thread = threading.Thread(target=follow)
+    thread.start()
+    try:
+        yield
+    finally:
+        done.set()
+        thread.join()
+
+
+def cost() -> Table:
+    table = Table(title="What recording costs of the API's throughput (16 connections)")
+    for name in ("operation", "without", "with", "cost", "wanted"):
+        table.add_column(name, justify="left" if name == "operation" else "right")
+    kinds: tuple[tuple[str, Callable[[Server, int], list[bytes]]], ...] = (
+        ("GetCallerIdentity", read(STS, "GetCallerIdentity")),
+        ("DescribeInstances, none", DESCRIBE),
+        ("CreateTags", tags),
+    )
+    with freehold() as recorded, freehold("bench.unrecorded") as bare, chained(recorded):
+        for name, requests in kinds:
+            found: dict[str, list[float]] = {"with": [], "without": []}
+            for turn in range(ROUNDS):
+                pair = [("with", recorded), ("without", bare)]
+                for key, server in pair if turn % 2 else reversed(pair):
+                    measured = rate(server.port, requests(server, 8000), 16, SECONDS)
+                    if measured.failed:
+                        raise RuntimeError(f"{name}: {measured.failed} requests failed")
+                    found[key].append(measured.per_second)
+            without, with_it = statistics.median(found["without"]), statistics.median(found["with"])
+            table.add_row(name, f"{without:,.0f}", f"{with_it:,.0f}", f"{1 - with_it / without:.1%}", "≤ 10 %")
+    return table
+
+
+def fill(server: Server, number: int) -> dict[str, str]:
+    """Give the account `number` events of the last 80 days, made of one that was recorded; something to look up of the
+    one in the middle, by attribute."""
+    assert server.store is not None
+    assert server.data_dir is not None
+    client = boto3.client(
+        "ec2", endpoint_url=server.endpoint, region_name=REGION,
+        aws_access_key_id=server.keys[0], aws_secret_access_key=server.keys[1],
+    )  # fmt: skip
+    client.create_key_pair(KeyName="bench")
+    with server.store.read() as tx:
+        model = msgspec.json.decode(tx.select(AuditEvent)[-1].body)
+    chain = Chain(server.store, Sealer.of(server.data_dir), server.data_dir / "audit.head")
+    start, step = dt.datetime.now(dt.UTC) - dt.timedelta(days=80), dt.timedelta(days=80) / number
+    middle = {}
+    for first in range(0, number, _BATCH):
+        with server.store.write() as tx:
+            for place in range(first, min(first + _BATCH, number)):
+                at = start + place * step
+                model["eventTime"], model["eventID"] = event_time(at), new_event_id(at)
+                model["eventName"], model["readOnly"] = ("CreateKeyPair", "DescribeVpcs")[place % 2], bool(place % 2)
+                model["requestParameters"] = {"keyName": f"pair-{place % 1000}"}
+                tx.append(AuditEvent, body=msgspec.json.encode(model).decode())
+                if place == number // 2:
+                    middle = {"EventId": model["eventID"], "ResourceName": "pair-0", "EventName": "CreateKeyPair"}
+        chain.follow()
+    return middle
+
+
+def lookups(number: int = EVENTS) -> Table:
+    table = Table(title=f"The first page (50) of LookupEvents of {number:,} events")
+    for name in ("by", "median", "slowest of 20", "wanted"):
+        table.add_column(name, justify="left" if name == "by" else "right")
+    with freehold() as server:
+        started = time.perf_counter()
+        known = fill(server, number)
+        Console(stderr=True).print(f"chained {number / (time.perf_counter() - started):,.0f} events a second")
+        client = boto3.client(
+            "cloudtrail", endpoint_url=server.endpoint, region_name=REGION,
+            aws_access_key_id=server.keys[0], aws_secret_access_key=server.keys[1],
+        )  # fmt: skip
+        for key in ("", "EventName", "ResourceName", "EventId", "Username"):
+            asked = [{"AttributeKey": key, "AttributeValue": known.get(key, "root")}] if key else []
+            taken = []
+            for _ in range(20):
+                started = time.perf_counter()
+                found = client.lookup_events(LookupAttributes=asked)["Events"]
+                taken.append((time.perf_counter() - started) * 1000)
+                if not found:
+                    raise RuntimeError(f"{key}: nothing is found")
+            table.add_row(key or "nothing", f"{statistics.median(taken):.1f} ms", f"{max(taken):.1f} ms", "< 20 ms")
+        client.close()
+    return table
+
+
+def main() -> None:
+    for table in (cost(), lookups()):
+        Console().print(table)
+
+
+if __name__ == "__main__":
+    main()
