@@ -74,6 +74,20 @@ def test_read_only_reads_everything_but_secrets_and_changes_nothing() -> None:
     assert not allows("ReadOnlyAccess", "secretsmanager:GetSecretValue")
 
 
+def test_what_is_called_read_only_changes_nothing() -> None:
+    reading = {
+        f"{service}:{name}"
+        for service in data.services()
+        for name, level in data.levels(service).items()
+        if level in READ or name.startswith("Generate")  # reports
+    }
+    for policy in managed.policies().values():
+        if "ReadOnly" in policy.name:
+            for statement in parse(policy.document, "identity").statements:
+                assert not statement.not_actions
+                assert set().union(*map(matching, statement.actions)) <= reading, policy.name
+
+
 @pytest.mark.parametrize(
     ("name", "yes", "no"),
     [

@@ -66,6 +66,17 @@ def test_what_can_be_changed(iam: Any) -> None:
     assert iam.get_role(RoleName="worker")["Role"]["AssumeRolePolicyDocument"] == json.loads(trust)
 
 
+def test_how_long_who_signs_in_with_it_stays(iam: Any) -> None:
+    iam.create_role(RoleName="worker", AssumeRolePolicyDocument=EC2, MaxSigninSessionDuration=86400)
+    assert iam.get_role(RoleName="worker")["Role"]["MaxSigninSessionDuration"] == 86400
+    iam.update_role(RoleName="worker", MaxSigninSessionDuration=3600)
+    assert iam.list_roles()["Roles"][0]["MaxSigninSessionDuration"] == 3600
+    with refused("InvalidInput"):
+        iam.update_role(RoleName="worker", MaxSigninSessionDuration=3600, ResetMaxSigninSessionDuration=True)
+    iam.update_role(RoleName="worker", ResetMaxSigninSessionDuration=True)
+    assert "MaxSigninSessionDuration" not in iam.get_role(RoleName="worker")["Role"]
+
+
 def test_tags(iam: Any) -> None:
     iam.create_role(RoleName="worker", AssumeRolePolicyDocument=EC2, Tags=[{"Key": "Team", "Value": "web"}])
     iam.tag_role(RoleName="worker", Tags=[{"Key": "team", "Value": "db"}, {"Key": "stage", "Value": ""}])

@@ -34,7 +34,7 @@ class Membership(Record, frozen=True):
 
 class Role(Record, frozen=True):
     """A role. `id` is its unique id (``AROA…``), `trust_policy` the JSON text of who may assume it. `service_linked` is
-    the service whose own role it is (``autoscaling.amazonaws.com``)."""
+    the service whose own role it is (``autoscaling.amazonaws.com``). `signin_seconds_max` is kept for who sets it."""
 
     id: str
     account_id: AccountId
@@ -49,6 +49,7 @@ class Role(Record, frozen=True):
     created_at: dt.datetime
     last_used_at: dt.datetime | None = None
     last_used_region: str | None = None
+    signin_seconds_max: int | None = None
 
 
 class RoleDeletion(Record, frozen=True):

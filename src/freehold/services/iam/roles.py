@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from freehold.records.feed import take_turn
@@ -51,6 +52,7 @@ def create_role(call: Call, request: CreateRoleRequestTypeDef) -> Response:
             "AssumeRolePolicyDocument",
             "Description",
             "MaxSessionDuration",
+            "MaxSigninSessionDuration",
             "PermissionsBoundary",
             "Tags",
         },
@@ -72,10 +74,16 @@ def create_role(call: Call, request: CreateRoleRequestTypeDef) -> Response:
         boundary_arn=checked_boundary(call, request.get("PermissionsBoundary")),
         service_linked=None,
         created_at=call.now,
+        signin_seconds_max=_signin_seconds(request),
     )
     add_role(call, role)
     tags.put(call, "role", role.id, pairs)
     return {"Role": described(role, tags_of(call.tx, [role.id])[role.id])}
+
+
+def _signin_seconds(request: Mapping[str, Any]) -> int | None:
+    """A member that the service model has and its type stubs lack."""
+    return request.get("MaxSigninSessionDuration")
 
 
 def add_role(call: Call, role: Role) -> None:
@@ -106,16 +114,31 @@ def list_roles(call: Call, request: ListRolesRequestTypeDef) -> Response:
 
 @operation(resources=role_named)
 def update_role(call: Call, request: UpdateRoleRequestTypeDef) -> Response:
-    """What is not given stays. Of a service's own role only the description can be changed."""
-    refuse_others(request, {"RoleName", "Description", "MaxSessionDuration"}, {"ResetMaxSigninSessionDuration": False})
+    """What is not given stays. Of a service's own role only the description can be changed. Raises InvalidInput for a
+    sign-in duration that is both set and reset."""
+    refuse_others(
+        request,
+        {
+            "RoleName",
+            "Description",
+            "MaxSessionDuration",
+            "MaxSigninSessionDuration",
+            "ResetMaxSigninSessionDuration",
+        },
+    )
+    reset = request.get("ResetMaxSigninSessionDuration", False)
+    if reset and "MaxSigninSessionDuration" in request:
+        raise InvalidInput("MaxSigninSessionDuration cannot be set and reset in the same request.")
     take_turn(call.tx)
     role = load_role(call, request["RoleName"])
-    if role.service_linked is not None and "MaxSessionDuration" in request:
+    durations = request.keys() & {"MaxSessionDuration", "MaxSigninSessionDuration"}
+    if role.service_linked is not None and (durations or reset):
         raise UnmodifiableEntity(role.name)
     call.tx.update(
         role,
         description=request.get("Description", role.description),
         session_seconds_max=request.get("MaxSessionDuration", role.session_seconds_max),
+        signin_seconds_max=None if reset else request.get("MaxSigninSessionDuration", role.signin_seconds_max),
     )
     return {}
 
@@ -195,6 +218,7 @@ def summary(role: Role) -> dict[str, Any]:
         "AssumeRolePolicyDocument": encoded(role.trust_policy),
         **({"Description": role.description} if role.description else {}),
         "MaxSessionDuration": role.session_seconds_max,
+        **({"MaxSigninSessionDuration": role.signin_seconds_max} if role.signin_seconds_max else {}),
     }
 
 

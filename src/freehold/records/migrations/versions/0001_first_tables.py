@@ -730,6 +730,7 @@ def upgrade() -> None:
         sa.Column("created_at", sa.BigInteger(), autoincrement=False, nullable=False),
         sa.Column("last_used_at", sa.BigInteger(), autoincrement=False, nullable=True),
         sa.Column("last_used_region", sa.Text(), autoincrement=False, nullable=True),
+        sa.Column("signin_seconds_max", sa.BigInteger(), autoincrement=False, nullable=True),
         sa.PrimaryKeyConstraint("id"),
         sqlite_autoincrement=False,
         sqlite_with_rowid=False,
