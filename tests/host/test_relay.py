@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import datetime as dt
+import os
 import socket
+import subprocess
+import sys
 from collections.abc import Iterator
 from contextlib import ExitStack
 from ipaddress import IPv4Network
@@ -11,10 +15,13 @@ from pathlib import Path
 import pytest
 
 from freehold.host.relay import GUEST_CONNECTIONS_MAX
+from freehold.host.wire import RoleCredentials
 from freehold.network import namespace
 from freehold.network.names import API_PORT
+from freehold.records import sessions
 from freehold.records.accounts import User
 from freehold.records.identities import InlinePolicy
+from freehold.records.sessions import Holder, Session
 from tests.cloudapi import ApiServer, Keys, api_server
 from tests.front.signing import Answer, Unsigned, send, signed
 from tests.host.metadata import IMDS, apply_network, boot_namespace, ports_of, spec_of, view_of
@@ -111,3 +118,38 @@ def test_the_agent_is_replaced(guests: tuple[str, str], agent: AgentProcess, api
     agent.start()
     wait_until(lambda: reachable(guests[0]), "the API answers again")
     assert call(guests[0], WHO, api.root).status == 200
+
+
+_PROGRAM = """
+import boto3
+session = boto3.Session()
+print(session.get_credentials().method)
+print(session.client("sts").get_caller_identity()["Arn"])
+print(len(session.client("ec2").describe_vpcs()["Vpcs"]))
+try:
+    session.client("ec2").describe_volumes()
+except Exception as error:
+    print(error.response["Error"]["Code"])
+"""
+
+
+def test_boto3_needs_the_endpoint_alone(guests: tuple[str, str], plane: Plane, api: ApiServer) -> None:
+    """A program within a server that has a role finds its credentials by itself (as on EC2, not its region)."""
+    role = api.create_role("worker")
+    (instance_id, *_) = sorted(plane.specs)
+    with api.store.write() as tx:
+        tx.insert(InlinePolicy(role.id, "own", api.account_id, document(allow("ec2:DescribeVpcs"))))
+        now = tx.now
+    expires_at = now + dt.timedelta(hours=6)
+    issued = sessions.issue(api.sealer, Holder(api.account_id, "role", role.id, instance_id), Session(now, expires_at))
+    profile = (f"arn:aws:iam::{api.account_id}:instance-profile/worker", "AIPAWORKER")
+    keys = (issued.access_key_id, issued.secret_access_key, issued.session_token)
+    plane.credentials = {instance_id: RoleCredentials(instance_id, *profile, "worker", *keys, now, expires_at)}
+    plane.assign(plane.specs[instance_id])
+    environment = {"PATH": os.environ["PATH"], "HOME": "/nonexistent", "AWS_ENDPOINT_URL": f"http://{HOST}"}
+    environment["AWS_DEFAULT_REGION"] = "us-east-1"
+    command = ("ip", "netns", "exec", guests[0], sys.executable, "-c", _PROGRAM)
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=120)
+    assert done.returncode == 0, done.stderr
+    arn = f"arn:aws:sts::{api.account_id}:assumed-role/worker/{instance_id}"
+    assert done.stdout.splitlines() == ["iam-role", arn, "1", "UnauthorizedOperation"]

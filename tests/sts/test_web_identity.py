@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import json
+import socket
 import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from ipaddress import ip_address
 from pathlib import Path
@@ -26,6 +28,7 @@ from tests.sts.calls import keys_of, refused
 from tests.sts.provider import CLIENT, Provider, new_key, provider
 
 NAME = "a-session"
+ACCOUNT = "111122223333"
 
 
 @pytest.fixture(scope="module")
@@ -215,7 +218,7 @@ def test_only_this_call_needs_no_signature(api: ApiServer, anonymous: Any) -> No
 def unreachable(oidc: Provider, config: IdentityProviders | None = None) -> Iterator[None]:
     """A fresh memory of keys gets none from the provider."""
     with pytest.raises(IDPCommunicationError):
-        ProviderKeys().of(oidc.url, "first", config or oidc.config.identity_providers)
+        ProviderKeys().of(ACCOUNT, oidc.url, "first", config or oidc.config.identity_providers)
     yield
     oidc.answers.clear()
 
@@ -292,17 +295,35 @@ def test_keys_are_remembered_and_found_anew(tmp_path: Path) -> None:
     with provider(tmp_path) as oidc:
         keys, config = ProviderKeys(), oidc.config.identity_providers
         for _ in range(3):
-            assert keys.of(oidc.url, "first", config).keys[0].kid == "first"
+            assert keys.of(ACCOUNT, oidc.url, "first", config).keys[0].kid == "first"
         assert oidc.asked.count(KEYS) == 1
         oidc.key = new_key("second")
-        assert keys.of(oidc.url, "second", config).keys[0].kid == "first"  # not again so soon
+        assert keys.of(ACCOUNT, oidc.url, "second", config).keys[0].kid == "first"  # not again so soon
         assert oidc.asked.count(KEYS) == 1
         oidc.answers[KEYS] = 500
         failing = ProviderKeys()
         for _ in range(3):
             with pytest.raises(IDPCommunicationError):
-                failing.of(oidc.url, "first", config)
+                failing.of(ACCOUNT, oidc.url, "first", config)
         assert oidc.asked.count(KEYS) == 2
+
+
+def test_slow_providers_of_one_account_leave_room_for_others(tmp_path: Path) -> None:
+    with provider(tmp_path) as oidc, socket.create_server(("127.0.0.1", 0)) as silent:
+        keys, config = ProviderKeys(), oidc.config.identity_providers
+        port = silent.getsockname()[1]
+        with ThreadPoolExecutor() as pool:
+            slow = [pool.submit(keys.of, ACCOUNT, f"localhost:{port}/{n}", "first", config) for n in range(2)]
+            held = [silent.accept()[0] for _ in slow]  # both wait for an answer
+            with pytest.raises(IDPCommunicationError):
+                keys.of(ACCOUNT, oidc.url, "first", config)
+            assert keys.of("444455556666", oidc.url, "first", config).keys[0].kid == "first"
+            for connection in held:
+                connection.close()
+            for asked in slow:
+                with pytest.raises(IDPCommunicationError):
+                    asked.result()
+        assert keys.of(ACCOUNT, oidc.url, "first", config)
 
 
 def test_roles_of_other_accounts_want_their_own_provider(api: ApiServer, oidc: Provider, anonymous: Any) -> None:

@@ -3,7 +3,7 @@
 https://openid.net/specs/openid-connect-discovery-1_0.html §4. An account names any provider that it likes, and the
 fetch comes from the cloud's own machine, so it is kept to what it is for: HTTPS to a name whose addresses are all on
 the public internet (or in networks that the operator allows), connected to the address that was looked at, the
-certificate verified for the name; no redirects, no proxies, 256 KiB and ten seconds at most; and only for a provider
+certificate verified for the name; no redirects, no proxies, 128 KiB and ten seconds at most; and only for a provider
 that an account has registered. What a provider answers is never shown to anyone.
 """
 
@@ -16,6 +16,7 @@ import socket
 import ssl
 import threading
 import time
+from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -32,12 +33,14 @@ from freehold.services.sts.errors import IDPCommunicationError
 
 log = structlog.get_logger()
 
-_BYTES_MAX = 256 << 10
+_BYTES_MAX = 128 << 10
 _SECONDS_MAX = 10.0
-_AT_ONCE_MAX = 4  # each takes a thread of the front door's, which others wait for
+_CONNECT_SECONDS, _ADDRESSES_MAX = 3.0, 2
+_AT_ONCE_MAX = 6  # each takes a thread of the front door's, which others wait for
+_AT_ONCE_OF_ACCOUNT_MAX = 2  # so that slow providers of one account do not keep those of others from being asked
 _KEPT_SECONDS = 3600.0
 _AGAIN_SECONDS = 30.0  # for a key that is not among those kept, or after a failure
-_KEPT_MAX = 1000
+_KEPT_MAX = 100
 
 # Ways by which an address of the public IPv6 internet means one of IPv4, any of them.
 _TRANSLATED = (IPv6Network("64:ff9b::/96"), IPv6Network("64:ff9b:1::/48"), IPv6Network("2002::/16"))
@@ -61,10 +64,11 @@ class ProviderKeys:
     def __init__(self) -> None:
         self._kept: dict[str, _Kept] = {}
         self._lock = threading.Lock()
-        self._fetching = threading.Semaphore(_AT_ONCE_MAX)
+        self._fetching: Counter[str] = Counter()
 
-    def of(self, url: str, key_id: str | None, config: IdentityProviders) -> KeySet:
-        """The keys of the provider at `url` (without ``https://``), fetched anew if `key_id` is not among those kept.
+    def of(self, account_id: str, url: str, key_id: str | None, config: IdentityProviders) -> KeySet:
+        """The keys of the provider of an account at `url` (without ``https://``), fetched anew if `key_id` is not among
+        those kept.
 
         Raises IDPCommunicationError when it can not be reached or does not answer as a provider should.
         """
@@ -73,15 +77,20 @@ class ProviderKeys:
             if kept.keys is None:
                 raise IDPCommunicationError()
             return kept.keys
-        if not self._fetching.acquire(timeout=1):
-            raise IDPCommunicationError()
+        with self._lock:
+            busy = self._fetching[account_id] >= _AT_ONCE_OF_ACCOUNT_MAX or self._fetching.total() >= _AT_ONCE_MAX
+            if busy:
+                raise IDPCommunicationError()  # which clients try again
+            self._fetching[account_id] += 1
         try:
             keys = fetch(url, config)
         except _Unreachable as error:
-            log.warning("keys of an identity provider not fetched", provider=url, reason=str(error))
+            log.warning("keys of an identity provider not fetched", account=account_id, reason=str(error))
             keys = None
         finally:
-            self._fetching.release()
+            with self._lock:
+                self._fetching[account_id] -= 1
+                self._fetching += Counter()  # without those that have none
         with self._lock:
             if len(self._kept) >= _KEPT_MAX:
                 self._kept.clear()
@@ -135,11 +144,9 @@ def _get(host: str, port: int, path: str, config: IdentityProviders) -> bytes:
     context = ssl.create_default_context()
     if config.authorities:
         context.load_verify_locations(config.authorities)
-    deadline = time.monotonic() + _SECONDS_MAX
-    address = str(address_of(host, port, config))
     with (
-        socket.create_connection((address, port), timeout=_SECONDS_MAX) as raw,
-        _ended_at(deadline, raw),
+        _connected(host, port, config) as raw,
+        _ended_at(time.monotonic() + _SECONDS_MAX, raw),
         context.wrap_socket(raw, server_hostname=host) as secure,
     ):
         connection = http.client.HTTPConnection(host, port)
@@ -172,15 +179,18 @@ def _end(connection: socket.socket) -> None:
         connection.shutdown(socket.SHUT_RDWR)
 
 
-def address_of(host: str, port: int, config: IdentityProviders) -> IPv4Address | IPv6Address:
-    """The address of a name to connect to. Raises _Unreachable unless all that the name stands for may be reached,
-    OSError for a name that stands for none."""
+def _connected(host: str, port: int, config: IdentityProviders) -> socket.socket:
+    """A connection to the first address of a name that takes one. Raises _Unreachable unless all that the name stands
+    for may be reached, OSError when none answers."""
     allowed = [ip_network(text) for text in config.networks]
     found = [ip_address(info[4][0]) for info in socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)]
     for address in found:
         if not is_public(address) and not any(address in network for network in allowed):
             raise _Unreachable("its name has an address that is neither public nor in identity_providers.networks")
-    return found[0]
+    for address in found[:_ADDRESSES_MAX]:
+        with contextlib.suppress(OSError):
+            return socket.create_connection((str(address), port), timeout=_CONNECT_SECONDS)
+    raise _Unreachable("no connection")
 
 
 def is_public(address: IPv4Address | IPv6Address) -> bool:

@@ -48,7 +48,7 @@ def _prove(
     if provider is None:
         raise InvalidIdentityToken(f"No OpenIDConnect provider found in your account for https://{url}")
     # No transaction is open while the provider is asked, which may take seconds.
-    keys = _keys.of(provider.url, key_id, config.identity_providers)
+    keys = _keys.of(account_id, provider.url, key_id, config.identity_providers)
     identity = identity_tokens.verified(token, keys, provider.url, provider.client_ids, now)
     unique_id = f"{arn}:{identity.audience}:{identity.subject}"
     return Proof(Principal(account_id, arn, unique_id, "web-identity", "", identity.subject, arn), identity)
