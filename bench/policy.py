@@ -1,15 +1,12 @@
 """The policy decision for a principal with ten attached policies of ten statements: ``python -m bench.policy``.
 
 Beside it the reference implementation of the tests, and Cedar, which has a language of its own: each statement is
-written in it as one policy. (parliament, the linter of IAM policies, decides nothing.) ``--compare`` also has 100,000
-random policies decided by the engine and by the reference, which must agree.
+written in it as one policy. (parliament, the linter of IAM policies, decides nothing.)
 """
 
 from __future__ import annotations
 
-import argparse
 import json
-import random
 import time
 from collections.abc import Callable
 
@@ -20,11 +17,9 @@ from rich.table import Table
 from freehold.iam.evaluate import Policies, Policy, evaluate
 from freehold.iam.principals import Who
 from tests.iam import reference
-from tests.iam.comparison import Comparison
 
 WANTED_US = 20
 POLICIES = STATEMENTS = 10
-COMPARED = 100_000
 _SECONDS = 1.0
 _ACCOUNT = "111122223333"
 _SERVICES = ("ec2", "s3", "iam", "kms", "rds", "logs", "cloudwatch", "autoscaling", "elasticloadbalancing", "sqs")
@@ -161,24 +156,8 @@ def decisions() -> Table:
     return table
 
 
-def compare(console: Console) -> None:
-    """Raises RuntimeError when the engine and the reference differ on a random policy."""
-    comparison = Comparison(random.Random(0))
-    while comparison.policies < COMPARED:
-        different = comparison.next()
-        if different is not None:
-            raise RuntimeError(json.dumps(different, indent=1))
-    counted = ", ".join(f"{count:,} {decision}" for decision, count in sorted(comparison.decisions.items()))
-    console.print(f"{comparison.policies:,} random policies, decided alike: {counted}")
-
-
 def main() -> None:
-    parser = argparse.ArgumentParser(prog="bench.policy")
-    parser.add_argument("--compare", action="store_true", help="decide 100,000 random policies twice")
-    console = Console()
-    if parser.parse_args().compare:
-        compare(console)
-    console.print(decisions())
+    Console().print(decisions())
 
 
 if __name__ == "__main__":

@@ -14,7 +14,6 @@ from __future__ import annotations
 
 import enum
 import functools
-import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -55,12 +54,9 @@ class Rule:
         self._where: bool | None = None if written.resources is None else not written.not_resources
         given = [patterns.parse(text, variables=variables) for text in written.resources or ()]
         self._templates = tuple(one for one in given if isinstance(one, Template))
-        fixed = [patterns.arn_regex(one) for one in given if isinstance(one, str)]
-        self._fixed = None
+        self._fixed = patterns.any_of((one for one in given if isinstance(one, str)), patterns.arn_regex)
         if "*" in given and not written.not_resources:
             self._where = None
-        elif fixed:
-            self._fixed = re.compile("|".join(fixed), re.DOTALL).fullmatch
         self._conditions = tuple(
             Condition(OPERATORS[operator], key, [patterns.parse(value, variables=variables) for value in values])
             for operator, key, values in written.conditions
@@ -131,7 +127,9 @@ class Policy:
 
 def _actions(statement: Statement) -> patterns.Matcher:
     """Matches the actions that a statement lists, in lower case."""
-    return re.compile("|".join(patterns.regex(action.lower()) for action in statement.actions)).fullmatch
+    matches = patterns.any_of((action.lower() for action in statement.actions), patterns.regex)
+    assert matches is not None  # a statement lists some
+    return matches
 
 
 @dataclass(frozen=True, slots=True)

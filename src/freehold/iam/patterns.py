@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import functools
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import TypeAlias
 
@@ -30,6 +30,7 @@ _REMEMBERED_CHARACTERS_MAX = 256
 _TOKEN = re.compile(r"\$\{([*?$:])\}|(\*+)|(\?)|([^*?$]+|\$)")
 _VARIABLE = re.compile(r"\$\{([^{}]*)\}")
 _NAME = re.compile(r"\s*([^,]+?)\s*(?:,\s*'([^']*)'\s*)?")
+_SPECIAL_IN_TEXT = re.compile(r"[*?]|\$\{")
 _SPECIAL = re.compile(r"[*?$:]")
 _ESCAPED = re.compile(r"\$\{([*?$:])\}")
 
@@ -53,6 +54,26 @@ def glob(pattern: str) -> Matcher:
 def arn(pattern: str) -> Matcher:
     """Matches ARNs, part by part: wildcards do not reach beyond a colon, but in the last part of the pattern."""
     return re.compile(arn_regex(pattern), re.DOTALL).fullmatch
+
+
+def any_of(written: Iterable[str], as_regex: Callable[[str], str]) -> Matcher | None:
+    """Matches what one of many patterns matches, which `as_regex` makes regular expressions of (`regex`, `arn_regex`);
+    None if there are none. Most need none: they are a text, or the beginning of one."""
+    texts, beginnings, others = set(), [], []
+    for pattern in written:
+        beginning = pattern.removesuffix("*")
+        if not _SPECIAL_IN_TEXT.search(beginning):
+            if beginning == pattern:
+                texts.add(pattern)
+            else:
+                beginnings.append(beginning)
+        else:
+            others.append(as_regex(pattern))
+    begins = tuple(beginnings)
+    other = re.compile("|".join(others), re.DOTALL).fullmatch if others else None
+    if not texts and not begins:
+        return other
+    return lambda text: text in texts or text.startswith(begins) or (other is not None and other(text))
 
 
 def arn_regex(pattern: str) -> str:
