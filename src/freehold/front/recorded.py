@@ -18,10 +18,20 @@ MASKED = "HIDDEN_DUE_TO_SECURITY_REASONS"  # CloudTrail's own words
 _STREAM = "(stream)"
 
 _SECRET_NAMES = re.compile(
-    r"password|secret|userdata|keymaterial|privatekey|tokencode|authenticationcode|token$", re.IGNORECASE
+    r"password|secret|userdata|keymaterial$|privatekey|tokencode|authenticationcode|token$", re.IGNORECASE
 )
 # Secret by their name only: public keys, tokens that page or deduplicate, names of secrets.
-_NOT_SECRET = frozenset({"PublicKeyMaterial", "NextToken", "ClientToken", "ClientRequestToken", "Token", "SecretId"})
+_NOT_SECRET = frozenset(
+    {
+        "ClientRequestToken",
+        "ClientToken",
+        "IncludeKeyMaterial",
+        "NextToken",
+        "PublicKeyMaterial",
+        "SecretId",
+        "Token",
+    }
+)
 
 # EC2's lists of requests: what they are called, and what a plain item is.
 # https://docs.aws.amazon.com/AWSEC2/latest/UserGuide/monitor-with-cloudtrail.html
