@@ -34,8 +34,8 @@ from freehold.paths import Paths
 CPU_MS_MAX = 50
 _GUEST = "i-0123456789abcdef0"
 _MIB = 1 << 20
-_ROOM = 256 * _MIB  # what is read and written of a volume
-# Prime, and far apart: each request is elsewhere, and all of them are in the first 256 MiB when it is over.
+_ROOM = 256 * _MIB  # what is read and written in a row
+# A prime number of blocks: no two requests are at the same place of the disk, or beside each other.
 _STEP = 4096 * 8191
 
 Seconds = Callable[[bool], float]
