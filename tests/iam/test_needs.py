@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Mapping
+from dataclasses import replace
 from typing import Any
 
 import pytest
+from botocore.loaders import Loader
+from botocore.model import ServiceModel
 
 from freehold.config import Config
 from freehold.iam import data
@@ -95,3 +98,21 @@ def test_operations_need_the_resources_of_the_reference(api: ApiServer, service:
         if not required <= named:
             missing[name] = required - named
     assert missing == {}
+
+
+@pytest.mark.parametrize(
+    ("service", "operation", "action"),
+    [
+        ("cloudwatch", "PutMetricAlarm", "cloudwatch:PutMetricAlarm"),
+        ("elbv2", "CreateLoadBalancer", "elasticloadbalancing:CreateLoadBalancer"),
+        ("resourcegroupstaggingapi", "GetResources", "tag:GetResources"),
+        ("service-quotas", "GetServiceQuota", "servicequotas:GetServiceQuota"),
+        ("logs", "CreateLogGroup", "logs:CreateLogGroup"),
+    ],
+)
+def test_actions_have_the_names_of_the_reference(service: str, operation: str, action: str) -> None:
+    model = ServiceModel(Loader().load_service_model(service, "service-2"), service)
+    function = next(iter(BUILT.operations.values()))
+    assert replace(function, name=operation, model=model.operation_model(operation)).action == action
+    prefix, _, name = action.partition(":")
+    assert name in data.service(prefix).actions

@@ -169,7 +169,13 @@ class Operation:
 
     @property
     def action(self) -> str:
-        return f"{self.model.service_model.signing_name}:{self.name}"
+        """What policies call it: ``ec2:RunInstances``."""
+        signing_name = self.model.service_model.signing_name
+        return f"{_PREFIXES.get(signing_name, signing_name)}:{self.name}"
+
+
+# Where policies call a service otherwise than signatures do.
+_PREFIXES = {"monitoring": "cloudwatch", "tagging": "tag"}
 
 
 def _any_resource(_call: Call, _request: Request) -> Iterable[str]:
