@@ -7,12 +7,13 @@ against one without; both run at a time and take turns. LookupEvents is asked of
 from __future__ import annotations
 
 import datetime as dt
+import multiprocessing
 import statistics
-import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from itertools import count
+from pathlib import Path
 
 import boto3
 import msgspec
@@ -22,7 +23,10 @@ from rich.table import Table
 from bench.api import DESCRIBE, EC2, STS, read
 from bench.client import REGION, rate, signed
 from bench.servers import Server, freehold
+from freehold import config as configuration
 from freehold.control.sealing import Chain
+from freehold.front.serve import open_store
+from freehold.paths import Paths
 from freehold.records.audit import AuditEvent, event_time, new_event_id
 from freehold.records.secrets import Sealer
 
@@ -48,25 +52,25 @@ def tags(server: Server, number: int) -> list[bytes]:
     ]  # fmt: skip
 
 
+def follow(data_dir: Path) -> None:
+    """Lengthen the chain every second, as the controllers do, until this process is ended."""
+    store = open_store(data_dir, configuration.load(data_dir))
+    chain = Chain(store, Sealer.of(data_dir), Paths(data_dir).audit_head)
+    while True:
+        chain.follow()
+        time.sleep(1.0)
+
+
 @contextmanager
 def chained(server: Server) -> Iterator[None]:
-    """The chain follows, as the controllers have it."""
-    assert server.store is not None
-    assert server.data_dir is not None
-    chain = Chain(server.store, Sealer.of(server.data_dir), server.data_dir / "audit.head")
-    done = threading.Event()
-
-    def follow() -> None:
-        while not done.wait(1.0):
-            chain.follow()
-
-    thread = threading.Thread(target=follow)
-    thread.start()
+    """The chain follows, in a process of its own."""
+    process = multiprocessing.get_context("spawn").Process(target=follow, args=(server.data_dir,), daemon=True)
+    process.start()
     try:
         yield
     finally:
-        done.set()
-        thread.join()
+        process.terminate()
+        process.join()
 
 
 def cost() -> Table:
@@ -105,7 +109,7 @@ def fill(server: Server, number: int) -> dict[str, str]:
     client.create_key_pair(KeyName="bench")
     with server.store.read() as tx:
         model = msgspec.json.decode(tx.select(AuditEvent)[-1].body)
-    chain = Chain(server.store, Sealer.of(server.data_dir), server.data_dir / "audit.head")
+    chain = Chain(server.store, Sealer.of(server.data_dir), Paths(server.data_dir).audit_head)
     start, step = dt.datetime.now(dt.UTC) - dt.timedelta(days=80), dt.timedelta(days=80) / number
     middle = {}
     for first in range(0, number, _BATCH):

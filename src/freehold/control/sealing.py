@@ -9,6 +9,7 @@ from __future__ import annotations
 import datetime as dt
 import os
 from collections.abc import Sequence
+from operator import itemgetter
 from pathlib import Path
 
 import msgspec
@@ -73,10 +74,10 @@ class Chain:
         positions = [int(row[0]) for row in rows]
         digests = b"".join(seals.digest_of(row[1]) for row in rows)
         events = [lookups.decode(row[1]) for row in rows]
-        rows_to_find: list[AuditLookup] = []
+        rows_to_find: list[dict[str, int]] = []
         for event, position in zip(events, positions, strict=True):
             rows_to_find += lookups.lookups_of(event, position)
-        rows_to_find.sort(key=lambda row: row.key)
+        rows_to_find.sort(key=itemgetter("key"))
         uses = lookups.last_uses(events)
         with self._store.write() as tx:
             seals.take_chain(tx)
@@ -84,7 +85,7 @@ class Chain:
                 return 0  # another controller was here
             key = seals.signing_key(tx, self._sealer) or seals.new_signing_key(tx, self._sealer)
             seal = _lengthened(tx, key, last, positions, digests, ending=ending)
-            tx.insert(*rows_to_find)
+            tx.extend(AuditLookup, rows_to_find)
             for use in uses.values():
                 tx.put(use)
         self._remember(seal)
@@ -118,7 +119,7 @@ class Chain:
                 tx.update(seal, pruned_at=tx.now, pruned_key_id=key.id, pruned_signature=signature)
             for event in tx.select(AuditEvent, position=seals.unpacked(block.positions)):
                 for row in lookups.lookups_of(lookups.decode(event.body), event.position):
-                    tx.delete(row)
+                    tx.delete(AuditLookup(**row))
                 tx.delete(event)
             tx.delete(block)
 

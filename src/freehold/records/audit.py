@@ -109,8 +109,7 @@ def record(tx: Transaction, *bodies: str) -> None:
     """Write records in the transaction of the change they tell of. `settled` waits for it: to be its last act."""
     if tx.connection.dialect.name == "postgresql":
         tx.rows(_SHARED)
-    for body in bodies:
-        tx.append(AuditEvent, body=body)
+    tx.extend(AuditEvent, [{"body": body} for body in bodies])
 
 
 def settled(tx: Transaction) -> int:

@@ -179,14 +179,14 @@ def _key(account_id: str, region: str, attribute: str, value: str) -> int:
     return int.from_bytes(hashlib.blake2b(text, digest_size=8).digest(), "big", signed=True)
 
 
-def lookups_of(event: Indexed, position: int) -> list[AuditLookup]:
-    """The rows by which a record is found. Those of data events are found by nothing, as in CloudTrail."""
+def lookups_of(event: Indexed, position: int) -> list[dict[str, int]]:
+    """The AuditLookup rows by which a record is found. Those of data events are found by nothing, as in CloudTrail."""
     if event.category != "Management":
         return []
     account_id, region, at = event.account_id, event.region, event.at
     keys = {_key(account_id, region, attribute, value) for attribute, value in event.attributes() if value}
     keys.add(_key(account_id, region, "", ""))
-    return [AuditLookup(key, at, position) for key in keys]
+    return [{"key": key, "at": at, "position": position} for key in keys]
 
 
 def last_uses(events: Sequence[Indexed]) -> dict[tuple[str, str], ServiceUse]:

@@ -100,6 +100,11 @@ class Transaction:
         """Insert a row whose key the database counts."""
         self._execute(self._rendered(statements.insert(kind, tuple(values))), values)
 
+    def extend(self, kind: type[Record], rows: Sequence[Mapping[str, Any]]) -> None:
+        """Insert rows of the same columns in one statement: what is written by the thousand needs no records."""
+        if rows:
+            self._execute(self._rendered(statements.insert(kind, tuple(rows[0]))), *rows)
+
     def update(self, record: R, /, **changes: Any) -> R:
         """Write `changes` to the record's row; returns the record with them applied."""
         key = _key_of(record)
