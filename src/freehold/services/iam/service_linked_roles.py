@@ -15,6 +15,7 @@ from freehold.records.feed import take_turn
 from freehold.records.identities import PolicyAttachment, Role, RoleDeletion
 from freehold.records.ids import new_iam_id
 from freehold.records.tags import delete_tags_of
+from freehold.services.iam.documents import forget_principal
 from freehold.services.iam.errors import EntityAlreadyExists, InvalidInput, NoSuchEntity
 from freehold.services.iam.resources import arn_of, load_role, role_named
 from freehold.services.iam.roles import SERVICE_ROLES_PATH, add_role, described
@@ -121,6 +122,7 @@ def delete_service_linked_role(call: Call, request: DeleteServiceLinkedRoleReque
     call.tx.delete_where(PolicyAttachment, owner_id=role.id)
     delete_tags_of(call.tx, role.id)
     call.tx.delete(role)
+    forget_principal(call, role)
     task_id = f"task{role.path}{role.name}/{uuid.uuid4()}"
     call.tx.insert(RoleDeletion(task_id, call.account_id, call.now))
     return {"DeletionTaskId": task_id}
