@@ -156,6 +156,18 @@ def test_secure_transport(grants: Grants) -> None:
     assert may_describe(grants.api, keys, endpoint_url=grants.api.https_url, verify=str(grants.authority))
 
 
+def test_the_page_that_sent_the_caller(grants: Grants) -> None:
+    keys = grants.user("referred", allow("ec2:*", StringLike={"aws:Referer": "https://console.example.org/*"}))
+    assert not may_describe(grants.api, keys)
+    client = grants.api.client("ec2", keys=keys)
+
+    def add(request: Any, **_: Any) -> None:
+        request.headers["Referer"] = "https://console.example.org/servers"
+
+    client.meta.events.register("before-send.ec2.*", add)
+    assert client.describe_vpcs()["Vpcs"]
+
+
 def test_codes_of_mfa_devices(grants: Grants) -> None:
     grants.user("careful", allow("ec2:*", Bool={"aws:MultiFactorAuthPresent": "true"}))
     now = dt.datetime.now(dt.UTC)

@@ -173,7 +173,11 @@ def test_a_customer_managed_key_must_be_allowed_to_be_used(grants: Grants) -> No
         with denied(f"is not authorized to perform: {needed} on resource: {key}"):
             run(ec2, **disk)
     via = {"StringEquals": {"kms:ViaService": "ec2.us-east-1.amazonaws.com"}}
-    able = client(grants, launch, allow("kms:*", key, **via, Bool={"kms:GrantIsForAWSResource": "true"}))
+    able = client(
+        grants,
+        launch,
+        allow("kms:*", key, **via, Bool={"kms:GrantIsForAWSResource": "true", "aws:ViaAWSService": "true"}),
+    )
     instance_id = run(able, **disk)
     able = client(grants, launch, allow("kms:*", key, StringEquals={"ec2:KmsKeyId": "another"}))
     with denied(f"on resource: {key}"):

@@ -7,7 +7,7 @@ import socket
 import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from ipaddress import ip_address
 from pathlib import Path
 from typing import Any
@@ -24,6 +24,7 @@ from freehold.services.sts.errors import IDPCommunicationError
 from freehold.services.sts.providers import ProviderKeys
 from tests.cloudapi import ApiServer, api_server, check_answer
 from tests.front.audited import written
+from tests.iam.granting import allow, document
 from tests.sts.calls import keys_of, refused
 from tests.sts.provider import CLIENT, Provider, new_key, provider
 
@@ -195,8 +196,28 @@ def test_the_call_is_in_the_trail_of_the_roles_account(api: ApiServer, oidc: Pro
         "identityProvider": provider_arn,
     }
     assert event["requestParameters"]["roleArn"] == arn
+    signed = api.client("sts", keys=keys_of(answer)).get_caller_identity()
+    session = recorded(api, signed["ResponseMetadata"]["RequestId"])["userIdentity"]["sessionContext"]
+    assert session["webIdFederationData"] == {"federatedProvider": provider_arn, "attributes": {}}
     for secret in (oidc.token().split(".")[0], answer["Credentials"]["SecretAccessKey"]):
         assert secret not in json.dumps(event)
+
+
+def test_a_session_knows_its_provider_and_how_it_was_asked_for(api: ApiServer, oidc: Provider, anonymous: Any) -> None:
+    plain = role(
+        api, oidc, "plain-http", Bool={"aws:SecureTransport": "false"}, IpAddress={"aws:SourceIp": "127.0.0.1"}
+    )
+    answer = anonymous.assume_role_with_web_identity(RoleArn=plain, RoleSessionName=NAME, WebIdentityToken=oidc.token())
+    provider_arn = f"arn:aws:iam::{api.account_id}:oidc-provider/{oidc.url}"
+    root, ec2 = api.client("iam"), api.client("ec2", keys=keys_of(answer))
+    for named, allowed in ((f"{provider_arn}-other", False), (provider_arn, True)):
+        statement = allow("ec2:DescribeRegions", StringEquals={"aws:FederatedProvider": named})
+        root.put_role_policy(RoleName="plain-http", PolicyName="own", PolicyDocument=document(statement))
+        with nullcontext() if allowed else refused("UnauthorizedOperation"):
+            ec2.describe_regions()
+    safe = role(api, oidc, "safe", Bool={"aws:SecureTransport": "true"})
+    with refused("AccessDenied"):
+        anonymous.assume_role_with_web_identity(RoleArn=safe, RoleSessionName=NAME, WebIdentityToken=oidc.token())
 
 
 def test_only_this_call_needs_no_signature(api: ApiServer, anonymous: Any) -> None:

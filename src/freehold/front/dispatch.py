@@ -360,6 +360,7 @@ class Dispatcher:
             sealer=self._sealer,
             secure=arrival.secure,
             source_vpc=arrival.vpc_id,
+            referer=arrival.request.headers.get("referer", ""),
         )
 
     def _open_region(self, service: str, opener: OpenRegion, account_id: AccountId, region: str) -> None:

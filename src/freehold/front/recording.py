@@ -207,6 +207,8 @@ def user_identity(principal: Principal) -> dict[str, Any]:
                 "accountId": principal.account_id,
                 **({} if root else {"userName": _last(principal.owner_arn)}),
             }
+        if session.provider:
+            context["webIdFederationData"] = {"federatedProvider": session.provider, "attributes": {}}
         context["attributes"] = {
             "creationDate": event_time(session.issued_at),
             "mfaAuthenticated": "true" if session.mfa_at else "false",

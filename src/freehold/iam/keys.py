@@ -90,6 +90,10 @@ def _source_identity(call: Call) -> Value:
     return None if call.principal.session is None else call.principal.session.source_identity
 
 
+def _provider(call: Call) -> Value:
+    return None if call.principal.session is None else call.principal.session.provider
+
+
 def _of_server(value: Callable[[Delivery], str]) -> Callable[[Call], Value]:
     """A value of the server that the credentials were handed out to, if they were to one."""
 
@@ -111,12 +115,14 @@ _GLOBAL: dict[str, tuple[str, Callable[[Call], Value]]] = {
         "aws:Ec2InstanceSourcePrivateIPv4": _of_server(lambda server: server.private_ip),
         "aws:Ec2InstanceSourceVPC": _of_server(lambda server: server.vpc_id),
         "aws:EpochTime": lambda call: str(int(call.now.timestamp())),
+        "aws:FederatedProvider": _provider,
         "aws:MultiFactorAuthAge": _mfa_age,
         "aws:MultiFactorAuthPresent": _mfa_present,
         "aws:PrincipalAccount": lambda call: call.principal.account_id,
         "aws:PrincipalArn": _principal_arn,
         "aws:PrincipalIsAWSService": lambda _call: "false",
         "aws:PrincipalType": lambda call: _TYPES[call.principal.kind],
+        "aws:Referer": lambda call: call.referer or None,
         "aws:RequestedRegion": lambda call: call.region,
         "aws:SecureTransport": lambda call: _boolean(call.secure),
         "aws:SourceIdentity": _source_identity,
@@ -125,7 +131,6 @@ _GLOBAL: dict[str, tuple[str, Callable[[Call], Value]]] = {
         "aws:SourceVpc": lambda call: call.source_vpc,
         "aws:TokenIssueTime": _issued,
         "aws:UserAgent": lambda call: call.user_agent,
-        "aws:ViaAWSService": lambda _call: "false",
         "aws:VpcSourceIp": lambda call: call.source_ip if call.source_vpc is not None else None,
         "aws:userid": lambda call: call.principal.unique_id,
         "aws:username": _user_name,
@@ -175,6 +180,8 @@ class Context:
                 return _folded(self._resource_tags, tag)
         if key == "aws:tagkeys":
             return self._tag_keys or None
+        if key == "aws:viaawsservice":
+            return _boolean("kms:viaservice" in self._keys)  # EC2 asks KMS in the caller's name
         if key == "aws:resourceaccount":
             return self._needed.account_id or self._asked.call.account_id
         found = self._keys.get(key)
@@ -193,6 +200,7 @@ class Context:
             found |= {f"{family}/{key}": value for key, value in tags.items()}
         found["aws:TagKeys"] = self._tag_keys
         found["aws:ResourceAccount"] = self.lookup("aws:resourceaccount")
+        found["aws:ViaAWSService"] = self.lookup("aws:viaawsservice")
         return {name: value for name, value in sorted(found.items()) if value}
 
 

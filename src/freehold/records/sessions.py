@@ -42,7 +42,8 @@ class Delivery(msgspec.Struct, frozen=True, array_like=True):
 
 class Session(msgspec.Struct, frozen=True, array_like=True):
     """What temporary credentials say beside whose they are. One of the `policies` (JSON texts) or of those that
-    `policy_arns` name must allow what the session does, if there are any; `mfa_at` is when a code was given."""
+    `policy_arns` name must allow what the session does, if there are any; `mfa_at` is when a code was given; `provider`
+    is the ARN of the identity provider whose user's it is."""
 
     issued_at: dt.datetime
     expires_at: dt.datetime
@@ -54,6 +55,7 @@ class Session(msgspec.Struct, frozen=True, array_like=True):
     source_identity: str | None = None
     chained: bool = False
     delivery: Delivery | None = None
+    provider: str | None = None
 
 
 class Holder(msgspec.Struct, frozen=True, array_like=True):

@@ -71,7 +71,7 @@ class Call:
     """One authenticated call: who, where, when, and the transaction that it works in. `sealer` opens and makes the
     sealed secrets in records; `prepared` is what `prepare` of the operation made (see `operation`); `secure`: the call
     came by HTTPS; `mfa_at`: the request itself had a code of the caller's MFA device; `source_vpc`: it
-    came from a guest in this VPC, whose private address `source_ip` is."""
+    came from a guest in this VPC, whose private address `source_ip` is; `referer` is the header of this name."""
 
     service: str
     operation: str
@@ -87,6 +87,7 @@ class Call:
     secure: bool = False
     mfa_at: dt.datetime | None = None
     source_vpc: str | None = None
+    referer: str = ""
 
     @property
     def account_id(self) -> AccountId:

@@ -83,6 +83,7 @@ def assume_role_with_web_identity(call: Call, request: AssumeRoleWithWebIdentity
         tags=tags,
         transitive_tag_keys=transitive,
         source_identity=identity.source_identity,
+        provider=call.principal.arn,
     )
     answer: dict[str, Any] = {
         **issued(call, Holder(role.account_id, "role", role.id, name), session),
@@ -112,8 +113,11 @@ def _context(
         "aws:epochtime": str(int(call.now.timestamp())),
         "aws:federatedprovider": call.principal.arn,
         "aws:requestedregion": call.region,
-        "aws:sourceip": call.source_ip,
+        "aws:securetransport": "true" if call.secure else "false",
+        "aws:sourceip": call.source_ip if call.source_vpc is None else None,
+        "aws:sourcevpc": call.source_vpc,
         "aws:useragent": call.user_agent,
+        "aws:vpcsourceip": call.source_ip if call.source_vpc is not None else None,
         "sts:rolesessionname": request["RoleSessionName"],
         "sts:sourceidentity": identity.source_identity,
         "sts:transitivetagkeys": list(transitive) or None,
