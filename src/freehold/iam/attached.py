@@ -6,8 +6,8 @@ from collections.abc import Iterator, Sequence
 
 import sqlalchemy as sa
 
-from freehold.iam import managed
 from freehold.iam.evaluate import Policies, Policy
+from freehold.iam.managed import managed_policy
 from freehold.records.accounts import users
 from freehold.records.identities import (
     ManagedPolicy,
@@ -65,19 +65,13 @@ def policies_of(tx: Transaction, principal: Principal) -> Policies:
         return Policies(identity=(_EVERYTHING,), session=session)
     identity, boundary = [], None
     for kind, name, document in tx.rows(_QUERIES[principal.kind], owner_id=principal.owner_id):
-        text = document if document is not None else _managed(name)
+        text = document if document is not None else managed_policy(name)
         if kind == "boundary":
             # A boundary that is no longer there allows nothing.
             boundary = Policy.of(text) if text is not None else _NOTHING
         elif text is not None:
             identity.append(Policy.of(text))
     return Policies(identity=identity, boundary=boundary, session=session)
-
-
-def _managed(arn: str) -> str | None:
-    """The document of one of the policies that everyone has."""
-    found = managed.policies().get(arn)
-    return None if found is None else found.document
 
 
 def _session(tx: Transaction, principal: Principal) -> Sequence[Policy] | None:
@@ -98,6 +92,6 @@ def _documents(tx: Transaction, principal: Principal, arns: Sequence[str]) -> It
     for arn in arns:
         own = found.get(arn)
         version = tx.get(PolicyVersion, own.id, own.version_default) if own is not None else None
-        document = version.document if version is not None else _managed(arn)
+        document = version.document if version is not None else managed_policy(arn)
         if document is not None:
             yield document

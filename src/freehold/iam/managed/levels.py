@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import bisect
 import re
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterator, Sequence
 
 from freehold.iam import data
 from freehold.iam.data import Level
@@ -15,18 +16,23 @@ def patterns_of(service: str, levels: Collection[Level], excepted: Collection[st
     """Patterns that match every action of a service that is of one of the levels, and none of its others. `excepted`
     actions (``secretsmanager:GetSecretValue``) are none of them, whatever their level."""
     chosen: set[str] = set()
-    others: set[str] = set()
+    others: list[str] = []  # in lower case: policies match actions whatever their case
     for name, level in data.levels(service).items():
         wanted = level in levels and f"{service}:{name}" not in excepted
-        (chosen if wanted else others).add(name)
+        if wanted:
+            chosen.add(name)
+        else:
+            others.append(name.lower())
+    others.sort()
     return sorted({f"{service}:{_pattern(name, others)}" for name in chosen})
 
 
-def _pattern(name: str, others: Collection[str]) -> str:
-    """The shortest beginning of the name, by words, that no other name has; else the name itself."""
+def _pattern(name: str, others: Sequence[str]) -> str:
+    """The shortest beginning of the name, by words, that none of the `others`, in order, has; else the name itself."""
     for beginning in _beginnings(name):
-        # Policies match actions whatever their case.
-        if not any(other.lower().startswith(beginning.lower()) for other in others):
+        folded = beginning.lower()
+        place = bisect.bisect_left(others, folded)
+        if place == len(others) or not others[place].startswith(folded):
             return f"{beginning}*"
     return name
 
