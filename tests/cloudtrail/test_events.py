@@ -12,6 +12,7 @@ from botocore.exceptions import ClientError
 from freehold.records.accounts import User
 from freehold.records.lookups import uses_of
 from tests.cloudtrail.conftest import Cloud
+from tests.ec2.launching import IMAGE, add_host, add_images
 
 
 def names(answer: Any) -> list[str]:
@@ -70,6 +71,25 @@ def test_every_attribute_finds_its_events(cloud: Cloud) -> None:
     _, keys = cloud.api.create_account()
     assert cloud.client(keys=keys).lookup_events()["Events"] == []
     assert looked_up(cloud.client(keys=keys), "EventId", created["EventId"]) == []
+
+
+def test_the_use_of_a_key_for_a_volume_is_an_event(shared: Cloud) -> None:
+    """A key for each volume that is made; none when the launch is only tried."""
+    add_host(shared.api.store)
+    add_images(shared.api.store)
+    ec2 = shared.api.client("ec2", "eu-west-1")
+    launch = {"ImageId": IMAGE, "InstanceType": "fh1.nano", "MinCount": 2, "MaxCount": 2}
+    with pytest.raises(ClientError):
+        ec2.run_instances(**launch, DryRun=True)
+    shared.settle(ec2.run_instances(**launch)["ResponseMetadata"]["RequestId"])
+    volumes = ec2.describe_volumes()["Volumes"]
+    name = {"AttributeKey": "EventName", "AttributeValue": "GenerateDataKeyWithoutPlaintext"}
+    events = shared.client("eu-west-1").lookup_events(LookupAttributes=[name])["Events"]
+    records = [json.loads(event["CloudTrailEvent"]) for event in events]
+    assert {record["userIdentity"]["invokedBy"] for record in records} == {"ec2.amazonaws.com"}
+    used = [(one["requestParameters"]["keyId"], one["requestParameters"]["encryptionContext"]) for one in records]
+    made = [(volume["KmsKeyId"], {"aws:ebs:id": volume["VolumeId"]}) for volume in volumes]
+    assert sorted(used, key=repr) == sorted(made, key=repr)
 
 
 def test_pages_go_on_while_events_come(cloud: Cloud) -> None:

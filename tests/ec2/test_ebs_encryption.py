@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from freehold.control.accounts import close_account
+from freehold.control.keys import delete_key
 from freehold.control.reports import apply_report
 from freehold.control.volume_keys import give_up, volume_keys
 from freehold.host.wire import Report
@@ -15,6 +16,7 @@ from freehold.records.accounts import Account
 from freehold.records.compute import Instance
 from freehold.records.encryption import EbsEncryption, WrappedKey
 from freehold.records.ids import InstanceId
+from freehold.records.keys import Key
 from freehold.records.store import Store
 from tests.ec2.calls import SEALER, Caller, refused
 from tests.ec2.launching import host_reports, launch, launch_one, run_one, shown, stop, terminate
@@ -212,6 +214,20 @@ def test_a_key_that_is_not_there_or_not_symmetric_ends_a_launch(ready: Caller, s
         host_reports(ready.store, launched, "absent")
     assert ready.modify_ebs_default_kms_key_id(KmsKeyId="alias/nobodys") == {"KmsKeyId": f"{ARN}alias/nobodys"}
     assert controllers_look(ready, launch_one(ready)["InstanceId"]) == ("shutting-down", "Client.InternalError")
+
+
+def test_a_deleted_key_opens_nothing_for_ever(ready: Caller) -> None:
+    arn = new_key(ready)
+    instance_id = run_one(ready, **mapping(KmsKeyId=arn))
+    stop(ready, instance_id)
+    schedule(ready, arn)
+    with ready.store.write() as tx:
+        key = tx.get(Key, arn.rpartition("/")[2])
+        assert key is not None
+        delete_key(tx, key)
+    ready.start_instances(InstanceIds=[instance_id])
+    assert controllers_look(ready, instance_id) == ("stopping", "Client.InternalError")
+    assert root_volume(ready, instance_id)["KmsKeyId"] == arn
 
 
 def test_a_rotated_key_opens_older_volumes(ready: Caller) -> None:

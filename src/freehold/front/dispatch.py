@@ -314,10 +314,10 @@ class Dispatcher:
             except PartlyDone as partly:
                 assert journey.protocol is not None
                 error = describe(partly.error, journey.protocol.family)
-                audit.record(tx, *self._recorder.events(arrival, journey, tx.now, error=error))
+                audit.record(tx, *tx.acts, *self._recorder.events(arrival, journey, tx.now, error=error))
                 return journey.protocol.error(*error, arrival.request_id)
             response = handler.codec.respond(answer, arrival.request_id)
-            audit.record(tx, *self._recorder.events(arrival, journey, tx.now, answer=answer))
+            audit.record(tx, *tx.acts, *self._recorder.events(arrival, journey, tx.now, answer=answer))
         return response
 
     def _handler(self, service: str, name: str, protocol: WireProtocol) -> Handler:

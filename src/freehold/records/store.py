@@ -36,6 +36,7 @@ class Transaction:
     any of its values, None for NULL. Such statements are kept, and cost a tenth of one with other conditions.
 
     `now` is the transaction's one moment, so that a row, its audit record and its usage entry bear the same time.
+    `acts` are audit records of what a call has the cloud do besides; the front door writes them with the call's own.
     """
 
     def __init__(self, connection: sa.Connection, *, writable: bool) -> None:
@@ -43,6 +44,7 @@ class Transaction:
         self.writable = writable
         self.now = dt.datetime.now(dt.UTC)
         self.woken: set[str] = set()
+        self.acts: list[str] = []
         self._driver = driver_of(connection)
 
     def get(self, kind: type[R], /, *key: str | int) -> R | None:

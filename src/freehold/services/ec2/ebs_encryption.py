@@ -13,6 +13,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from freehold.records.audit import service_event
 from freehold.records.compute import Volume
 from freehold.records.encryption import EbsEncryption, WrappedKey
 from freehold.records.feed import take_turn
@@ -25,7 +26,7 @@ from freehold.services.errors import AwsError
 from freehold.services.kms.key_ids import find, key_arn
 from freehold.services.kms.managed import managed_key
 from freehold.services.kms.permissions import on_key
-from freehold.services.kms.volume_keys import new_volume_key
+from freehold.services.kms.volume_keys import VOLUME_KEY_BYTES, context, new_volume_key
 from freehold.services.operation import Call, Needed, Response, operation
 
 if TYPE_CHECKING:
@@ -148,6 +149,11 @@ def make_key(call: Call, volume: Volume, encryption: VolumeEncryption) -> None:
     except AwsError:
         return  # as in `VolumeEncryption`
     call.tx.insert(WrappedKey(volume.id, volume.account_id, ciphertext))
+    parameters = {"keyId": encryption.arn, "encryptionContext": context(volume.id), "numberOfBytes": VOLUME_KEY_BYTES}
+    where = (call.now, call.account_id, call.region)
+    call.tx.acts.append(
+        service_event(*where, "kms", "GenerateDataKeyWithoutPlaintext", parameters=parameters, invoked_by="ec2")
+    )
 
 
 def to_launch(call: Call, mappings: Sequence[BlockDeviceMappingTypeDef]) -> list[Needed]:

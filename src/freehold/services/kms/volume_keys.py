@@ -30,7 +30,7 @@ def new_volume_key(tx: Transaction, sealer: Sealer, key: Key, volume_id: VolumeI
         raise InvalidKeyUsage(f"{key_arn(key)} key spec is {key.spec} which is not valid for EBS volumes.")
     record, material = materials.current(tx, sealer, key)
     plaintext = secrets.token_bytes(VOLUME_KEY_BYTES)
-    return encrypt(key.id, record.version, material, plaintext, _context(volume_id))
+    return encrypt(key.id, record.version, material, plaintext, context(volume_id))
 
 
 def open_volume_key(
@@ -46,9 +46,9 @@ def open_volume_key(
     record = tx.find(KeyMaterial, key_id=key.id, version=read.version)
     if record is None:
         raise InvalidCiphertext()
-    return read.decrypt(materials.opened(tx, sealer, key, record), _context(volume_id))
+    return read.decrypt(materials.opened(tx, sealer, key, record), context(volume_id))
 
 
-def _context(volume_id: VolumeId) -> dict[str, str]:
+def context(volume_id: VolumeId) -> dict[str, str]:
     """What EBS's calls of KMS have as their encryption context."""
     return {"aws:ebs:id": volume_id}
