@@ -22,6 +22,7 @@ from freehold.records import (  # noqa: F401
     feed,
     identities,
     keys,
+    launch_templates,
     lookups,
     network,
     seals,

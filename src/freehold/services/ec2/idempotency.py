@@ -18,10 +18,10 @@ from freehold.services.ec2.compute_errors import IdempotentParameterMismatch
 from freehold.services.ec2.errors import InvalidParameterValue
 from freehold.services.operation import Call
 
-_TOKEN = re.compile(r"[\x21-\x7e]{1,64}")
+_TOKEN = re.compile(r"[\x21-\x7e]+")
 
 
-def claim(call: Call, request: Mapping[str, Any], result_id: str) -> str | None:
+def claim(call: Call, request: Mapping[str, Any], result_id: str, *, longest: int = 64) -> str | None:
     """Bind the request's ClientToken, if it has one, to the id of what the caller will now make.
 
     None: go on and make it. An id: the same request already made that. Raises IdempotentParameterMismatch if another
@@ -30,8 +30,8 @@ def claim(call: Call, request: Mapping[str, Any], result_id: str) -> str | None:
     token = request.get("ClientToken")
     if not token:
         return None
-    if not _TOKEN.fullmatch(token):
-        raise InvalidParameterValue("The parameter ClientToken may have at most 64 printable ASCII characters.")
+    if len(token) > longest or not _TOKEN.fullmatch(token):
+        raise InvalidParameterValue(f"The parameter ClientToken may have at most {longest} printable ASCII characters.")
     asked = {name: value for name, value in request.items() if name not in ("ClientToken", "DryRun")}
     mine = IdempotencyToken(
         account_id=call.account_id,

@@ -26,6 +26,7 @@ from freehold.services.ec2 import (
     credit_specifications,
     ebs_encryption,
     instance_profiles,
+    launch_from_template,
     launch_interface,
     metadata_options,
     root_volumes,
@@ -143,11 +144,14 @@ class _Launch:
 @operation(resources=needs)
 def run_instances(call: Call, request: RunInstancesRequestTypeDef) -> Response:
     """As many as fit of MinCount to MaxCount instances, in one subnet; none at all if MinCount do not fit."""
+    asked = request
+    template = launch_from_template.resolved(call, asked)
+    request = template.request
     refuse_others(request, _HONOURED, _DEFAULTS)
     _check_counts(request)
     launch = _launch(call, request)
     reservation_id = new_id("r")
-    made_before = claim(call, request, reservation_id)
+    made_before = claim(call, asked, reservation_id)
     if made_before is not None:
         return _answer(call, _instances_of(call, made_before, request.get("ClientToken", "")))
     take_turn(call.tx)
@@ -158,6 +162,8 @@ def run_instances(call: Call, request: RunInstancesRequestTypeDef) -> Response:
         _make(call, request, launch, encryption, subnet, groups, reservation_id, index, host_id)
         for index, host_id in enumerate(hosts)
     ]
+    for instance in made:
+        put_tags(call.tx, call.account_id, call.region, INSTANCE.resource_type, instance.id, template.tags)
     publish(call.tx, "vpc", subnet.vpc_id)
     return _answer(call, made)
 

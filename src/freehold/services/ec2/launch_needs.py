@@ -16,6 +16,7 @@ from freehold.services.ec2 import (
     ebs_encryption,
     instance_profiles,
     key_pairs,
+    launch_from_template,
     launch_interface,
     metadata_options,
     root_volumes,
@@ -30,10 +31,12 @@ from freehold.services.ec2.condition_keys import (
     of_metadata_options,
     written,
 )
+from freehold.services.ec2.launch_from_template import under_template
 from freehold.services.ec2.launch_interface import PrimaryInterface
 from freehold.services.ec2.resources import (
     IMAGE,
     INSTANCE,
+    LAUNCH_TEMPLATE,
     NETWORK_INTERFACE,
     SECURITY_GROUP,
     SUBNET,
@@ -50,6 +53,15 @@ if TYPE_CHECKING:
 def needs(call: Call, request: RunInstancesRequestTypeDef) -> Iterator[Needed]:
     """One after the other: what follows one that is denied is not looked up. Of a request that is wrong in itself no
     more is needed: the operation looks up the same, and refuses it."""
+    try:
+        launch = launch_from_template.resolved(call, request)
+    except AwsError:
+        yield LAUNCH_TEMPLATE.needed(call, "*")
+        return
+    yield from under_template(call, request, launch, _of_launch(call, launch.request))
+
+
+def _of_launch(call: Call, request: RunInstancesRequestTypeDef) -> Iterator[Needed]:
     yield IMAGE.needed(call, request.get("ImageId") or "*")
     try:
         wanted = launch_interface.asked_for(call, request)

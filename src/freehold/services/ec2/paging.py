@@ -12,7 +12,7 @@ import binascii
 import hashlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Generic, TypeVar
+from typing import Annotated, Any, Generic, TypeVar
 
 import msgspec
 import sqlalchemy as sa
@@ -29,7 +29,7 @@ SMALLEST_PAGE, LARGEST_PAGE = 5, 1000
 """The largest also the page of a request without MaxResults, so that no answer grows without bound."""
 
 _HASH_BYTES = 8
-_keys = msgspec.json.Decoder(list[str])
+_keys = msgspec.json.Decoder(list[str | Annotated[int, msgspec.Meta(ge=0, le=2**63 - 1)]])
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,7 +66,7 @@ def page(
             f"Value ( {limit} ) for parameter maxResults is invalid. Expecting a value greater than {smallest}."
         )
     asked = _hash(call, request)
-    after = _read_token(request["NextToken"], asked, len(key)) if request.get("NextToken") else None
+    after = _read_token(request["NextToken"], asked, columns) if request.get("NextToken") else None
     beyond = (
         [] if after is None else [sa.tuple_(*columns) > sa.tuple_(*after) if len(key) > 1 else columns[0] > after[0]]
     )
@@ -116,16 +116,20 @@ def _hash(call: Call, request: Mapping[str, Any]) -> bytes:
     return hashlib.sha256(text).digest()[:_HASH_BYTES]
 
 
-def _write_token(key: list[str], asked: bytes) -> str:
+def _write_token(key: list[str | int], asked: bytes) -> str:
     return base64.urlsafe_b64encode(asked + msgspec.json.encode(key)).decode().rstrip("=")
 
 
-def _read_token(token: str, asked: bytes, length: int) -> list[str]:
+def _read_token(token: str, asked: bytes, columns: Sequence[sa.Column[Any]]) -> list[str | int]:
     try:
         content = base64.b64decode(token.encode("ascii") + b"=" * (-len(token) % 4), altchars=b"-_", validate=True)
         key = _keys.decode(content[_HASH_BYTES:])
     except (binascii.Error, UnicodeError, msgspec.MsgspecError) as error:
         raise InvalidNextToken from error
-    if content[:_HASH_BYTES] != asked or len(key) != length or any("\0" in part for part in key):
+    if content[:_HASH_BYTES] != asked or len(key) != len(columns):
+        raise InvalidNextToken
+    if any(not isinstance(part, column.type.python_type) for part, column in zip(key, columns, strict=True)):
+        raise InvalidNextToken
+    if any(isinstance(part, str) and "\0" in part for part in key):
         raise InvalidNextToken
     return key

@@ -14,6 +14,7 @@ import sqlalchemy as sa
 
 from freehold.records.compute import Image, Instance, KeyPair, ProfileAssociation, Volume
 from freehold.records.ids import is_ec2_id
+from freehold.records.launch_templates import LaunchTemplate
 from freehold.records.network import (
     Address,
     InternetGateway,
@@ -28,6 +29,10 @@ from freehold.records.schema import TABLES, Record
 from freehold.records.tags import Tag
 from freehold.services.ec2 import errors
 from freehold.services.ec2.condition_keys import keys_of
+from freehold.services.ec2.launch_template_errors import (
+    InvalidLaunchTemplateIdMalformed,
+    InvalidLaunchTemplateIdNotFound,
+)
 from freehold.services.operation import Call, Needed, Resources, Value
 
 R = TypeVar("R", bound=Record)
@@ -162,6 +167,13 @@ INTERNET_GATEWAY = Kind(
     errors.InvalidInternetGatewayIdMalformed,
 )
 KEY_PAIR = Kind(KeyPair, "key-pair", "key", errors.InvalidKeyPairNotFound, None)
+LAUNCH_TEMPLATE = Kind(
+    LaunchTemplate,
+    "launch-template",
+    "lt",
+    InvalidLaunchTemplateIdNotFound,
+    InvalidLaunchTemplateIdMalformed,
+)
 NETWORK_INTERFACE = Kind(
     NetworkInterface,
     "network-interface",
@@ -201,6 +213,7 @@ KINDS: dict[str, Kind[Record]] = {
         INSTANCE,
         INTERNET_GATEWAY,
         KEY_PAIR,
+        LAUNCH_TEMPLATE,
         NETWORK_INTERFACE,
         ROUTE_TABLE,
         SECURITY_GROUP,

@@ -514,6 +514,27 @@ def upgrade() -> None:
         batch_op.create_index("kms_keys_one_account_id_region_id", ["account_id", "region", "id"], unique=True)
 
     op.create_table(
+        "launch_templates",
+        sa.Column("id", sa.Text(), autoincrement=False, nullable=False),
+        sa.Column("account_id", sa.Text(), autoincrement=False, nullable=False),
+        sa.Column("region", sa.Text(), autoincrement=False, nullable=False),
+        sa.Column("name", sa.Text(), autoincrement=False, nullable=False),
+        sa.Column("created_at", sa.BigInteger(), autoincrement=False, nullable=False),
+        sa.Column("created_by", sa.Text(), autoincrement=False, nullable=False),
+        sa.Column("default_version", sa.BigInteger(), autoincrement=False, nullable=False),
+        sa.Column("latest_version", sa.BigInteger(), autoincrement=False, nullable=False),
+        sa.Column("versions_made", sa.BigInteger(), autoincrement=False, nullable=False),
+        sa.PrimaryKeyConstraint("id"),
+        sqlite_autoincrement=False,
+        sqlite_with_rowid=False,
+    )
+    with op.batch_alter_table("launch_templates", schema=None) as batch_op:
+        batch_op.create_index("launch_templates_one_account_id_region_id", ["account_id", "region", "id"], unique=True)
+        batch_op.create_index(
+            "launch_templates_one_account_id_region_name", ["account_id", "region", "name"], unique=True
+        )
+
+    op.create_table(
         "login_profiles",
         sa.Column("user_id", sa.Text(), autoincrement=False, nullable=False),
         sa.Column("account_id", sa.Text(), autoincrement=False, nullable=False),
@@ -855,6 +876,27 @@ def upgrade() -> None:
         )
 
     op.create_table(
+        "template_versions",
+        sa.Column("template_id", sa.Text(), autoincrement=False, nullable=False),
+        sa.Column("number", sa.BigInteger(), autoincrement=False, nullable=False),
+        sa.Column("account_id", sa.Text(), autoincrement=False, nullable=False),
+        sa.Column("region", sa.Text(), autoincrement=False, nullable=False),
+        sa.Column("description", sa.Text(), autoincrement=False, nullable=True),
+        sa.Column("created_at", sa.BigInteger(), autoincrement=False, nullable=False),
+        sa.Column("created_by", sa.Text(), autoincrement=False, nullable=False),
+        sa.Column("data", sa.Text(), autoincrement=False, nullable=False),
+        sa.PrimaryKeyConstraint("template_id", "number"),
+        sqlite_autoincrement=False,
+        sqlite_with_rowid=False,
+    )
+    with op.batch_alter_table("template_versions", schema=None) as batch_op:
+        batch_op.create_index(
+            "template_versions_by_account_id_region_template_id_number",
+            ["account_id", "region", "template_id", "number"],
+            unique=False,
+        )
+
+    op.create_table(
         "traffic_counters",
         sa.Column("host_id", sa.Text(), autoincrement=False, nullable=False),
         sa.Column("public_ip", sa.Text(), autoincrement=False, nullable=False),
@@ -1068,6 +1110,10 @@ def downgrade() -> None:
 
     op.drop_table("trail_digests")
     op.drop_table("traffic_counters")
+    with op.batch_alter_table("template_versions", schema=None) as batch_op:
+        batch_op.drop_index("template_versions_by_account_id_region_template_id_number")
+
+    op.drop_table("template_versions")
     with op.batch_alter_table("tags", schema=None) as batch_op:
         batch_op.drop_index("tags_by_account_id_region_resource_id_key")
         batch_op.drop_index("tags_by_account_id_region_key_value_resource_id")
@@ -1155,6 +1201,11 @@ def downgrade() -> None:
         batch_op.drop_index("login_profiles_by_account_id")
 
     op.drop_table("login_profiles")
+    with op.batch_alter_table("launch_templates", schema=None) as batch_op:
+        batch_op.drop_index("launch_templates_one_account_id_region_name")
+        batch_op.drop_index("launch_templates_one_account_id_region_id")
+
+    op.drop_table("launch_templates")
     with op.batch_alter_table("kms_keys", schema=None) as batch_op:
         batch_op.drop_index("kms_keys_one_account_id_region_id")
         batch_op.drop_index("kms_keys_by_rotates_at")
