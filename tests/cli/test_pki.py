@@ -12,7 +12,7 @@ import pytest
 from cryptography import x509
 
 from freehold import pki
-from freehold.control.hosts import link_security
+from freehold.control.hosts import link_security, renew_link
 
 
 def host_security(directory: Path) -> ssl.SSLContext:
@@ -22,14 +22,15 @@ def host_security(directory: Path) -> ssl.SSLContext:
     return security
 
 
-def handshake(control: Path, host: Path) -> str:
+def handshake(control: Path, host: Path, security: ssl.SSLContext | None = None) -> str:
     """The common name that the control plane sees, over real TLS; raises ssl.SSLError."""
+    security = security or link_security(control)
     near, far = socket.socketpair()
     seen: list[str | ssl.SSLError] = []
 
     def serve() -> None:
         try:
-            with link_security(control).wrap_socket(near, server_side=True) as link:
+            with security.wrap_socket(near, server_side=True) as link:
                 (((_, name),),) = (link.getpeercert() or {})["subject"]
                 link.sendall(b"!")
                 seen.append(str(name))
@@ -96,6 +97,17 @@ def test_a_leaf_is_renewed_in_time(tmp_path: Path, monkeypatch: pytest.MonkeyPat
     assert pki.ensure(tmp_path, "host-1")
     certificate = x509.load_pem_x509_certificate((tmp_path / "host.crt").read_bytes())
     assert certificate.not_valid_after_utc > dt.datetime.now(dt.UTC) + dt.timedelta(days=80)
+
+
+def test_a_link_takes_its_new_certificate_without_a_restart(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    with monkeypatch.context() as patched:
+        patched.setattr(pki, "LEAF_DAYS", 0)
+        pki.ensure(tmp_path, "host-1")
+    security = link_security(tmp_path)
+    with pytest.raises(ssl.SSLError, match="expired"):
+        handshake(tmp_path, tmp_path, security)
+    renew_link(tmp_path, "host-1", security)
+    assert handshake(tmp_path, tmp_path, security) == "host-1"
 
 
 def test_a_host_with_another_id_gets_another_certificate(tmp_path: Path) -> None:

@@ -19,6 +19,7 @@ from freehold.records.store import Store
 from freehold.records.tags import Tag
 from freehold.services.kms import materials
 from tests.ec2.calls import SEALER, Caller, refused
+from tests.front.audited import written
 
 A_DAY = dt.timedelta(days=1)
 
@@ -41,6 +42,12 @@ def changed(kms: Caller, key_id: str, **changes: dt.timedelta) -> None:
         tx.update(key, **{name: tx.now + offset for name, offset in changes.items()})
 
 
+def acts(store: Store) -> list[tuple[str, str]]:
+    """What the trail says that KMS has done by itself, and to which keys."""
+    found = [record for record in written(store) if record["eventType"] == "AwsServiceEvent"]
+    return [(record["eventName"], record["resources"][0]["ARN"].rpartition("/")[2]) for record in found]
+
+
 def test_a_key_is_deleted_with_all_of_it_when_it_is_due(kms: Caller, tmp_path: Path) -> None:
     doomed, later = made(kms, Tags=[{"TagKey": "a", "TagValue": "b"}]), made(kms)
     kms.create_alias(AliasName="alias/doomed", TargetKeyId=doomed)
@@ -51,6 +58,7 @@ def test_a_key_is_deleted_with_all_of_it_when_it_is_due(kms: Caller, tmp_path: P
     changed(kms, doomed, deletion_at=-A_DAY)
     keep_keys(kms.store, SEALER, Files(tmp_path / "keys"))
     assert kms.describe_key(KeyId=later)["KeyMetadata"]["KeyState"] == "PendingDeletion"
+    assert acts(kms.store) == [("DeleteKey", doomed)]
     with refused("NotFoundException"):
         kms.describe_key(KeyId=doomed)
     with refused("AccessDeniedException"):
@@ -70,6 +78,7 @@ def test_keys_rotate_yearly_while_they_are_enabled(kms: Caller, tmp_path: Path) 
     old = kms.encrypt(KeyId=rotating, Plaintext=b"old")["CiphertextBlob"]
     for _ in range(2):  # once: the next is due in 90 days
         keep_keys(kms.store, SEALER, Files(tmp_path / "keys"))
+    assert acts(kms.store) == [("RotateKey", rotating)]
     (rotation,) = kms.list_key_rotations(KeyId=rotating)["Rotations"]
     assert (rotation["RotationType"], rotation["KeyMaterialState"]) == ("AUTOMATIC", "CURRENT")
     assert kms.decrypt(CiphertextBlob=old)["Plaintext"] == b"old"
@@ -109,6 +118,7 @@ def test_imported_material_expires(kms: Caller, tmp_path: Path) -> None:
         kms.encrypt(KeyId=key_id, Plaintext=b"x")
     keep_keys(kms.store, SEALER, Files(tmp_path / "keys"))
     assert kms.describe_key(KeyId=key_id)["KeyMetadata"]["KeyState"] == "PendingImport"
+    assert acts(kms.store) == [("DeleteExpiredKeyMaterial", key_id)]
     with kms.store.read() as tx:
         (left,) = tx.select(KeyMaterial, key_id=key_id)
     assert left.sealed is None

@@ -17,6 +17,7 @@ from botocore.exceptions import ClientError
 from botocore.model import ListShape, Shape, StringShape, StructureShape
 
 from freehold.records.schema import TABLES
+from freehold.records.trails import Bucket
 from tests.cloudapi import ApiServer, api_server
 from tests.ec2.launching import IMAGE, add_host, add_images
 from tests.front.test_walk import BUILT, NAMED, least
@@ -41,9 +42,11 @@ class Owner:
         self.account_id, self.keys = api.create_account("owner")
         self._ec2, self._iam, self._kms = (api.client(service, keys=self.keys) for service in ("ec2", "iam", "kms"))
         self.values: dict[str, str] = {}
+        self.own: dict[str, dict[str, str]] = {}  # values of members that another service calls so too
         self._fill_iam()
         self._fill_ec2()
         self._fill_kms()
+        self._fill_cloudtrail()
         telling = re.compile(r"[0-9a-fA-F]{8}|[A-Z0-9]{16}")
         self.secrets = {value for value in self.values.values() if telling.search(value)} - {IMAGE}
         self.secrets.add(self.account_id)
@@ -148,6 +151,16 @@ class Owner:
             "TargetKeyId": key["Arn"],
         }
 
+    def _fill_cloudtrail(self) -> None:
+        with self.api.store.write() as tx:
+            tx.insert(Bucket("logs", self.account_id, "us-east-1", tx.now))
+        cloudtrail = self.api.client("cloudtrail", keys=self.keys)
+        trail = cloudtrail.create_trail(Name="mine", S3BucketName="logs", TagsList=[{"Key": "secret", "Value": "red"}])
+        cloudtrail.start_logging(Name="mine")
+        arn = trail["TrailARN"]
+        names = ("Name", "ResourceId", "ResourceIdList", "TrailName", "trailNameList")
+        self.own["cloudtrail"] = {"S3BucketName": "logs", **dict.fromkeys(names, arn)}
+
     def rows(self) -> dict[str, list[str]]:
         """All rows of the account, but for what is written of calls."""
         with self.api.store.read() as tx:
@@ -164,14 +177,15 @@ class Owner:
         """An input of the shape that names all that it can of what the account has."""
         found: dict[str, Any] = least(shape, depth)
         assert isinstance(shape, StructureShape)
+        values = self.values | self.own.get(service, {})
         for name, member in shape.members.items():
             if name in NOT_WITH_OTHERS.get(service, ()):
                 continue
             match member:
-                case StringShape() if name in self.values:
-                    found[name] = self.values[name]
-                case ListShape() if isinstance(member.member, StringShape) and name in self.values:
-                    found[name] = [self.values[name]]
+                case StringShape() if name in values:
+                    found[name] = values[name]
+                case ListShape() if isinstance(member.member, StringShape) and name in values:
+                    found[name] = [values[name]]
                 case StructureShape() if depth < 2 and name in shape.required_members:
                     found[name] = self.asked(service, member, depth + 1)
                 case _ if name in ("CiphertextBlob",):
@@ -229,7 +243,7 @@ def test_another_accounts_things_do_not_exist(owner: Owner, service: str, caller
 
 def test_the_owner_sees_them(owner: Owner) -> None:
     """Otherwise the test above would show nothing."""
-    for service, at_least in (("ec2", 10), ("iam", 10), ("kms", 4)):
+    for service, at_least in (("ec2", 10), ("iam", 10), ("kms", 4), ("cloudtrail", 4)):
         client = owner.api.client(service, keys=owner.keys, parameter_validation=False)
         seen = [
             name

@@ -8,6 +8,7 @@ import contextlib
 import datetime as dt
 import signal
 import socket
+import ssl
 from collections.abc import Callable
 from ipaddress import IPv4Network
 from pathlib import Path
@@ -18,7 +19,7 @@ from sqlalchemy.exc import SQLAlchemyError
 from freehold import config as configuration
 from freehold.config import Config
 from freehold.control.delivery import Delivery
-from freehold.control.hosts import HostLinks, link_security
+from freehold.control.hosts import HostLinks, link_security, renew_link
 from freehold.control.housekeeping import keep_house
 from freehold.control.keys import keep_keys
 from freehold.control.networks import NetworkController
@@ -27,7 +28,9 @@ from freehold.fabric.differ import Fabric
 from freehold.fabric.view import PublicView
 from freehold.logs import log_as_json
 from freehold.network.names import CloudNetwork
+from freehold.parts import host_id
 from freehold.paths import Paths
+from freehold.pki import PkiError
 from freehold.records import feed
 from freehold.records.objects import LocalObjects
 from freehold.records.root_keys import RootKeys, root_keys
@@ -40,6 +43,7 @@ log = structlog.get_logger()
 _LOOK_SECONDS = 5.0  # a lost ring costs at most this
 _HOUSEKEEPING_SECONDS = 60.0
 _RENEWAL_SECONDS = 30.0
+_CERTIFICATES_SECONDS = 3600.0
 _DELIVERY_SECONDS = 300.0  # "CloudTrail typically delivers logs within an average of about 5 minutes of an API call"
 _TRAIL_SECONDS = 1.0  # how far the chain of the audit trail is behind the writers, who do not wake it
 
@@ -61,7 +65,8 @@ async def run(
 
     with store.read() as tx:
         position = feed.position(tx)
-    server = await links.serve(paths.host_link, link_security(paths.pki))
+    security = link_security(paths.pki)
+    server = await links.serve(paths.host_link, security)
 
     rung = asyncio.Event()
     loop = asyncio.get_running_loop()
@@ -74,9 +79,10 @@ async def run(
     delivery = asyncio.create_task(_delivering(Delivery(store, sealer, LocalObjects(paths.objects))))
     trail = asyncio.create_task(_chaining(chain, dt.timedelta(days=config.audit.keep_days)))
     renewer = asyncio.create_task(_renewing(links))
+    certifier = asyncio.create_task(_certifying(paths, security))
     follower = asyncio.create_task(_follow(store, bell, rung, position, links, network))
     log.info("controllers started")
-    tasks = (house, trail, delivery, renewer, follower)
+    tasks = (house, trail, delivery, renewer, certifier, follower)
     await asyncio.wait({asyncio.create_task(stopping.wait()), *tasks}, return_when=asyncio.FIRST_COMPLETED)
     server.close()
     await links.close()
@@ -158,6 +164,15 @@ async def _renewing(links: HostLinks) -> None:
             await links.renew_credentials()
         except SQLAlchemyError:
             log.exception("credentials not renewed, the next round will make up for it")
+
+
+async def _certifying(paths: Paths, security: ssl.SSLContext) -> None:
+    while True:
+        await asyncio.sleep(_CERTIFICATES_SECONDS)
+        try:
+            await asyncio.to_thread(renew_link, paths.pki, host_id(paths), security)
+        except (PkiError, OSError):
+            log.exception("certificates not renewed")
 
 
 def main() -> None:

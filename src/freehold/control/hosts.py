@@ -14,6 +14,7 @@ from pathlib import Path
 import msgspec
 import structlog
 
+from freehold import pki
 from freehold.config import Config
 from freehold.control.credentials import ServerCredentials
 from freehold.control.reports import apply_report, host_connected, host_disconnected
@@ -33,14 +34,21 @@ class LinkError(Exception):
     """The peer does not speak as a host of this cloud should."""
 
 
-def link_security(pki: Path) -> ssl.SSLContext:
+def link_security(directory: Path) -> ssl.SSLContext:
     """TLS 1.3 with the control plane's certificate; peers must show one of the cloud's authority."""
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     context.minimum_version = ssl.TLSVersion.TLSv1_3
-    context.load_cert_chain(pki / "control.crt", pki / "control.key")
-    context.load_verify_locations(pki / "ca.crt")
+    context.load_cert_chain(directory / "control.crt", directory / "control.key")
+    context.load_verify_locations(directory / "ca.crt")
     context.verify_mode = ssl.CERT_REQUIRED
     return context
+
+
+def renew_link(directory: Path, host_id: str, security: ssl.SSLContext) -> None:
+    """Have certificates that are not about to expire, for connections from now on: hosts read theirs for each. Raises
+    PkiError, OSError."""
+    if pki.ensure(directory, host_id):
+        security.load_cert_chain(directory / "control.crt", directory / "control.key")
 
 
 class HostLinks:

@@ -66,6 +66,7 @@ class Event(msgspec.Struct, frozen=True, kw_only=True, rename=_name):
     read_only: bool
     resources: Any = UNSET
     event_type: Literal["AwsApiCall", "AwsServiceEvent"] = "AwsApiCall"
+    service_event_details: Any = UNSET
     management_event: bool = True
     recipient_account_id: str
     shared_event_id: str | UnsetType = UNSET
@@ -149,6 +150,8 @@ def service_event(
     *,
     parameters: dict[str, Any] | None = None,
     elements: dict[str, Any] | None = None,
+    resources: Any = UNSET,
+    details: Any = UNSET,
     invoked_by: str = "",
 ) -> str:
     """The record of an act of the cloud itself: `service` (``ec2``) did it, unless another is named by `invoked_by`.
@@ -170,7 +173,9 @@ def service_event(
         request_id=event_id,
         event_id=event_id,
         read_only=False,
+        resources=resources,
         event_type="AwsServiceEvent",
+        service_event_details=details,
         recipient_account_id=account_id,
     ).text()
 
