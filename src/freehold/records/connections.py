@@ -19,10 +19,10 @@ import sqlalchemy as sa
 
 _WAIT_SECONDS = 30
 _PRAGMAS = (
+    f"PRAGMA busy_timeout={_WAIT_SECONDS * 1000}",
     "PRAGMA journal_mode=WAL",
     # Pages. The more of the log is copied into the database at once, the more often each copied page was written.
     "PRAGMA wal_autocheckpoint=4000",
-    f"PRAGMA busy_timeout={_WAIT_SECONDS * 1000}",
     "PRAGMA foreign_keys=1",
 )
 
