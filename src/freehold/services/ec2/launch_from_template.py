@@ -11,14 +11,11 @@ from typing import TYPE_CHECKING, Any, cast
 
 from freehold.services.ec2.condition_keys import written
 from freehold.services.ec2.launch_templates import load_template, load_version
-from freehold.services.ec2.parameters import refuse_others
 from freehold.services.ec2.resources import LAUNCH_TEMPLATE
 from freehold.services.operation import Call, Needed, Value
 
 if TYPE_CHECKING:
     from mypy_boto3_ec2.type_defs import RunInstancesRequestTypeDef
-
-_SPECIFICATION = ("LaunchTemplateId", "LaunchTemplateName", "Version")
 
 # The names that RunInstances has for the same.
 _RENAMED = {"ElasticGpuSpecifications": "ElasticGpuSpecification", "RamDiskId": "RamdiskId"}
@@ -61,7 +58,6 @@ def resolved(call: Call, request: RunInstancesRequestTypeDef) -> FromTemplate:
     specification = request.get("LaunchTemplate")
     if not specification:
         return FromTemplate(request)
-    refuse_others(specification, _SPECIFICATION, within="LaunchTemplate")
     template = load_template(call, specification)
     version = load_version(call, template, specification.get("Version") or "$Default")
     merged: dict[str, Any] = {_RENAMED.get(name, name): value for name, value in version.data.items()}
@@ -93,7 +89,8 @@ def under_template(
     https://docs.aws.amazon.com/AWSEC2/latest/UserGuide/ExamplePolicies_EC2.html#iam-example-runinstances-launch-template
     """
     if launch.template_id:
-        yield LAUNCH_TEMPLATE.needed(call, launch.template_id)
+        keys = _of_template(call, launch, overridden=False)
+        yield LAUNCH_TEMPLATE.needed(call, launch.template_id, keys=keys)
     said = {name for name, value in request.items() if value not in ("", [], {}, None)} - _NOT_OF_THE_INSTANCE
     for needed in needs:
         resource_type = needed.arn.rpartition(":")[2].partition("/")[0]
