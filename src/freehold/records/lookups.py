@@ -101,11 +101,7 @@ class Indexed(msgspec.Struct, frozen=True):
     def attributes(self) -> list[tuple[str, str]]:
         """What LookupEvents finds it by: attributes and their values."""
         found = [
-            ("EventName", self.event_name),
-            ("EventSource", self.event_source),
-            ("ReadOnly", "true" if self.read_only else "false"),
-            ("Username", self.user_name),
-            ("AccessKeyId", self.identity.access_key_id),
+            *_said(self.event_name, self.event_source, self.read_only, self.user_name, self.identity.access_key_id)
         ]
         for resource_type, name in self.resources():
             found += (("ResourceType", resource_type), ("ResourceName", name))
@@ -184,9 +180,30 @@ def lookups_of(event: Indexed, position: int) -> list[dict[str, int]]:
     if event.category != "Management":
         return []
     account_id, region, at = event.account_id, event.region, event.at
-    keys = {_key(account_id, region, attribute, value) for attribute, value in event.attributes() if value}
-    keys.add(_key(account_id, region, "", ""))
+    said = (event.event_name, event.event_source, event.read_only, event.user_name, event.identity.access_key_id)
+    keys = _keys(account_id, region, said)
+    if resources := event.resources():
+        types = (_key(account_id, region, "ResourceType", kind) for kind, _ in resources)
+        keys = keys.union(types, (_key(account_id, region, "ResourceName", name) for _, name in resources))
     return [{"key": key, "at": at, "position": position} for key in keys]
+
+
+def _said(name: str, source: str, read_only: bool, user_name: str, key_id: str) -> tuple[tuple[str, str], ...]:
+    """The attributes that every record has, and their values."""
+    return (
+        ("EventName", name),
+        ("EventSource", source),
+        ("ReadOnly", "true" if read_only else "false"),
+        ("Username", user_name),
+        ("AccessKeyId", key_id),
+    )
+
+
+@functools.lru_cache(16384)
+def _keys(account_id: str, region: str, said: tuple[str, str, bool, str, str]) -> frozenset[int]:
+    """The keys of a record but for its resources: most records have the same as others."""
+    own = {_key(account_id, region, attribute, value) for attribute, value in _said(*said) if value}
+    return frozenset(own | {_key(account_id, region, "", "")})
 
 
 def last_uses(events: Sequence[Indexed]) -> dict[tuple[str, str], ServiceUse]:
