@@ -18,6 +18,7 @@ from freehold.records.secrets import Sealer
 from freehold.records.sessions import Delivery
 from freehold.records.store import Store
 from tests.control.builders import ACCOUNT, REGION, make_bare_instance
+from tests.front.audited import written
 
 SEALER = Sealer(bytes(32))
 ARN = f"arn:aws:iam::{ACCOUNT}:instance-profile/web"
@@ -65,6 +66,25 @@ class Servers:
 @pytest.fixture
 def servers(store: Store) -> Servers:
     return Servers(store)
+
+
+def test_that_ec2_assumes_the_role_is_in_the_trail_once(servers: Servers) -> None:
+    (told,) = servers.told()
+    servers.told()
+    for _ in range(2):
+        servers.credentials.record(servers.store)
+    (record,) = written(servers.store)
+    assert (record["eventSource"], record["eventName"]) == ("sts.amazonaws.com", "AssumeRole")
+    assert record["userIdentity"] == {"type": "AWSService", "invokedBy": "ec2.amazonaws.com"}
+    assert record["recipientAccountId"] == ACCOUNT
+    role_arn = f"arn:aws:iam::{ACCOUNT}:role/role-1"
+    assert record["requestParameters"] == {"roleArn": role_arn, "roleSessionName": servers.instance.id}
+    assert record["resources"] == [{"accountId": ACCOUNT, "type": "AWS::IAM::Role", "ARN": role_arn}]
+    assert record["responseElements"]["credentials"]["accessKeyId"] == told.access_key_id
+    assert told.secret_access_key not in json.dumps(record)
+    servers.told(LIFETIME)
+    servers.credentials.record(servers.store)
+    assert len(written(servers.store)) == 2
 
 
 def test_a_server_has_the_role_of_its_profile(servers: Servers) -> None:

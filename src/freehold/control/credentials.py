@@ -16,12 +16,12 @@ from msgspec.structs import replace
 from freehold.host.wire import RoleCredentials
 from freehold.iam.evaluate import Policies, Policy, evaluate
 from freehold.iam.principals import Who
-from freehold.records import sessions
+from freehold.records import audit, sessions
 from freehold.records.compute import Instance, ProfileAssociation
 from freehold.records.identities import InstanceProfile, Role
 from freehold.records.secrets import Sealer
-from freehold.records.sessions import Delivery, Holder, Session
-from freehold.records.store import Transaction
+from freehold.records.sessions import Credentials, Delivery, Holder, Session
+from freehold.records.store import Store, Transaction
 
 # https://docs.aws.amazon.com/AWSEC2/latest/UserGuide/instance-metadata-security-credentials.html: AWS's own last about
 # as long, "new credentials are available at least five minutes before the expiration of the old".
@@ -54,6 +54,8 @@ class ServerCredentials:
         self._sealer = sealer
         self._lock = threading.Lock()
         self._made: dict[str, _Made] = {}
+        self._recording = threading.Lock()
+        self._events: list[str] = []
 
     def of(self, tx: Transaction, instances: Sequence[Instance]) -> tuple[RoleCredentials, ...]:
         """The credentials of those that have a profile, new ones where need be."""
@@ -71,6 +73,15 @@ class ServerCredentials:
                 if made is None or _is_stale(made, associated, role, tx.now):
                     self._made[instance.id] = self._new(tx.now, instance, associated, role)
             return tuple(self._made[instance_id].credentials for instance_id in associations)
+
+    def record(self, store: Store) -> None:
+        """Write into the audit trail what was made since; before hosts are told."""
+        with self._recording:
+            events = list(self._events)
+            if events:
+                with store.write() as tx:
+                    audit.record(tx, *events)
+                del self._events[: len(events)]
 
     def stale(self, tx: Transaction) -> list[str]:
         """The instances whose hosts must be told anew: half of their credentials' time has passed, or their profile
@@ -101,6 +112,7 @@ class ServerCredentials:
             arn = f"arn:aws:ec2:{instance.region}:{instance.account_id}:instance/{instance.id}"
             delivery = Delivery(arn, instance.vpc_id, instance.private_ip)
             issued = sessions.issue(self._sealer, holder, Session(now, now + LIFETIME, delivery=delivery))
+            self._events.append(_event(now, instance, usable.role, issued))
             told = replace(
                 told,
                 access_key_id=issued.access_key_id,
@@ -109,6 +121,25 @@ class ServerCredentials:
                 expires_at=issued.expires_at,
             )
         return _Made(associated.id, _of(usable), told)
+
+
+def _event(now: dt.datetime, instance: Instance, role: Role, issued: Credentials) -> str:
+    """EC2's call of AssumeRole, as CloudTrail shows it to the role's account."""
+    return audit.service_event(
+        now,
+        role.account_id,
+        instance.region,
+        "sts",
+        "AssumeRole",
+        parameters={"roleArn": _arn(role), "roleSessionName": instance.id},
+        elements={"credentials": {"accessKeyId": issued.access_key_id}},
+        resources=[{"accountId": role.account_id, "type": "AWS::IAM::Role", "ARN": _arn(role)}],
+        invoked_by="ec2",
+    )
+
+
+def _arn(role: Role) -> str:
+    return f"arn:aws:iam::{role.account_id}:role{role.path}{role.name}"
 
 
 def _of(usable: _Usable | None) -> tuple[str, bool] | None:
@@ -144,5 +175,4 @@ def _trusts_ec2(role: Role, now: dt.datetime) -> bool:
         "aws:sourceaccount": role.account_id,
     }
     policies = Policies(resource=Policy.of(role.trust_policy, "trust"), required=True, trust=True)
-    arn = f"arn:aws:iam::{role.account_id}:role{role.path}{role.name}"
-    return evaluate(_EC2, "sts:AssumeRole", arn, context.get, policies).allowed
+    return evaluate(_EC2, "sts:AssumeRole", _arn(role), context.get, policies).allowed

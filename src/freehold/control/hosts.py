@@ -216,9 +216,12 @@ class _Link:
                 keys, hopeless = volume_keys(tx, self._sealer, wanted)
                 if not hopeless:
                     guests = guest_specs(tx, self._config, wanted)
-                    return Assignment(guests, complete, going, self._credentials.of(tx, wanted), keys)
+                    assignment = Assignment(guests, complete, going, self._credentials.of(tx, wanted), keys)
+                    break
             with self._store.write() as tx:
                 give_up(tx, self._sealer, hopeless)
+        self._credentials.record(self._store)
+        return assignment
 
 
 async def _read(reader: asyncio.StreamReader) -> HostMessage:

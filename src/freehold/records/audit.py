@@ -154,7 +154,7 @@ def service_event(
     details: Any = UNSET,
     invoked_by: str = "",
 ) -> str:
-    """The record of an act of the cloud itself: `service` (``ec2``) did it, unless another is named by `invoked_by`.
+    """The record of an act of the cloud itself: `service` (``ec2``) did it, or `invoked_by` called it.
 
     https://docs.aws.amazon.com/awscloudtrail/latest/userguide/non-api-aws-service-events.html
     """
@@ -174,7 +174,7 @@ def service_event(
         event_id=event_id,
         read_only=False,
         resources=resources,
-        event_type="AwsServiceEvent",
+        event_type="AwsApiCall" if invoked_by else "AwsServiceEvent",
         service_event_details=details,
         recipient_account_id=account_id,
     ).text()
