@@ -228,7 +228,7 @@ _REFUSED: tuple[tuple[dict[str, Any], str], ...] = (
         "InvalidParameterValue",
     ),
     ({"IamInstanceProfile": {"Name": "web"}}, "InvalidParameterValue"),
-    ({"LaunchTemplate": {"LaunchTemplateName": "t"}}, "UnsupportedOperation"),
+    ({"LaunchTemplate": {"LaunchTemplateName": "t"}}, "InvalidLaunchTemplateName.NotFoundException"),
     ({"InstanceMarketOptions": {"MarketType": "spot"}}, "UnsupportedOperation"),
     ({"Ipv6AddressCount": 1}, "UnsupportedOperation"),
     ({"EnclaveOptions": {"Enabled": True}}, "UnsupportedOperation"),

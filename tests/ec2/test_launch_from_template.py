@@ -39,6 +39,16 @@ def test_all_is_from_the_template(ready: Caller) -> None:
     assert [tag["Value"] for tag in ready.describe_tags(Filters=filters)["Tags"]] == [template_id]
 
 
+def test_the_tags_of_the_template_do_not_count(ready: Caller) -> None:
+    make(ready, ImageId=IMAGE, InstanceType="fh1.nano")
+    instance_id = run(ready, {"LaunchTemplateName": "web"})["InstanceId"]
+    own = [{"Key": str(number), "Value": ""} for number in range(50)]
+    ready.create_tags(Resources=[instance_id], Tags=own)
+    assert len(shown(ready, instance_id)["Tags"]) == 52
+    with refused("TagLimitExceeded"):
+        ready.create_tags(Resources=[instance_id], Tags=[{"Key": "more", "Value": ""}])
+
+
 def test_which_version(ready: Caller) -> None:
     template_id = make(ready, ImageId=IMAGE, InstanceType="fh1.nano")
     add(ready, template_id, ImageId=IMAGE, InstanceType="fh1.micro")

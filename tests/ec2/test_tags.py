@@ -39,6 +39,9 @@ def one_of_each_kind(ready: Caller) -> dict[str, str]:
         "instance": instance_id,
         "internet-gateway": ready.describe_internet_gateways()["InternetGateways"][0]["InternetGatewayId"],
         "key-pair": ready.create_key_pair(KeyName="k", KeyType="ed25519")["KeyPairId"],
+        "launch-template": ready.create_launch_template(
+            LaunchTemplateName="web", LaunchTemplateData={"ImageId": IMAGE}
+        )["LaunchTemplate"]["LaunchTemplateId"],
         "network-interface": ready.describe_network_interfaces()["NetworkInterfaces"][0]["NetworkInterfaceId"],
         "route-table": ready.describe_route_tables()["RouteTables"][0]["RouteTableId"],
         "security-group": group,
@@ -62,6 +65,7 @@ def test_every_kind_has_tags_that_its_description_and_filters_show(ready: Caller
         ready.describe_instances(**by_tag)["Reservations"][0]["Instances"],
         ready.describe_internet_gateways(**by_tag)["InternetGateways"],
         ready.describe_key_pairs(**by_tag)["KeyPairs"],
+        ready.describe_launch_templates(**by_tag)["LaunchTemplates"],
         ready.describe_route_tables(**by_tag)["RouteTables"],
         ready.describe_security_groups(**by_tag)["SecurityGroups"],
         ready.describe_security_group_rules(**by_tag)["SecurityGroupRules"],
@@ -90,6 +94,7 @@ def test_unknown_ids_get_the_code_of_their_kind_and_nothing_is_tagged(
         (f"igw-{missing}", "InvalidInternetGatewayID.NotFound"),
         (f"key-{missing}", "InvalidKeyPair.NotFound"),
         (f"eni-{missing}", "InvalidNetworkInterfaceID.NotFound"),
+        (f"lt-{missing}", "InvalidLaunchTemplateId.NotFound"),
         (f"rtb-{missing}", "InvalidRouteTableID.NotFound"),
         (f"sg-{missing}", "InvalidGroup.NotFound"),
         (f"sgr-{missing}", "InvalidSecurityGroupRuleId.NotFound"),
@@ -101,7 +106,7 @@ def test_unknown_ids_get_the_code_of_their_kind_and_nothing_is_tagged(
         ("vpc-x\0", "InvalidVpcID.Malformed"),
         ("web", "InvalidID"),
         ("", "InvalidID"),
-        (f"lt-{missing}", "InvalidID"),
+        (f"tgw-{missing}", "InvalidID"),
         (IMAGE, "UnsupportedOperation"),
     ):
         with refused(code):

@@ -144,7 +144,8 @@ def create_tags(call: Call, request: ClientCreateTagsRequestTypeDef) -> Response
     resources = _load(call, request["Resources"])
     for resource_id, held in tags_of(call.tx, list(resources)).items():
         record = resources[resource_id]
-        if len({tag.key for tag in held} | given.keys()) > MAX_TAGS:
+        own = {tag.key for tag in held if not tag.key.startswith("aws:")}  # the cloud's do not count
+        if len(own | given.keys()) > MAX_TAGS:
             raise TagLimitExceeded(MAX_TAGS)
         if isinstance(record, Instance) and record.metadata_options.instance_metadata_tags == "enabled":
             check_metadata_keys(given)
