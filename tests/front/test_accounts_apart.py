@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import json
 import re
+import time
+import uuid
 from collections.abc import Iterator, Mapping
 from typing import Any
 
@@ -20,6 +22,7 @@ from freehold.records.schema import TABLES
 from freehold.records.trails import Bucket
 from tests.cloudapi import ApiServer, api_server
 from tests.ec2.launching import IMAGE, add_host, add_images
+from tests.front.audited import written
 from tests.front.test_walk import BUILT, NAMED, least
 from tests.iam.granting import Grants, allow
 
@@ -30,7 +33,9 @@ TRUST = {
 POLICY = json.dumps({"Version": "2012-10-17", "Statement": allow("s3:*")})
 
 # Names beside the ids of the same things, which may not be given together.
-NOT_WITH_OTHERS = {"ec2": ("Arn", "GroupName", "KeyName", "PublicIp")}
+NOT_WITH_OTHERS = {"ec2": ("Arn", "GroupName", "KeyName", "LaunchTemplateName", "PublicIp")}
+# What controllers write, and nobody can name.
+NOT_MADE = {"service_uses", "traffic_counters", "trail_digests", "trail_log_files"}
 TELLS = {"GetAccessKeyInfo"}  # whose a key is: that is what it is for
 
 
@@ -65,10 +70,19 @@ class Owner:
         key = iam.create_access_key(UserName="alice")["AccessKey"]
         device = iam.create_virtual_mfa_device(VirtualMFADeviceName="phone")["VirtualMFADevice"]
         provider = iam.create_open_id_connect_provider(Url="https://example.com", ClientIDList=["a"])
+        iam.create_login_profile(UserName="alice", Password="Correct-horse-1")
+        iam.update_account_password_policy(MinimumPasswordLength=12)
+        iam.create_account_alias(AccountAlias="owners-own")
+        iam.generate_credential_report()
+        report = iam.generate_service_last_accessed_details(Arn=user["Arn"])
+        own_role = iam.create_service_linked_role(AWSServiceName="autoscaling.amazonaws.com")["Role"]
+        deletion = iam.delete_service_linked_role(RoleName=own_role["RoleName"])
         self.values |= {
             "AssumeRolePolicyDocument": json.dumps(TRUST),
             "AuthenticationCode1": "123456",
             "AuthenticationCode2": "654321",
+            "DeletionTaskId": deletion["DeletionTaskId"],
+            "JobId": report["JobId"],
             "PolicyDocument": POLICY,
             "Url": "https://example.com",
             "VersionId": "v1",
@@ -104,6 +118,10 @@ class Owner:
         (interface,) = instance["NetworkInterfaces"]
         (volume,) = ec2.describe_volumes()["Volumes"]
         address = ec2.allocate_address()
+        ec2.modify_ebs_default_kms_key_id(KmsKeyId=f"arn:aws:kms:us-east-1:{self.account_id}:key/{uuid.uuid4()}")
+        template = ec2.create_launch_template(
+            LaunchTemplateName="mine", LaunchTemplateData={"InstanceType": "t3.nano"}
+        )["LaunchTemplate"]
         group_id = interface["Groups"][0]["GroupId"]
         rule = ec2.describe_security_group_rules()["SecurityGroupRules"][0]
         profiles = ec2.describe_iam_instance_profile_associations()["IamInstanceProfileAssociations"]
@@ -117,6 +135,8 @@ class Owner:
             "InstanceIds": instance_id,
             "KeyName": "mine",
             "KeyPairId": key["KeyPairId"],
+            "LaunchTemplateId": template["LaunchTemplateId"],
+            "LaunchTemplateIds": template["LaunchTemplateId"],
             "NetworkInterfaceId": interface["NetworkInterfaceId"],
             "NetworkInterfaceIds": interface["NetworkInterfaceId"],
             "PublicIp": address["PublicIp"],
@@ -239,6 +259,20 @@ def test_another_accounts_things_do_not_exist(owner: Owner, service: str, caller
         said = shown(answer, params)
         assert [secret for secret in owner.secrets if secret in said] == [], (name, params, answer)
         assert owner.rows() == before, (name, params)
+    # (What needs no signature is sent without one.)
+    called = {name for name, _ in asked(owner, service)}
+    wanted = {name for name in called if BUILT.operations[service, name].model.auth_type != "none"}
+    for _ in range(20):
+        records = [one for one in written(api.store) if one["userIdentity"].get("accessKeyId") == keys.access_key_id]
+        if wanted <= {record["eventName"] for record in records}:
+            break
+        time.sleep(0.5)
+    assert wanted - {record["eventName"] for record in records} == set()
+
+
+def test_there_is_something_of_each_kind(owner: Owner) -> None:
+    """A new kind of thing is to be added to what the owner has."""
+    assert {table for table, rows in owner.rows().items() if not rows} == NOT_MADE
 
 
 def test_the_owner_sees_them(owner: Owner) -> None:

@@ -158,6 +158,7 @@ def test_an_explicit_denial_wins(api: ApiServer, service: str) -> None:
     keys = Grants(api).user(f"denied-{service}", allow("*"), deny("*"))
     client = api.client(service, keys=keys, parameter_validation=False)
     denied, *_ = ANSWERS[client.meta.service_model.resolved_protocol]
+    attempts: set[tuple[str, str | None]] = set()
     for operation, params in operations(client, built=True):
         action = f"{operation.service_model.signing_name}:{operation.name}"
         if operation.auth_type == "none" or action in _NEEDS_NO_PERMISSION:
@@ -166,6 +167,8 @@ def test_an_explicit_denial_wins(api: ApiServer, service: str) -> None:
         assert error["Code"] == denied, (operation.name, error)
         assert f"/denied-{service} is not authorized to perform: {action}" in error["Message"]
         assert "with an explicit deny in an identity-based policy" in error["Message"]
+        attempts.add((operation.name, keys.access_key_id))
+    assert not unrecorded(api, attempts)
 
 
 @pytest.mark.parametrize("service", SERVICES)
