@@ -10,12 +10,12 @@ from freehold.front.recording import Recorder
 from freehold.records import audit
 
 
-def _nothing(*_arguments: Any, **_named: Any) -> str:
-    return ""
+def _nothing(*_arguments: Any, **_named: Any) -> list[str]:
+    return []
 
 
 def main() -> int:
-    Recorder.event = _nothing  # type: ignore[method-assign]
+    Recorder.events = _nothing  # type: ignore[method-assign]
     audit.record = _nothing  # type: ignore[assignment]
     audit.AuditQueue.put = _nothing  # type: ignore[assignment, method-assign]
     return serve.main()
