@@ -19,10 +19,11 @@ def written(store: Store) -> list[dict[str, Any]]:
         return [json.loads(event.body) for event in tx.select(AuditEvent)]
 
 
-def records(api: ApiServer, name: str, number: int = 1) -> list[dict[str, Any]]:
-    """The records of an operation, once there are `number` of them: those of reads and refusals come a moment later."""
+def records(api: ApiServer, name: str, number: int = 1, *, of: str = "") -> list[dict[str, Any]]:
+    """The records of an operation that have the text `of`, once there are `number` of them: those of reads and refusals
+    come a moment later."""
     for _ in range(200):
-        found = [record for record in written(api.store) if record["eventName"] == name]
+        found = [record for record in written(api.store) if record["eventName"] == name and of in json.dumps(record)]
         if len(found) >= number:
             return found
         time.sleep(0.05)

@@ -20,9 +20,9 @@ from freehold.control.accounts import create_account
 from freehold.front.serve import open_store
 from freehold.paths import Paths
 from freehold.processes import children
-from freehold.records.audit import AuditEvent
 from freehold.records.migrations import upgrade
 from freehold.records.secrets import Sealer
+from tests.front.audited import written
 
 
 def eventually(true: Callable[[], bool]) -> None:
@@ -101,8 +101,7 @@ def test_they_share_the_work_and_lose_nothing_when_asked_to_stop(tmp_path: Path)
             client.close()
     assert front.process.returncode == 0
     store = open_store(tmp_path, Config())
-    with store.read() as tx:
-        recorded = [event.event_name for event in tx.select(AuditEvent)]
+    recorded = [record["eventName"] for record in written(store)]
     store.close()
     assert recorded.count("CreateSecurityGroup") == 80
     assert recorded.count("DescribeSecurityGroups") == 1

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import secrets
 import subprocess
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import pytest
@@ -19,6 +19,7 @@ from freehold.host.volumes import luks, qcow2
 from freehold.host.volumes.pool import Pool
 from freehold.host.wire import VolumeSpec
 from freehold.paths import Paths
+from tests.cli.clouds import short_place
 from tests.host.plane import key_of
 
 VOLUME = VolumeSpec("vol-0123456789abcdef0", 1, None, "/dev/xvda", boot=True, encrypted=True)
@@ -27,10 +28,11 @@ CLUSTER = 65536
 
 
 @pytest.fixture
-def pool(tmp_path: Path) -> Pool:
-    layout = Layout(Paths(tmp_path))
-    layout.prepare()
-    return Pool(layout)
+def pool() -> Iterator[Pool]:
+    with short_place() as place:
+        layout = Layout(Paths(place))
+        layout.prepare()
+        yield Pool(layout)
 
 
 @pytest.fixture

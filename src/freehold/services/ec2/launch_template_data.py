@@ -21,7 +21,7 @@ from freehold.services.ec2 import user_data
 from freehold.services.ec2.compute_errors import IncorrectInstanceState
 from freehold.services.ec2.errors import InvalidParameterValue, MissingParameter
 from freehold.services.ec2.instances import descriptions
-from freehold.services.ec2.resources import INSTANCE
+from freehold.services.ec2.resources import INSTANCE, named_by
 from freehold.services.ec2.tags import UNPRINTABLE, checked
 from freehold.services.operation import Call, Response, operation
 
@@ -84,7 +84,7 @@ def _texts(value: Any) -> Iterator[str]:
             yield from _texts(member)
 
 
-@operation()
+@operation(resources=named_by("InstanceId", INSTANCE))
 def get_launch_template_data(call: Call, request: GetLaunchTemplateDataRequestTypeDef) -> Response:
     """What a launch template needs for instances like this one; not its addresses, which only one can have.
 
