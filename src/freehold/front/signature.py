@@ -225,7 +225,7 @@ def _claim(
 def _from_date_header(value: str) -> str | None:
     try:
         moment = email.utils.parsedate_to_datetime(value)
-        return moment.astimezone(dt.UTC).strftime("%Y%m%dT%H%M%SZ")
+        return _shown(moment.astimezone(dt.UTC))
     except (ValueError, TypeError, OverflowError):
         return None
 
@@ -233,23 +233,25 @@ def _from_date_header(value: str) -> str | None:
 def check_time(claimed: Claim, now: dt.datetime) -> None:
     """Raises ClockSkew or PresignedExpired unless the request was signed about now."""
     skew = _S3_SKEW if claimed.service == "s3" else _SKEW
-    minutes = f"{skew.seconds // 60} min."
-    shown = now.strftime("%Y%m%dT%H%M%SZ")
     if claimed.signed_at > now + skew:
         raise (PresignedTooEarly if claimed.presigned else ClockSkew)(
             problem=f"Signature not yet current: {claimed.amz_date} is still later than "
-            f"{(now + skew).strftime('%Y%m%dT%H%M%SZ')} ({shown} + {minutes})"
+            f"{_shown(now + skew)} ({_shown(now)} + {skew.seconds // 60} min.)"
         )
     if claimed.expires is not None:
         if now > claimed.signed_at + dt.timedelta(seconds=claimed.expires):
             raise PresignedExpired(
-                problem=f"Signature expired: {claimed.amz_date} + {claimed.expires} s is now earlier than {shown}"
+                problem=f"Signature expired: {claimed.amz_date} + {claimed.expires} s is now earlier than {_shown(now)}"
             )
     elif claimed.signed_at < now - skew:
         raise ClockSkew(
             problem=f"Signature expired: {claimed.amz_date} is now earlier than "
-            f"{(now - skew).strftime('%Y%m%dT%H%M%SZ')} ({shown} - {minutes})"
+            f"{_shown(now - skew)} ({_shown(now)} - {skew.seconds // 60} min.)"
         )
+
+
+def _shown(moment: dt.datetime) -> str:
+    return moment.strftime("%Y%m%dT%H%M%SZ")
 
 
 def signed_hash(claimed: Claim, received: str | None) -> str:
