@@ -95,7 +95,7 @@ def test_rsa_keys_encrypt(kms: Any, spec: str, algorithm: str, most: int) -> Non
     ):
         kms.encrypt(KeyId=key_id, Plaintext=bytes(most + 1), EncryptionAlgorithm=algorithm)
     with refused("InvalidCiphertextException", ""):
-        kms.decrypt(CiphertextBlob=made["CiphertextBlob"][:-1] + b"\0", **asked)
+        kms.decrypt(CiphertextBlob=made["CiphertextBlob"][:-1] + bytes([made["CiphertextBlob"][-1] ^ 1]), **asked)
     with refused("InvalidKeyUsageException", f"Algorithm SYMMETRIC_DEFAULT is incompatible with key spec {spec}."):
         kms.encrypt(KeyId=key_id, Plaintext=b"x")
     with refused("ValidationException"):
