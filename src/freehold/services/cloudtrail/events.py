@@ -5,15 +5,13 @@ A record is found some seconds after its call, when the controllers have chained
 
 from __future__ import annotations
 
-import base64
-import binascii
 import datetime as dt
-import hashlib
 from typing import TYPE_CHECKING, Any
 
 import msgspec
 
 from freehold.records.lookups import Indexed, find
+from freehold.services import page_tokens
 from freehold.services.cloudtrail.errors import InvalidLookupAttributes, InvalidNextToken, InvalidTimeRange
 from freehold.services.operation import Call, Response, operation
 from freehold.services.parameters import refuse_others
@@ -25,7 +23,6 @@ if TYPE_CHECKING:
 # https://docs.aws.amazon.com/awscloudtrail/latest/APIReference/API_LookupEvents.html
 _DAYS = dt.timedelta(days=90)
 _PAGE = 50
-_HASH_BYTES = 8
 
 _place = msgspec.json.Decoder(tuple[int, int])
 
@@ -58,7 +55,7 @@ def lookup_events(call: Call, request: LookupEventsRequestTypeDef) -> Response:
     answer: dict[str, Any] = {"Events": [_event(body, event) for _, _, body, event in found[:limit]]}
     if len(found) > limit:
         at, position, *_ = found[limit - 1]
-        answer["NextToken"] = _write_token((at, position), call, request)
+        answer["NextToken"] = page_tokens.write((at, position), _asked(call, request))
     return answer
 
 
@@ -88,22 +85,15 @@ def _milliseconds(moment: dt.datetime) -> int:
     return int(moment.timestamp()) * 1000
 
 
-def _hash(call: Call, request: LookupEventsRequestTypeDef) -> bytes:
-    rest = {name: value for name, value in request.items() if name not in ("MaxResults", "NextToken")}
-    text = msgspec.json.encode([call.account_id, call.region, rest], order="deterministic")
-    return hashlib.sha256(text).digest()[:_HASH_BYTES]
-
-
-def _write_token(place: tuple[int, int], call: Call, request: LookupEventsRequestTypeDef) -> str:
-    return base64.urlsafe_b64encode(_hash(call, request) + msgspec.json.encode(place)).decode()
+def _asked(call: Call, request: LookupEventsRequestTypeDef) -> bytes:
+    return page_tokens.asked(request, call.account_id, call.region, without=("MaxResults", "NextToken"))
 
 
 def _read_token(token: str, call: Call, request: LookupEventsRequestTypeDef) -> tuple[int, int]:
     try:
-        content = base64.b64decode(token.encode("ascii"), altchars=b"-_", validate=True)
-        place = _place.decode(content[_HASH_BYTES:])
-    except (binascii.Error, UnicodeError, msgspec.MsgspecError):
+        place = page_tokens.read(token, _asked(call, request), _place)
+    except page_tokens.UnusableToken:
         raise InvalidNextToken() from None
-    if content[:_HASH_BYTES] != _hash(call, request) or not all(abs(number) < 1 << 63 for number in place):
+    if not all(abs(number) < 1 << 63 for number in place):
         raise InvalidNextToken()
     return place

@@ -1,15 +1,7 @@
-"""Pages of a describe operation, by key.
-
-A page ends with a token that holds the key of its last row: the next page begins after that key, so rows that come or
-go meanwhile neither shift a page nor cost anything. The token also holds a hash of what was asked for, because a key
-means nothing under other filters; it is no secret, since it can only name a place in the caller's own rows.
-"""
+"""Pages of a describe operation, by key (services/page_tokens)."""
 
 from __future__ import annotations
 
-import base64
-import binascii
-import hashlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Annotated, Any, Generic, TypeVar
@@ -18,6 +10,7 @@ import msgspec
 import sqlalchemy as sa
 
 from freehold.records.schema import TABLES, Record
+from freehold.services import page_tokens
 from freehold.services.ec2.errors import InvalidNextToken, InvalidParameterCombination, InvalidParameterValue
 from freehold.services.ec2.filters import Condition, conditions
 from freehold.services.ec2.resources import Kind
@@ -28,7 +21,6 @@ R = TypeVar("R", bound=Record)
 SMALLEST_PAGE, LARGEST_PAGE = 5, 1000
 """The largest also the page of a request without MaxResults, so that no answer grows without bound."""
 
-_HASH_BYTES = 8
 _keys = msgspec.json.Decoder(list[str | Annotated[int, msgspec.Meta(ge=0, le=2**63 - 1)]])
 
 
@@ -65,7 +57,7 @@ def page(
         raise InvalidParameterValue(
             f"Value ( {limit} ) for parameter maxResults is invalid. Expecting a value greater than {smallest}."
         )
-    asked = _hash(call, request)
+    asked = page_tokens.asked(request, call.operation, call.region, without=("MaxResults", "NextToken", "DryRun"))
     after = _read_token(request["NextToken"], asked, columns) if request.get("NextToken") else None
     beyond = (
         [] if after is None else [sa.tuple_(*columns) > sa.tuple_(*after) if len(key) > 1 else columns[0] > after[0]]
@@ -74,7 +66,7 @@ def page(
     if len(rows) <= limit:
         return Page(rows, {})
     last = [getattr(rows[limit - 1], name) for name in key]
-    return Page(rows[:limit], {"NextToken": _write_token(last, asked)})
+    return Page(rows[:limit], {"NextToken": page_tokens.write(last, asked)})
 
 
 def described(
@@ -110,23 +102,12 @@ def _key(kind: Kind[R]) -> tuple[str, ...]:
     return tuple(column.name for column in TABLES[kind.record].primary_key.columns)
 
 
-def _hash(call: Call, request: Mapping[str, Any]) -> bytes:
-    rest = {name: value for name, value in request.items() if name not in ("MaxResults", "NextToken", "DryRun")}
-    text = msgspec.json.encode([call.operation, call.region, rest], order="deterministic")
-    return hashlib.sha256(text).digest()[:_HASH_BYTES]
-
-
-def _write_token(key: list[str | int], asked: bytes) -> str:
-    return base64.urlsafe_b64encode(asked + msgspec.json.encode(key)).decode().rstrip("=")
-
-
 def _read_token(token: str, asked: bytes, columns: Sequence[sa.Column[Any]]) -> list[str | int]:
     try:
-        content = base64.b64decode(token.encode("ascii") + b"=" * (-len(token) % 4), altchars=b"-_", validate=True)
-        key = _keys.decode(content[_HASH_BYTES:])
-    except (binascii.Error, UnicodeError, msgspec.MsgspecError) as error:
+        key = page_tokens.read(token, asked, _keys)
+    except page_tokens.UnusableToken as error:
         raise InvalidNextToken from error
-    if content[:_HASH_BYTES] != asked or len(key) != len(columns):
+    if len(key) != len(columns):
         raise InvalidNextToken
     if any(not isinstance(part, column.type.python_type) for part, column in zip(key, columns, strict=True)):
         raise InvalidNextToken

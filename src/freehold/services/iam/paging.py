@@ -1,14 +1,11 @@
 """Pages of a list operation, by Marker and MaxItems.
 
 https://docs.aws.amazon.com/IAM/latest/UserGuide/iam-quotas.html: 100 items a page unless MaxItems says otherwise. As in
-EC2 (services/ec2/paging.py), a marker holds the key of the last row of a page, and a hash of what was asked for.
+EC2, a marker holds the key of the last row of a page, and a hash of what was asked for (services/page_tokens).
 """
 
 from __future__ import annotations
 
-import base64
-import binascii
-import hashlib
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Generic, Protocol, TypeAlias, TypeVar
@@ -17,6 +14,7 @@ import msgspec
 import sqlalchemy as sa
 
 from freehold.records.schema import TABLES, Record
+from freehold.services import page_tokens
 from freehold.services.iam.errors import ValidationError
 from freehold.services.operation import Call
 
@@ -36,7 +34,6 @@ PAGE = 100
 MARKER_CHARACTERS_MAX = 320
 """What the service model lets a marker be: so a key has at most 220 bytes."""
 
-_HASH_BYTES = 8
 _keys = msgspec.json.Decoder(list[str])
 
 
@@ -105,8 +102,7 @@ def _page(call: Call, request: Mapping[str, Any], rows: list[T], key: Callable[[
     limit = request.get("MaxItems", PAGE)
     if len(rows) <= limit:
         return Page(rows, {"IsTruncated": False})
-    content = _hash(call, request) + msgspec.json.encode(key(rows[limit - 1]))
-    marker = base64.urlsafe_b64encode(content).decode().rstrip("=")
+    marker = page_tokens.write(key(rows[limit - 1]), _asked(call, request))
     return Page(rows[:limit], {"IsTruncated": True, "Marker": marker})
 
 
@@ -116,16 +112,13 @@ def _after(call: Call, request: Mapping[str, Any], length: int) -> list[str] | N
     if marker is None:
         return None
     try:
-        content = base64.b64decode(marker.encode("ascii") + b"=" * (-len(marker) % 4), altchars=b"-_", validate=True)
-        key = _keys.decode(content[_HASH_BYTES:])
-    except (binascii.Error, UnicodeError, msgspec.MsgspecError) as error:
+        key = page_tokens.read(marker, _asked(call, request), _keys)
+    except page_tokens.UnusableToken as error:
         raise ValidationError("Invalid Marker.") from error
-    if content[:_HASH_BYTES] != _hash(call, request) or len(key) != length or any("\0" in part for part in key):
+    if len(key) != length or any("\0" in part for part in key):
         raise ValidationError("Invalid Marker.")
     return key
 
 
-def _hash(call: Call, request: Mapping[str, Any]) -> bytes:
-    rest = {name: value for name, value in request.items() if name not in ("MaxItems", "Marker")}
-    text = msgspec.json.encode([call.operation, call.account_id, rest], order="deterministic")
-    return hashlib.sha256(text).digest()[:_HASH_BYTES]
+def _asked(call: Call, request: Mapping[str, Any]) -> bytes:
+    return page_tokens.asked(request, call.operation, call.account_id, without=("MaxItems", "Marker"))
