@@ -9,7 +9,6 @@ from __future__ import annotations
 import datetime as dt
 import os
 from collections.abc import Sequence
-from operator import itemgetter
 from pathlib import Path
 
 import msgspec
@@ -17,12 +16,11 @@ import sqlalchemy as sa
 
 from freehold.records import audit, lookups, seals
 from freehold.records.audit import AuditEvent, audit_events
-from freehold.records.lookups import AuditLookup
 from freehold.records.seals import FIRST_LINK, AuditBlock, AuditSeal, SigningKey
 from freehold.records.secrets import Sealer
 from freehold.records.store import Store, Transaction
 
-_BATCH = 500
+_BATCH = 1000
 _SEALED_EVERY = dt.timedelta(hours=1)
 
 _UNCHAINED = (
@@ -74,10 +72,7 @@ class Chain:
         positions = [int(row[0]) for row in rows]
         digests = b"".join(seals.digest_of(row[1]) for row in rows)
         events = [lookups.decode(row[1]) for row in rows]
-        rows_to_find: list[dict[str, int]] = []
-        for event, position in zip(events, positions, strict=True):
-            rows_to_find += lookups.lookups_of(event, position)
-        rows_to_find.sort(key=itemgetter("key"))
+        rows_to_find = lookups.lookups_of(zip(events, positions, strict=True))
         uses = lookups.last_uses(events)
         with self._store.write() as tx:
             seals.take_chain(tx)
@@ -85,7 +80,7 @@ class Chain:
                 return 0  # another controller was here
             key = seals.signing_key(tx, self._sealer) or seals.new_signing_key(tx, self._sealer)
             seal = _lengthened(tx, key, last, positions, digests, ending=ending)
-            tx.extend(AuditLookup, rows_to_find)
+            tx.insert(*rows_to_find)
             for use in uses.values():
                 tx.put(use)
         self._remember(seal)
@@ -117,9 +112,10 @@ class Chain:
                 key = seals.signing_key(tx, self._sealer) or seals.new_signing_key(tx, self._sealer)
                 signature = key.sign(seals.prune_statement(seal, tx.now, key.id))
                 tx.update(seal, pruned_at=tx.now, pruned_key_id=key.id, pruned_signature=signature)
-            for event in tx.select(AuditEvent, position=seals.unpacked(block.positions)):
-                for row in lookups.lookups_of(lookups.decode(event.body), event.position):
-                    tx.delete(AuditLookup(**row))
+            events = tx.select(AuditEvent, position=seals.unpacked(block.positions))
+            for row in lookups.lookups_of((lookups.decode(event.body), event.position) for event in events):
+                tx.delete(row)
+            for event in events:
                 tx.delete(event)
             tx.delete(block)
 

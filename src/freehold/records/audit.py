@@ -124,12 +124,14 @@ def settled(tx: Transaction) -> int:
     return tx.rows(_NEWEST)[0][0] or 0
 
 
+_VARIANTS = "89ab"
+
+
 def new_event_id(at: dt.datetime) -> str:
     """A UUID of version 7 (RFC 9562 §5.7): it begins with its time, so that it is found by it (records/lookups)."""
-    chance = int.from_bytes(os.urandom(10), "big")
-    time, version, variant = int(at.timestamp() * 1000) << 80, 7 << 76, 2 << 62
-    digits = f"{time | version | (chance >> 62 & 0xFFF) << 64 | variant | chance & (1 << 62) - 1:032x}"
-    return f"{digits[:8]}-{digits[8:12]}-{digits[12:16]}-{digits[16:20]}-{digits[20:]}"
+    time, chance = f"{int(at.timestamp() * 1000):012x}", os.urandom(10).hex()
+    variant = _VARIANTS[int(chance[3], 16) & 3]
+    return f"{time[:8]}-{time[8:]}-7{chance[:3]}-{variant}{chance[4:7]}-{chance[7:19]}"
 
 
 def event_time(at: dt.datetime) -> str:

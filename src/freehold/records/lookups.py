@@ -2,30 +2,47 @@
 
 Written behind the calls, from the records alone (control/sealing), so that a call pays for none of it and an index that
 is lost can be made again. One table has all indexes: its key is a hash of (account, region, attribute, value), and each
-row a record that has this value. A hash may meet another's, so a record that is found is looked at before it is given.
+row has those of the records chained together that have this value, because a row for each of them would cost more than
+all else about a record. A hash may meet another's, so a record that is found is looked at before it is given.
 """
 
 from __future__ import annotations
 
+import bisect
 import functools
 import hashlib
-from collections.abc import Iterator, Mapping, Sequence
+import itertools
+from array import array
+from collections import defaultdict
+from collections.abc import Iterable, Iterator, Sequence
+from operator import itemgetter
 from typing import Any
 
 import msgspec
 import sqlalchemy as sa
 
-from freehold.records.audit import audit_events
+from freehold.records.audit import AuditEvent
 from freehold.records.schema import Record, table
 from freehold.records.store import Transaction
 
+Place = tuple[int, int]
+"""Where a record is: its moment, milliseconds since 1970, and its position."""
+
+_SPAN = 60_000
+
 
 class AuditLookup(Record, frozen=True):
-    """A record (`position`) of a moment (`at`, milliseconds since 1970) that is found by `key`."""
+    """Records that are found by `key`: `places` has the place of each as two 64-bit integers, in their order.
+    `last_at` and `last_position` are the last place; `_SPAN` is the most between the first moment and the last."""
 
     key: int
-    at: int
-    position: int
+    last_at: int
+    last_position: int
+    places: bytes
+
+    def read(self) -> list[Place]:
+        numbers = iter(array("q", self.places))
+        return list(zip(numbers, numbers, strict=True))
 
 
 class ServiceUse(Record, frozen=True):
@@ -39,7 +56,7 @@ class ServiceUse(Record, frozen=True):
     region: str
 
 
-audit_lookups = table("audit_lookups", AuditLookup, key=("key", "at", "position"))
+audit_lookups = table("audit_lookups", AuditLookup, key=("key", "last_at", "last_position"))
 service_uses = table("service_uses", ServiceUse, key=("principal_id", "service"), indexes=(("account_id",),))
 
 
@@ -58,6 +75,11 @@ class _Identity(msgspec.Struct, frozen=True):
     user_name: str = msgspec.field(name="userName", default="")
     access_key_id: str = msgspec.field(name="accessKeyId", default="")
     session_context: _Context = msgspec.field(name="sessionContext", default=_Context())
+
+
+_Said = tuple[str, str, bool, str, str]
+"""What most records have in common with others: name, source, whether it only reads, user name, access key."""
+_Alike = tuple[str, str, _Said]  # account, region
 
 
 class Indexed(msgspec.Struct, frozen=True):
@@ -98,11 +120,12 @@ class Indexed(msgspec.Struct, frozen=True):
             return self.identity.session_context.session_issuer.principal_id
         return self.identity.principal_id if self.identity.type in ("Root", "IAMUser") else ""
 
+    def said(self) -> _Said:
+        return self.event_name, self.event_source, self.read_only, self.user_name, self.identity.access_key_id
+
     def attributes(self) -> list[tuple[str, str]]:
         """What LookupEvents finds it by: attributes and their values."""
-        found = [
-            *_said(self.event_name, self.event_source, self.read_only, self.user_name, self.identity.access_key_id)
-        ]
+        found = [*_attributes(*self.said())]
         for resource_type, name in self.resources():
             found += (("ResourceType", resource_type), ("ResourceName", name))
         return found
@@ -175,20 +198,40 @@ def _key(account_id: str, region: str, attribute: str, value: str) -> int:
     return int.from_bytes(hashlib.blake2b(text, digest_size=8).digest(), "big", signed=True)
 
 
-def lookups_of(event: Indexed, position: int) -> list[dict[str, int]]:
-    """The AuditLookup rows by which a record is found. Those of data events are found by nothing, as in CloudTrail."""
-    if event.category != "Management":
-        return []
-    account_id, region, at = event.account_id, event.region, event.at
-    said = (event.event_name, event.event_source, event.read_only, event.user_name, event.identity.access_key_id)
-    keys = _keys(account_id, region, said)
-    if resources := event.resources():
-        types = (_key(account_id, region, "ResourceType", kind) for kind, _ in resources)
-        keys = keys.union(types, (_key(account_id, region, "ResourceName", name) for _, name in resources))
-    return [{"key": key, "at": at, "position": position} for key in keys]
+def lookups_of(events: Iterable[tuple[Indexed, int]]) -> list[AuditLookup]:
+    """The rows by which records, each with its position, are found: the same for the same records. Those of data events
+    are found by nothing, as in CloudTrail."""
+    alike: dict[_Alike, list[Place]] = defaultdict(list)
+    places: dict[int, list[Place]] = defaultdict(list)
+    for event, position in events:
+        if event.category != "Management":
+            continue
+        place = (event.at, position)
+        alike[event.account_id, event.region, event.said()].append(place)
+        if event.parameters or event.elements:
+            for key in _keys_of_resources(event):
+                places[key].append(place)
+    for like, found in alike.items():
+        for key in _keys(*like):
+            places[key] += found
+    return [row for key in sorted(places) for row in _rows(key, sorted(places[key]))]
 
 
-def _said(name: str, source: str, read_only: bool, user_name: str, key_id: str) -> tuple[tuple[str, str], ...]:
+def _rows(key: int, places: Sequence[Place]) -> Iterator[AuditLookup]:
+    while places:
+        end = bisect.bisect(places, places[0][0] + _SPAN, key=itemgetter(0))
+        packed = array("q", itertools.chain.from_iterable(places[:end])).tobytes()
+        yield AuditLookup(key, *places[end - 1], packed)
+        places = places[end:]
+
+
+def _keys_of_resources(event: Indexed) -> set[int]:
+    named = event.resources()
+    types = {_key(event.account_id, event.region, "ResourceType", kind) for kind, _ in named}
+    return types | {_key(event.account_id, event.region, "ResourceName", name) for _, name in named}
+
+
+def _attributes(name: str, source: str, read_only: bool, user_name: str, key_id: str) -> tuple[tuple[str, str], ...]:
     """The attributes that every record has, and their values."""
     return (
         ("EventName", name),
@@ -200,9 +243,9 @@ def _said(name: str, source: str, read_only: bool, user_name: str, key_id: str) 
 
 
 @functools.lru_cache(16384)
-def _keys(account_id: str, region: str, said: tuple[str, str, bool, str, str]) -> frozenset[int]:
+def _keys(account_id: str, region: str, said: _Said) -> frozenset[int]:
     """The keys of a record but for its resources: most records have the same as others."""
-    own = {_key(account_id, region, attribute, value) for attribute, value in _said(*said) if value}
+    own = {_key(account_id, region, attribute, value) for attribute, value in _attributes(*said) if value}
     return frozenset(own | {_key(account_id, region, "", "")})
 
 
@@ -221,21 +264,20 @@ def uses_of(tx: Transaction, principal_ids: Sequence[str]) -> list[ServiceUse]:
     return tx.select(ServiceUse, principal_id=list(principal_ids))
 
 
-_NEWEST_FIRST = (audit_lookups.c.at.desc(), audit_lookups.c.position.desc())
-_PAGE = (
-    sa.select(audit_lookups.c.at, audit_lookups.c.position, audit_events.c.body)
-    .join_from(audit_lookups, audit_events, audit_events.c.position == audit_lookups.c.position)
+_LAST_FIRST = (audit_lookups.c.last_at.desc(), audit_lookups.c.last_position.desc())
+_NEWEST_ROWS = (
+    sa.select(audit_lookups)
     .where(
         audit_lookups.c.key == sa.bindparam("key", type_=sa.BigInteger()),
-        audit_lookups.c.at >= sa.bindparam("since", type_=sa.BigInteger()),
-        audit_lookups.c.at <= sa.bindparam("at", type_=sa.BigInteger()),
+        audit_lookups.c.last_at >= sa.bindparam("since", type_=sa.BigInteger()),
+        audit_lookups.c.last_at <= sa.bindparam("at", type_=sa.BigInteger()),
         sa.or_(
-            audit_lookups.c.at < sa.bindparam("before", type_=sa.BigInteger()),
-            audit_lookups.c.position < sa.bindparam("position", type_=sa.BigInteger()),
+            audit_lookups.c.last_at < sa.bindparam("before", type_=sa.BigInteger()),
+            audit_lookups.c.last_position < sa.bindparam("position", type_=sa.BigInteger()),
         ),
     )
-    .order_by(*_NEWEST_FIRST)
-    .limit(sa.bindparam("limit", type_=sa.Integer()))
+    .order_by(*_LAST_FIRST)
+    .limit(16)
 )
 _LAST = (1 << 63) - 1
 _SAME_MOMENT = 10_000  # more than an account can call in a millisecond
@@ -273,16 +315,34 @@ def _find(
     attribute: tuple[str, str] | None,
     since: int,
     until: int,
-    after: tuple[int, int],
+    after: Place,
     limit: int,
 ) -> list[Found]:
     key = _key(account_id, region, *(attribute or ("", "")))
-    at, position = after
-    values: Mapping[str, int] = {"key": key, "since": since, "at": min(at, until), "before": at, "position": position}
+    places = _places(tx, key, since, until, after, limit)
+    bodies = {event.position: event.body for event in tx.select(AuditEvent, position=[place[1] for place in places])}
     found = []
-    for at, position, body in tx.rows(_PAGE, limit=limit, **values):
+    for at, position in places:
+        body = bodies.get(position)
+        if body is None:
+            continue  # it was taken out of the trail, which `freehold audit verify` tells
         event = decode(body)
         named = attribute is None or attribute in event.attributes()
         if named and (event.account_id, event.region) == (account_id, region):
             found.append((at, position, body, event))
+    return found
+
+
+def _places(tx: Transaction, key: int, since: int, until: int, after: Place, limit: int) -> list[Place]:
+    """The newest places that are found by a key, before `after` and between two moments."""
+    found: list[Place] = []
+    last: Place = (until + _SPAN, _LAST)
+    while rows := tx.rows(_NEWEST_ROWS, key=key, since=since, at=last[0], before=last[0], position=last[1]):
+        for row in itertools.starmap(AuditLookup, rows):
+            last = (row.last_at, row.last_position)
+            if len(found) == limit and last < found[-1]:
+                return found
+            found += (place for place in row.read() if since <= place[0] <= until and place < after)
+            found.sort(reverse=True)
+            del found[limit:]
     return found

@@ -138,9 +138,10 @@ def upgrade() -> None:
     op.create_table(
         "audit_lookups",
         sa.Column("key", sa.BigInteger(), autoincrement=False, nullable=False),
-        sa.Column("at", sa.BigInteger(), autoincrement=False, nullable=False),
-        sa.Column("position", sa.BigInteger(), autoincrement=False, nullable=False),
-        sa.PrimaryKeyConstraint("key", "at", "position"),
+        sa.Column("last_at", sa.BigInteger(), autoincrement=False, nullable=False),
+        sa.Column("last_position", sa.BigInteger(), autoincrement=False, nullable=False),
+        sa.Column("places", sa.LargeBinary(), autoincrement=False, nullable=False),
+        sa.PrimaryKeyConstraint("key", "last_at", "last_position"),
         sqlite_autoincrement=False,
         sqlite_with_rowid=False,
     )
