@@ -21,7 +21,8 @@ from structlog.testing import capture_logs
 from freehold.control.networks import vpc_view
 from freehold.control.specs import guest_specs
 from freehold.fabric.rows import rows
-from freehold.host.hypervisor.qemu import Descriptors, Disk, command_line
+from freehold.host.hypervisor.disks import Disk, Layer, OpenDisk
+from freehold.host.hypervisor.qemu import Descriptors, InheritedDisk, command_line
 from freehold.host.layout import GuestPaths, check_ids, metadata_link, process_name, tap_name
 from freehold.services.errors import AwsError
 from tests.cloudapi import api_server
@@ -123,7 +124,8 @@ def test_a_launched_instance_takes_none_of_it_to_the_host_and_the_network(ready:
     assert MARK in repr(spec.metadata)
     assert MARK not in repr(msgspec.structs.replace(spec, metadata=None, interfaces=interfaces))
     check_ids(spec)
-    disks = tuple(Disk(volume.volume_id, 20, 21) for volume in spec.volumes)
+    layers = {each: (Layer(each, Path("/volumes"), False),) for each in (volume.volume_id for volume in spec.volumes)}
+    disks = tuple(InheritedDisk(OpenDisk(Disk(each, layers[each]), ((20, 21),))) for each in layers)
     argv = command_line(spec, "fh00000000", "tcg", "console=ttyS0", Descriptors(10, 11, 12, 13, 14, 15, disks, (30,)))
     paths = GuestPaths(Path("/guests") / spec.instance_id)
     (interface,) = spec.interfaces

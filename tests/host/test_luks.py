@@ -45,7 +45,7 @@ def image(tmp_path: Path) -> Path:
 
 
 def made(pool: Pool, volume: VolumeSpec = VOLUME, image: Path | None = None) -> Path:
-    asyncio.run(pool.make(volume, "i-0123456789abcdef0", image, KEY))
+    asyncio.run(pool.make(volume, image, KEY))
     return pool.layout.volume(volume.volume_id)
 
 

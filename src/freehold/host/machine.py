@@ -15,14 +15,16 @@ from freehold.host import images
 from freehold.host.cgroup import Cgroups, Limits
 from freehold.host.effects import Effects
 from freehold.host.hypervisor import process
+from freehold.host.hypervisor.disks import Disk, Layer
 from freehold.host.hypervisor.monitor import Monitor, MonitorError
 from freehold.host.hypervisor.qemu import Accelerator
 from freehold.host.layout import Layout, tap_name
 from freehold.host.ports import taps
 from freehold.host.ports.vswitch import Vswitch
 from freehold.host.records import GuestRecord, save
+from freehold.host.volumes import luks
 from freehold.host.volumes.pool import Pool
-from freehold.host.wire import GuestSpec
+from freehold.host.wire import GuestSpec, VolumeSpec
 from freehold.processes import Identity, alive
 
 _QUIT_SECONDS_MAX = 10.0
@@ -67,19 +69,26 @@ class Machine:
         volume id. Raises CannotStart, HostError."""
         boot_image = images.load(self.layout.paths.images, spec.metadata.image_id)
         self.pool.check_space()
-        for volume in spec.volumes:
-            disk = images.load(self.layout.paths.images, volume.image_id).disk if volume.image_id else None
-            key = keys[volume.volume_id] if volume.encrypted else None
-            await self.effects.perform("make volume", partial(self.pool.make, volume, spec.instance_id, disk, key))
+        ordered = sorted(spec.volumes, key=lambda volume: not volume.boot)
+        disks = [await self.make_disk(volume, keys) for volume in ordered]
         await self.plug(spec)
-        disks = {volume.volume_id: self.layout.volume(volume.volume_id) for volume in spec.volumes}
         paths = self.layout.guest(spec.instance_id)
 
         async def start() -> None:
             if self.find(spec.instance_id) is None:
-                await process.spawn(spec, self.layout.tag, self.accelerator, boot_image, paths, disks, keys)
+                await process.spawn(spec, self.layout.tag, self.accelerator, boot_image, paths, disks)
 
         await self.effects.perform("start process", start)
+
+    async def make_disk(self, volume: VolumeSpec, keys: Mapping[str, bytes]) -> Disk:
+        """Have a volume's file, and what QEMU needs to know of it. Raises CannotStart, HostError."""
+        image = images.load(self.layout.paths.images, volume.image_id).disk if volume.image_id else None
+        key = keys[volume.volume_id] if volume.encrypted else None
+        await self.effects.perform("make volume", partial(self.pool.make, volume, image, key))
+        layers = [Layer(volume.volume_id, self.layout.volume(volume.volume_id), volume.encrypted)]
+        if volume.image_id is not None and image is not None:
+            layers.append(Layer(volume.image_id, image, encrypted=False))
+        return Disk(volume.volume_id, tuple(layers), volume.limits, None if key is None else luks.passphrase(key))
 
     async def plug(self, spec: GuestSpec) -> None:
         """Have the taps of a guest, plugged into Open vSwitch."""

@@ -27,6 +27,21 @@ Count = Annotated[int, msgspec.Meta(ge=0, le=2**62)]
 Moment = Annotated[dt.datetime, msgspec.Meta(tz=True)]
 
 
+class DiskLimits(msgspec.Struct, frozen=True):
+    """What a disk may do in a second, reads and writes together; 0 = as much as it can.
+
+    After a rest it may do as much as its burst for the seconds given. What is larger than `io_bytes` counts as several.
+    """
+
+    iops: int = 0
+    bytes_per_second: int = 0
+    iops_burst: int = 0
+    iops_burst_seconds: int = 0
+    bytes_burst: int = 0
+    bytes_burst_seconds: int = 0
+    io_bytes: int = 0
+
+
 class VolumeSpec(msgspec.Struct, frozen=True):
     """A disk. `image_id` = it starts as an overlay of that image; None = empty. `device` is the AWS device name.
     `encrypted` = by LUKS, with a key that comes apart from the spec (`VolumeKey`)."""
@@ -37,6 +52,7 @@ class VolumeSpec(msgspec.Struct, frozen=True):
     device: str
     boot: bool
     encrypted: bool = False
+    limits: DiskLimits = DiskLimits()
 
 
 class InterfaceSpec(msgspec.Struct, frozen=True):

@@ -9,19 +9,23 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
-from qemu.qmp import EventListener, QMPClient, QMPError
+from qemu.qmp import EventListener, ExecuteError, QMPClient, QMPError
 
 from freehold.host.errors import HostError
 
 _ANSWER_SECONDS_MAX = 30.0
-_EVENTS = ("SHUTDOWN", "RESET", "STOP", "RESUME", "BLOCK_IO_ERROR")
+_EVENTS = ("SHUTDOWN", "RESET", "STOP", "RESUME", "BLOCK_IO_ERROR", "DEVICE_DELETED")
 
 
 class MonitorError(HostError):
     """The monitor did not answer, or QEMU refused a command."""
+
+
+class Refused(MonitorError):
+    """QEMU heard the command and did not do it."""
 
 
 class Monitor:
@@ -30,6 +34,7 @@ class Monitor:
     def __init__(self, client: QMPClient, changed: Callable[[], None]) -> None:
         self._client = client
         self._changed = changed
+        self._sending = asyncio.Lock()
         self._watchers = (asyncio.create_task(self._watch_events()), asyncio.create_task(self._watch_connection()))
         self.alive = True
 
@@ -44,25 +49,25 @@ class Monitor:
         return cls(client, changed)
 
     async def status(self) -> str:
-        answer = await self._execute("query-status")
+        answer = await self.execute("query-status")
         return str(answer["status"]) if isinstance(answer, dict) else "unknown"
 
     async def start_cpus(self) -> None:
-        await self._execute("cont")
+        await self.execute("cont")
 
     async def stop_cpus(self) -> None:
-        await self._execute("stop")
+        await self.execute("stop")
 
     async def press_power_button(self) -> None:
-        await self._execute("system_powerdown")
+        await self.execute("system_powerdown")
 
     async def reset(self) -> None:
-        await self._execute("system_reset")
+        await self.execute("system_reset")
 
     async def quit(self) -> None:
         """Tell QEMU to end; it may end before it answers."""
         try:
-            await self._execute("quit")
+            await self.execute("quit")
         except MonitorError:
             if self.alive:
                 raise
@@ -74,13 +79,25 @@ class Monitor:
                 watcher.cancel()
         await self._disconnect()
 
-    async def _execute(self, command: str) -> object:
+    async def execute(self, command: str, arguments: Mapping[str, object] | None = None) -> object:
+        """QEMU's answer to a command (QEMU QMP Reference Manual). Raises Refused, MonitorError."""
         try:
-            return await asyncio.wait_for(self._client.execute(command), _ANSWER_SECONDS_MAX)
+            return await asyncio.wait_for(self._client.execute(command, arguments), _ANSWER_SECONDS_MAX)
+        except ExecuteError as error:
+            raise Refused(f"QEMU refused {command}: {error}") from error
         except (QMPError, OSError, EOFError, TimeoutError) as error:
             if not isinstance(error, TimeoutError) and self._client.runstate.name != "RUNNING":
                 self.alive = False
             raise MonitorError(f"QEMU did not do {command}: {error or 'time limit'}") from error
+
+    async def hand_over(self, descriptor: int, command: str, arguments: Mapping[str, object]) -> object:
+        """QEMU's answer to a command that takes an open descriptor: `getfd` or `add-fd`. The caller keeps its own."""
+        async with self._sending:  # QEMU gives a command the descriptor that came last
+            try:
+                self._client.send_fd_scm(descriptor)
+            except OSError as error:
+                raise MonitorError(f"QEMU was not handed a descriptor: {error.strerror}") from error
+            return await self.execute(command, arguments)
 
     async def _watch_events(self) -> None:
         with self._client.listener(_EVENTS) as events:

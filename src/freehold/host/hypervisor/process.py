@@ -11,18 +11,19 @@ import os
 import signal
 import socket
 import time
-from collections.abc import Mapping
+from collections.abc import Sequence
 from contextlib import ExitStack
 from pathlib import Path
 
 from freehold.host.commands import last_line
 from freehold.host.errors import CannotStart, HostError
 from freehold.host.hypervisor.accelerator import groups
-from freehold.host.hypervisor.qemu import BINARY, Accelerator, Descriptors, Disk, command_line
+from freehold.host.hypervisor.disks import Disk
+from freehold.host.hypervisor.disks import opened as opened_disk
+from freehold.host.hypervisor.qemu import BINARY, Accelerator, Descriptors, InheritedDisk, command_line
 from freehold.host.images import Image
 from freehold.host.layout import GuestPaths, guest_uid
 from freehold.host.ports.taps import open_tap
-from freehold.host.volumes import luks
 from freehold.host.wire import GuestSpec
 from freehold.processes import Identity, alive, guests, handle
 
@@ -41,11 +42,9 @@ async def spawn(
     accelerator: Accelerator,
     image: Image,
     paths: GuestPaths,
-    disks: dict[str, Path],
-    keys: Mapping[str, bytes],
+    disks: Sequence[Disk],
 ) -> None:
-    """Start a guest's QEMU, its CPUs stopped. `disks` are the files of its volumes by volume id, `keys` what opens
-    those that are encrypted.
+    """Start a guest's QEMU, its CPUs stopped. `disks` has the boot disk first.
 
     Returns when the process is on its way; whether it came up is seen on its monitor. Raises CannotStart if a file
     is missing, HostError if the program can not be run.
@@ -69,12 +68,12 @@ async def spawn(
             made.listen(4)
             return made.fileno()
 
-        def secret(key: bytes) -> int:
+        def secret(key: str) -> int:
             """A pipe from which QEMU, and nobody after it, reads the key."""
             reading, writing = os.pipe()
             opened.callback(os.close, reading)
             os.fchown(reading, uid, uid)  # QEMU opens it anew, by /dev/fd
-            os.write(writing, luks.passphrase(key).encode())
+            os.write(writing, key.encode())
             os.close(writing)
             return reading
 
@@ -85,7 +84,6 @@ async def spawn(
 
         paths.console_log.touch(mode=0o600)
         os.chown(paths.console_log, uid, uid)
-        ordered = sorted(spec.volumes, key=lambda volume: not volume.boot)
         descriptors = Descriptors(
             kernel=file(image.kernel),
             initrd=file(image.initrd),
@@ -94,13 +92,8 @@ async def spawn(
             console=listener(paths.console),
             console_log=file(paths.console_log),
             disks=tuple(
-                Disk(
-                    volume.volume_id,
-                    file(disks[volume.volume_id]),
-                    file(image.disk) if volume.image_id else None,
-                    secret(keys[volume.volume_id]) if volume.encrypted else None,
-                )
-                for volume in ordered
+                InheritedDisk(opened_disk(disk, opened), None if disk.key is None else secret(disk.key))
+                for disk in disks
             ),
             taps=tuple(tap(interface.interface_id) for interface in spec.interfaces),
         )

@@ -1,18 +1,24 @@
 """QEMU's command line: a pure function of the spec and of the open descriptors that QEMU is handed.
 
 QEMU runs as a user of its own that may open nothing of the data directory: every file and socket comes as a
-descriptor. Files are named by ``/dev/fd/N``, which the kernel checks against the file's own mode, not its directories.
+descriptor. Files that are only read at the start are named by ``/dev/fd/N``, which the kernel checks against the file's
+own mode, not its directories; those of disks are in sets (freehold.host.hypervisor.disks).
 Nothing a tenant wrote is on this command line; what is not a number goes in as JSON or with commas doubled.
 """
 
 from __future__ import annotations
 
 import hashlib
+import itertools
 import json
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from functools import partial
 from typing import Literal
 
 from freehold.host.errors import CannotStart
+from freehold.host.hypervisor.devices import card, card_backend
+from freehold.host.hypervisor.disks import OpenDisk, device, key_id, limit_object, nodes
 from freehold.host.layout import process_name
 from freehold.host.wire import GuestSpec
 
@@ -25,13 +31,10 @@ Accelerator = Literal["kvm", "tcg"]
 
 
 @dataclass(frozen=True, slots=True)
-class Disk:
-    """Descriptors of a volume's file and, if it is an overlay, of its image's disk; and if it is encrypted, of a pipe
-    that holds what opens it."""
+class InheritedDisk:
+    """A disk with its files open, and if it is encrypted, a pipe that holds what opens it."""
 
-    volume_id: str
-    file: int
-    backing: int | None
+    opened: OpenDisk
     secret: int | None = None
 
 
@@ -45,12 +48,12 @@ class Descriptors:
     spare_monitor: int
     console: int
     console_log: int
-    disks: tuple[Disk, ...]
+    disks: tuple[InheritedDisk, ...]
     taps: tuple[int, ...]
 
     def all(self) -> tuple[int, ...]:
-        each = (number for disk in self.disks for number in (disk.file, disk.backing, disk.secret))
-        disks = [number for number in each if number is not None]
+        disks = [number for disk in self.disks for layer in disk.opened.files for number in layer]
+        disks += [disk.secret for disk in self.disks if disk.secret is not None]
         own = (self.kernel, self.initrd, self.monitor, self.spare_monitor, self.console, self.console_log)
         return (*own, *disks, *self.taps)
 
@@ -108,31 +111,11 @@ def _processor(spec: GuestSpec, accelerator: Accelerator) -> list[str]:
 
 def _disks_and_cards(spec: GuestSpec, descriptors: Descriptors) -> list[str]:
     """The boot disk, the network cards, the other disks: each behind a root port of its own, from the first one on."""
-    cards = [
-        (
-            ["-netdev", f"tap,id=net{index},fd={tap},vhost=off"],
-            {
-                "driver": "virtio-net-pci",
-                "id": interface.interface_id,
-                "netdev": f"net{index}",
-                "mac": interface.mac_address,
-                "romfile": "",
-            },
-        )
-        for index, (interface, tap) in enumerate(zip(spec.interfaces, descriptors.taps, strict=True))
-    ]
-    disks = [
-        (
-            [*_secret(disk), "-blockdev", _json(_block_node(disk))],
-            {
-                "driver": "virtio-blk-pci",
-                "id": disk.volume_id,
-                "drive": f"node-{disk.volume_id}",
-                "serial": disk.volume_id.replace("-", "")[:20],  # as on AWS's NVMe disks: vol0123456789abcdef0
-            },
-        )
-        for disk in descriptors.disks
-    ]
+    each_card = zip(spec.interfaces, descriptors.taps, strict=True)
+    sets = itertools.count()
+    cards = [(_card_backend(interface.interface_id, tap), partial(card, interface)) for interface, tap in each_card]
+    each_disk = descriptors.disks
+    disks = [(disk_backend(disk, sets), partial(device, disk.opened.disk.volume_id)) for disk in each_disk]
     devices = [*disks[:1], *cards, *disks[1:]]
     ports = max(_ROOT_PORTS, len(devices))
     if ports > _ROOT_PORTS_MAX:
@@ -140,37 +123,31 @@ def _disks_and_cards(spec: GuestSpec, descriptors: Descriptors) -> list[str]:
     argv: list[str] = []
     for number in range(1, ports + 1):
         argv += ["-device", _json({"driver": "pcie-root-port", "id": f"rp{number}", "chassis": number, "slot": number})]
-    for number, (backend, device) in enumerate(devices, start=1):
-        argv += [*backend, "-device", _json({**device, "bus": f"rp{number}"})]
+    for number, (backend, plugged) in enumerate(devices, start=1):
+        argv += [*backend, "-device", _json(plugged(f"rp{number}"))]
     return argv
 
 
-def _secret(disk: Disk) -> list[str]:
-    if disk.secret is None:
-        return []
-    return ["-object", _json({"qom-type": "secret", "id": f"key-{disk.volume_id}", "file": f"/dev/fd/{disk.secret}"})]
+def _card_backend(interface_id: str, tap: int) -> list[str]:
+    return ["-netdev", f"tap,id={card_backend(interface_id)},fd={tap},vhost=off"]
 
 
-def _block_node(disk: Disk) -> dict[str, object]:
-    # `discard` on both nodes makes the file shrink when the guest trims. `backing` is always given, so that what the
-    # file's header says is never followed.
-    backing = None
-    if disk.backing is not None:
-        file = {"driver": "file", "filename": f"/dev/fd/{disk.backing}", "read-only": True}
-        backing = {"driver": "qcow2", "read-only": True, "file": file}
-    node: dict[str, object] = {
-        "driver": "qcow2",
-        "node-name": f"node-{disk.volume_id}",
-        "discard": "unmap",
-        "file": {"driver": "file", "filename": f"/dev/fd/{disk.file}", "discard": "unmap"},
-        "backing": backing,
-    }
-    if disk.secret is not None:
-        node["encrypt"] = {"format": "luks", "key-secret": f"key-{disk.volume_id}"}
-    return node
+def disk_backend(inherited: InheritedDisk, sets: Iterator[int]) -> list[str]:
+    """The arguments that give QEMU a disk, without the device. `sets` counts the sets of descriptors."""
+    disk, argv = inherited.opened.disk, []
+    numbers = []
+    for descriptors in inherited.opened.files:
+        numbers.append(next(sets))
+        for descriptor in descriptors:
+            argv += ["-add-fd", f"fd={descriptor},set={numbers[-1]},opaque={disk.volume_id}"]
+    if inherited.secret is not None:
+        secret = {"qom-type": "secret", "id": key_id(disk.volume_id), "file": f"/dev/fd/{inherited.secret}"}
+        argv += ["-object", _json(secret)]
+    argv += ["-object", _json(limit_object(disk))]
+    return [*argv, "-blockdev", _json(nodes(disk, tuple(numbers)))]
 
 
-def _json(value: dict[str, object] | dict[str, str]) -> str:
+def _json(value: Mapping[str, object]) -> str:
     return json.dumps(value, separators=(",", ":"))
 
 

@@ -1,19 +1,18 @@
 """The pool of volumes: one qcow2 file each, an overlay on its image's disk or empty. What is encrypted of an overlay is
 what it has of its own: the image below it is plain, and the same for all.
 
-A file appears complete by a rename; it belongs to the user that its guest's QEMU runs as.
+A file appears complete by a rename. It is the agent's own: QEMU is handed open descriptors.
 """
 
 from __future__ import annotations
 
-import os
 import shutil
 from dataclasses import dataclass
 from pathlib import Path
 
 from freehold.host.commands import run
 from freehold.host.errors import CannotStart, CommandError
-from freehold.host.layout import Layout, guest_uid
+from freehold.host.layout import Layout
 from freehold.host.volumes import luks, qcow2
 from freehold.host.wire import VolumeSpec
 
@@ -34,17 +33,8 @@ class Pool:
                 f"{FREE_BYTES_MIN >> 20} MiB; free some or delete volumes."
             )
 
-    def has(self, volume: VolumeSpec, instance_id: str) -> bool:
-        """Whether the volume is there and its guest may open it."""
-        try:
-            status = self.layout.volume(volume.volume_id).stat()
-        except FileNotFoundError:
-            return False
-        return status.st_uid == guest_uid(instance_id)
-
-    async def make(self, volume: VolumeSpec, instance_id: str, backing: Path | None, key: bytes | None) -> None:
-        """Have the volume, owned by its guest's user; data that it holds already is kept. `key` is what opens an
-        encrypted one.
+    async def make(self, volume: VolumeSpec, backing: Path | None, key: bytes | None) -> None:
+        """Have the volume; data that it holds already is kept. `key` is what opens an encrypted one.
 
         Raises CannotStart when there is no room for it.
         """
@@ -62,8 +52,6 @@ class Pool:
                 qcow2.encrypt(temporary, luks.header(key), luks.HEADER_BYTES)
             temporary.chmod(0o600)
             temporary.rename(path)
-        uid = guest_uid(instance_id)
-        os.chown(path, uid, uid)
 
     def delete(self, volume_id: str) -> None:
         self.layout.volume(volume_id).unlink(missing_ok=True)

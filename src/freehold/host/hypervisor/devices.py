@@ -1,0 +1,198 @@
+"""Disks and network cards that are plugged into a guest, or out of it, while its QEMU runs.
+
+Every function may be repeated and cut anywhere: it looks at what QEMU has and does what is missing. What is plugged in
+has the names that the command line gives, so that nothing later need know by which way it came.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import re
+from contextlib import ExitStack
+from typing import TypedDict, cast
+
+from freehold.host.errors import HostError
+from freehold.host.hypervisor import disks
+from freehold.host.hypervisor.disks import Disk
+from freehold.host.hypervisor.monitor import Monitor, Refused
+from freehold.host.wire import DiskLimits, InterfaceSpec
+
+UNPLUG_SECONDS = 6.0
+"""How long a guest has to let go of a device before it is asked again. QEMU takes no second request for the first 5
+seconds: a guest that was just booting has not heard the first one, and never will."""
+
+_PERIPHERALS = "/machine/peripheral"
+_PORT = re.compile(r"rp([0-9]+)")
+
+
+class NoFreePort(HostError):
+    """All slots of the guest's machine are taken."""
+
+
+class _Property(TypedDict):
+    name: str
+    type: str
+
+
+class _Set(TypedDict("_Numbered", {"fdset-id": int})):
+    fds: list[dict[str, object]]
+
+
+async def plugged(monitor: Monitor) -> frozenset[str]:
+    """The ids of the disks and network cards that the guest has, also of those that it was asked to let go of."""
+    return frozenset(name for name in await _names(monitor, _PERIPHERALS) if name.startswith(("vol-", "eni-")))
+
+
+async def plug_disk(monitor: Monitor, disk: Disk) -> None:
+    """Have a disk in the guest. Raises CannotStart if a file of it is missing, NoFreePort, MonitorError."""
+    volume_id = disk.volume_id
+    if volume_id in await plugged(monitor):
+        return
+    if not await has_node(monitor, disks.device_node(volume_id)):
+        await _remove_backend(monitor, volume_id)  # half of it, left by an agent that was cut
+        await monitor.execute("object-add", disks.limit_object(disk))
+        if disk.key is not None:
+            key = {"qom-type": "secret", "id": disks.key_id(volume_id), "data": disk.key}
+            await monitor.execute("object-add", key)
+        with ExitStack() as until:
+            files = disks.opened(disk, until).files
+            sets = [await _hand_over(monitor, volume_id, descriptors) for descriptors in files]
+        await monitor.execute("blockdev-add", disks.nodes(disk, tuple(sets)))
+    await monitor.execute("device_add", disks.device(volume_id, await free_port(monitor)))
+
+
+async def unplug_disk(monitor: Monitor, volume_id: str) -> bool:
+    """Ask the guest to let go of a disk. True: it has, and QEMU has closed the volume's files.
+
+    False: not yet; QEMU's event ``DEVICE_DELETED`` says when, and after `UNPLUG_SECONDS` it is to be asked again.
+    """
+    if not await _unplug(monitor, volume_id):
+        return False
+    await _remove_backend(monitor, volume_id)
+    return True
+
+
+async def tear_out_disk(monitor: Monitor, volume_id: str) -> None:
+    """Close the volume's files though the guest still holds the disk: from now on each of its requests fails.
+
+    The device itself stays until the guest lets go of it (`unplug_disk`).
+    """
+    gone = f"gone-{volume_id}"
+    if volume_id in await plugged(monitor) and not await has_node(monitor, gone):
+        kinds = ("read", "write", "write-zeroes", "discard", "flush")
+        broken = {
+            "driver": "blkdebug",
+            "node-name": gone,
+            "inject-error": [{"event": "none", "iotype": kind} for kind in kinds],
+            "image": {"driver": "null-co", "size": 1 << 30, "read-zeroes": True},
+        }
+        await monitor.execute("blockdev-add", broken)
+        await _set(monitor, f"{_PERIPHERALS}/{volume_id}", "drive", gone)
+    await _remove_disk(monitor, volume_id)
+
+
+async def plug_card(monitor: Monitor, interface: InterfaceSpec, tap: int) -> None:
+    """Have a network card in the guest. `tap` is an open descriptor of its tap. Raises NoFreePort, MonitorError."""
+    interface_id = interface.interface_id
+    if interface_id in await plugged(monitor):
+        return
+    with contextlib.suppress(Refused):  # there is none
+        await monitor.execute("netdev_del", {"id": card_backend(interface_id)})
+    await monitor.hand_over(tap, "getfd", {"fdname": interface_id})
+    backend = {"type": "tap", "id": card_backend(interface_id), "fd": interface_id, "vhost": False}
+    await monitor.execute("netdev_add", backend)
+    await monitor.execute("device_add", card(interface, await free_port(monitor)))
+
+
+async def unplug_card(monitor: Monitor, interface_id: str) -> bool:
+    """Ask the guest to let go of a network card; answers as `unplug_disk` does."""
+    if not await _unplug(monitor, interface_id):
+        return False
+    with contextlib.suppress(Refused):  # it is gone already
+        await monitor.execute("netdev_del", {"id": card_backend(interface_id)})
+    return True
+
+
+async def limit_disk(monitor: Monitor, volume_id: str, limits: DiskLimits) -> None:
+    """Let a disk do this much from now on."""
+    await _set(monitor, f"/objects/{disks.limit_id(volume_id)}", "limits", disks.limits(limits))
+
+
+async def resize_disk(monitor: Monitor, volume_id: str, size_bytes: int) -> None:
+    """Make a disk larger; the guest sees it at once."""
+    await monitor.execute("block_resize", {"node-name": disks.device_node(volume_id), "size": size_bytes})
+
+
+async def free_port(monitor: Monitor) -> str:
+    """The first root port without a device."""
+    ports = [name for name in await _names(monitor, _PERIPHERALS) if _PORT.fullmatch(name)]
+    for port in sorted(ports, key=lambda name: int(name.removeprefix("rp"))):
+        if not any(name.startswith("child[") for name in await _names(monitor, f"{_PERIPHERALS}/{port}/{port}")):
+            return port
+    raise NoFreePort("The machine has no slot left for a disk or network card.")
+
+
+async def has_node(monitor: Monitor, name: str) -> bool:
+    answer = cast(list[dict[str, object]], await monitor.execute("query-named-block-nodes", {"flat": True}))
+    return any(node.get("node-name") == name for node in answer)
+
+
+def card_backend(interface_id: str) -> str:
+    return f"net-{interface_id}"
+
+
+def card(interface: InterfaceSpec, port: str) -> dict[str, object]:
+    """The guest's network card, for ``device_add``."""
+    return {
+        "driver": "virtio-net-pci",
+        "id": interface.interface_id,
+        "netdev": card_backend(interface.interface_id),
+        "mac": interface.mac_address,
+        "romfile": "",
+        "bus": port,
+    }
+
+
+async def _hand_over(monitor: Monitor, volume_id: str, descriptors: tuple[int, ...]) -> int:
+    """A new set of descriptors in QEMU, marked as the volume's."""
+    number: dict[str, object] = {}
+    for descriptor in descriptors:
+        answer = await monitor.hand_over(descriptor, "add-fd", {"opaque": volume_id, **number})
+        number = {"fdset-id": cast(dict[str, int], answer)["fdset-id"]}
+    return cast(int, number["fdset-id"])
+
+
+async def _unplug(monitor: Monitor, device_id: str) -> bool:
+    if device_id not in await plugged(monitor):
+        return True
+    with contextlib.suppress(Refused):  # it was asked a moment ago, or has let go of it in between
+        await monitor.execute("device_del", {"id": device_id})
+    return device_id not in await plugged(monitor)
+
+
+async def _remove_backend(monitor: Monitor, volume_id: str) -> None:
+    """Have nothing of a disk that no device uses."""
+    await _remove_disk(monitor, volume_id)
+    if await has_node(monitor, f"gone-{volume_id}"):
+        await monitor.execute("blockdev-del", {"node-name": f"gone-{volume_id}"})
+
+
+async def _remove_disk(monitor: Monitor, volume_id: str) -> None:
+    if await has_node(monitor, disks.device_node(volume_id)):
+        await monitor.execute("blockdev-del", {"node-name": disks.device_node(volume_id)})
+    objects = await _names(monitor, "/objects")
+    for name in (disks.limit_id(volume_id), disks.key_id(volume_id)):
+        if name in objects:
+            await monitor.execute("object-del", {"id": name})
+    for each in cast(list[_Set], await monitor.execute("query-fdsets")):
+        if any(file.get("opaque") == volume_id for file in each["fds"]):
+            await monitor.execute("remove-fd", {"fdset-id": each["fdset-id"]})
+
+
+async def _names(monitor: Monitor, path: str) -> list[str]:
+    """The children and other properties of an object of QEMU's."""
+    return [each["name"] for each in cast(list[_Property], await monitor.execute("qom-list", {"path": path}))]
+
+
+async def _set(monitor: Monitor, path: str, name: str, value: object) -> None:
+    await monitor.execute("qom-set", {"path": path, "property": name, "value": value})

@@ -1,0 +1,144 @@
+"""A disk as QEMU sees it: the same graph of nodes whether it came by the command line or was plugged in later.
+
+    virtio-blk ``vol-…``  ──►  throttle ``disk-vol-…``  ──►  qcow2 ``node-vol-…``  ──►  file ``file-vol-…``
+                                    │                             └─ backing ──►  qcow2 …  ──►  file …
+                              object ``limit-vol-…``
+
+The device and the filter stay while what is below them changes. A file is named by a set of descriptors that QEMU was
+handed (``/dev/fdset/N``): QEMU opens none by itself, and a set is closed when its disk is unplugged.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from contextlib import ExitStack
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from freehold.host.errors import CannotStart
+from freehold.host.wire import DiskLimits
+
+
+@dataclass(frozen=True, slots=True)
+class Layer:
+    """One qcow2 file of a disk: a volume's own, of which `name` is the id, or one below it that nobody writes.
+    `encrypted` = the volume's key opens it."""
+
+    name: str
+    path: Path
+    encrypted: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Disk:
+    """A volume that a guest has. `layers` from the one that is written down to the one that all is built on; `key` is
+    the passphrase of those that are encrypted."""
+
+    volume_id: str
+    layers: tuple[Layer, ...]
+    limits: DiskLimits = field(default_factory=DiskLimits)
+    key: str | None = field(default=None, repr=False)
+
+
+@dataclass(frozen=True, slots=True)
+class OpenDisk:
+    """A disk with its files open. `files` has the descriptors of each layer, in their order."""
+
+    disk: Disk
+    files: tuple[tuple[int, ...], ...]
+
+
+def opened(disk: Disk, until: ExitStack) -> OpenDisk:
+    """Open all files of a disk. Raises CannotStart if one is missing."""
+
+    def descriptor(path: Path, flags: int) -> int:
+        try:
+            number = os.open(path, flags | os.O_CLOEXEC)
+        except FileNotFoundError as error:
+            raise CannotStart(f"{path} is missing; bring it back or terminate the instance.") from error
+        until.callback(os.close, number)
+        return number
+
+    # The top is opened twice: a snapshot leaves it readable alone, and QEMU then asks its set for such a descriptor.
+    top, *below = disk.layers
+    files = [(descriptor(top.path, os.O_RDWR), descriptor(top.path, os.O_RDONLY))]
+    return OpenDisk(disk, (*files, *((descriptor(layer.path, os.O_RDONLY),) for layer in below)))
+
+
+def device_node(volume_id: str) -> str:
+    """The name of the node that the guest's device is on: the filter with the disk's limits."""
+    return f"disk-{volume_id}"
+
+
+def layer_node(volume_id: str, layer: str) -> str:
+    """The name of the node of one layer of a disk, at most 31 characters long."""
+    if layer == volume_id:
+        return f"node-{volume_id}"
+    return "node-" + hashlib.sha256(f"{volume_id} {layer}".encode()).hexdigest()[:24]
+
+
+def limit_id(volume_id: str) -> str:
+    return f"limit-{volume_id}"
+
+
+def key_id(volume_id: str) -> str:
+    return f"key-{volume_id}"
+
+
+def serial_number(volume_id: str) -> str:
+    """What the guest reads, as on AWS's NVMe disks: ``vol0123456789abcdef0``. virtio-blk has room for 20 characters."""
+    return volume_id.replace("-", "")[:20]
+
+
+def device(volume_id: str, port: str) -> dict[str, object]:
+    """The guest's device, for ``device_add``."""
+    return {
+        "driver": "virtio-blk-pci",
+        "id": volume_id,
+        "drive": device_node(volume_id),
+        "serial": serial_number(volume_id),
+        "bus": port,
+    }
+
+
+def nodes(disk: Disk, sets: tuple[int, ...]) -> dict[str, object]:
+    """The graph, for ``blockdev-add``. `sets` are the numbers of the sets of descriptors of each layer."""
+    node: dict[str, object] | None = None
+    for layer, number in reversed(list(zip(disk.layers, sets, strict=True))):
+        node = _layer(disk, layer, number, node)
+    assert node is not None
+    return {
+        "driver": "throttle",
+        "node-name": device_node(disk.volume_id),
+        "throttle-group": limit_id(disk.volume_id),
+        "file": node,
+    }
+
+
+def limit_object(disk: Disk) -> dict[str, object]:
+    """What holds the disk's limits, for ``object-add``."""
+    return {"qom-type": "throttle-group", "id": limit_id(disk.volume_id), "limits": limits(disk.limits)}
+
+
+def limits(of: DiskLimits) -> dict[str, int]:
+    """QEMU's ``ThrottleLimits``: a bucket leaks at the lasting rate and takes as much as the burst may last."""
+    result = {"iops-total": of.iops, "bps-total": of.bytes_per_second, "iops-size": of.io_bytes}
+    if of.iops_burst > of.iops:
+        result |= {"iops-total-max": of.iops_burst, "iops-total-max-length": max(1, of.iops_burst_seconds)}
+    if of.bytes_burst > of.bytes_per_second:
+        result |= {"bps-total-max": of.bytes_burst, "bps-total-max-length": max(1, of.bytes_burst_seconds)}
+    return result
+
+
+def _layer(disk: Disk, layer: Layer, number: int, backing: dict[str, object] | None) -> dict[str, object]:
+    # `discard` on both nodes makes the file shrink when the guest trims. `backing` is always given, so that what the
+    # file's header says is never followed.
+    top = layer is disk.layers[0]
+    name = layer_node(disk.volume_id, layer.name)
+    use: dict[str, object] = {"discard": "unmap"} if top else {"read-only": True}
+    file = {"driver": "file", "node-name": name.replace("node", "file", 1), "filename": f"/dev/fdset/{number}", **use}
+    node: dict[str, object] = {"driver": "qcow2", "node-name": name, "file": file, "backing": backing, **use}
+    if layer.encrypted:
+        node["encrypt"] = {"format": "luks", "key-secret": key_id(disk.volume_id)}
+    return node

@@ -1,0 +1,207 @@
+"""Disks and network cards plugged into a running QEMU, whose user may open no file."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import socket
+import subprocess
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import ExitStack, asynccontextmanager
+from itertools import count
+from pathlib import Path
+from typing import Any
+
+import pytest
+from msgspec.structs import replace
+
+from freehold.host.errors import CannotStart
+from freehold.host.hypervisor import devices, disks
+from freehold.host.hypervisor.devices import NoFreePort
+from freehold.host.hypervisor.disks import Disk, Layer
+from freehold.host.hypervisor.monitor import Monitor
+from freehold.host.hypervisor.qemu import BINARY, InheritedDisk, disk_backend
+from freehold.host.layout import Layout
+from freehold.host.ports.taps import open_tap
+from freehold.host.volumes import luks
+from freehold.host.volumes.pool import Pool
+from freehold.host.wire import DiskLimits, VolumeSpec
+from freehold.paths import Paths
+from tests.cli.clouds import short_place
+from tests.host.plane import guest_spec, key_of
+
+VOLUME = "vol-0123456789abcdef0"
+NOBODY = 65534
+LIMITS = DiskLimits(iops=3000, bytes_per_second=125 << 20, io_bytes=256 << 10)
+
+
+def a_disk(place: Path, *, encrypted: bool = True) -> Disk:
+    """A disk of two layers: 1 GiB over an image."""
+    layout = Layout(Paths(place))
+    layout.prepare()
+    image = place / "image.qcow2"
+    subprocess.run(("qemu-img", "create", "-q", "-f", "qcow2", image, "1G"), check=True)
+    key = key_of(VOLUME)
+    spec = VolumeSpec(VOLUME, 1, "ami-0123456789abcdef0", "/dev/sdf", boot=False, encrypted=encrypted)
+    asyncio.run(Pool(layout).make(spec, image, key if encrypted else None))
+    layers = (Layer(VOLUME, layout.volume(VOLUME), encrypted), Layer("ami-0123456789abcdef0", image, encrypted=False))
+    return Disk(VOLUME, layers, LIMITS, luks.passphrase(key) if encrypted else None)
+
+
+@asynccontextmanager
+async def machine(place: Path, *arguments: str, pass_fds: tuple[int, ...] = ()) -> AsyncIterator[Monitor]:
+    """A QEMU of nobody's with two root ports, its CPUs running firmware."""
+    path = place / "qmp.sock"
+    with socket.socket(socket.AF_UNIX) as listener:
+        listener.bind(str(path))
+        listener.listen()
+        ports = [{"driver": "pcie-root-port", "id": f"rp{n}", "chassis": n, "slot": n} for n in (1, 2)]
+        process = subprocess.Popen(
+            (
+                *(BINARY, "-nodefaults", "-display", "none", "-machine", "pc-q35-7.2", "-accel", "tcg,tb-size=32"),
+                *("-m", "64", "-sandbox", "on,obsolete=deny,spawn=deny,resourcecontrol=deny"),
+                *("-chardev", f"socket,id=m,fd={listener.fileno()},server=on,wait=off", "-mon", "m,mode=control"),
+                *(word for port in ports for word in ("-device", json.dumps(port))),
+                *arguments,
+            ),
+            pass_fds=(listener.fileno(), *pass_fds),
+            user=NOBODY,
+            group=NOBODY,
+            extra_groups=(),
+        )
+    try:
+        monitor = await Monitor.connect(path, lambda: None)
+        yield monitor
+        await monitor.quit()
+        await monitor.close()
+    finally:
+        process.kill()
+        process.wait()
+
+
+def in_machine(*steps: Callable[[Monitor, Disk], Awaitable[Any]], encrypted: bool = True) -> list[Any]:
+    """What the steps answer, taken one after another on one machine."""
+    with short_place() as place:
+        disk = a_disk(place, encrypted=encrypted)
+
+        async def act() -> list[Any]:
+            async with machine(place) as monitor:
+                return [await step(monitor, disk) for step in steps]
+
+        return asyncio.run(act())
+
+
+async def plug(monitor: Monitor, disk: Disk) -> None:
+    await devices.plug_disk(monitor, disk)
+
+
+async def graph(monitor: Monitor, _disk: Disk) -> Any:
+    """Nodes, objects and devices by name."""
+    nodes = await monitor.execute("query-named-block-nodes", {"flat": True})
+    assert isinstance(nodes, list)
+    kept = {(node["node-name"], node["drv"], node["ro"], node["encrypted"]) for node in nodes}
+    objects = await monitor.execute("qom-list", {"path": "/objects"})
+    assert isinstance(objects, list)
+    names = {each["name"] for each in objects} - {"type", "pc.ram"}
+    return sorted(kept), sorted(names), sorted(await devices.plugged(monitor))
+
+
+async def sets(monitor: Monitor, _disk: Disk) -> Any:
+    return await monitor.execute("query-fdsets")
+
+
+@pytest.mark.parametrize("encrypted", [True, False])
+def test_a_disk_is_the_same_by_both_ways(encrypted: bool) -> None:
+    (_, plugged_in) = in_machine(plug, graph, encrypted=encrypted)
+    with short_place() as place, ExitStack() as until:
+        disk = a_disk(place, encrypted=encrypted)
+        secret = None
+        if disk.key is not None:
+            secret, writing = os.pipe()
+            os.fchown(secret, NOBODY, NOBODY)
+            os.write(writing, disk.key.encode())
+            os.close(writing)
+            until.callback(os.close, secret)
+        inherited = InheritedDisk(disks.opened(disk, until), secret)
+        handed = [number for layer in inherited.opened.files for number in layer]
+        argv = [*disk_backend(inherited, count()), "-device", json.dumps(disks.device(VOLUME, "rp1"))]
+
+        async def by_command_line() -> Any:
+            async with machine(place, *argv, pass_fds=(*handed, *((secret,) if secret else ()))) as monitor:
+                return await graph(monitor, disk)
+
+        assert asyncio.run(by_command_line()) == plugged_in
+        assert VOLUME in plugged_in[2]
+
+
+def test_plugging_may_be_repeated_and_cut() -> None:
+    async def object_alone(monitor: Monitor, disk: Disk) -> None:
+        await monitor.execute("object-add", disks.limit_object(disk))
+
+    whole = in_machine(plug, graph)[1]
+    assert in_machine(plug, plug, graph)[2] == whole
+    assert in_machine(object_alone, plug, graph)[2] == whole
+
+
+def test_a_disk_is_torn_out_and_nothing_of_it_is_left() -> None:
+    """The firmware never lets go of a disk, as a guest that hangs: its file is closed all the same."""
+
+    async def tear(monitor: Monitor, _disk: Disk) -> None:
+        await devices.tear_out_disk(monitor, VOLUME)
+
+    async def unplug(monitor: Monitor, _disk: Disk) -> bool:
+        return await devices.unplug_disk(monitor, VOLUME)
+
+    _, held, gone, _, left, _, (nodes, objects, _) = in_machine(plug, sets, unplug, tear, sets, tear, graph)
+    assert (len(held), gone, left, objects) == (2, False, [], [])
+    assert not any("disk-" in name for name, *_ in nodes)
+
+
+def test_limits_change_and_a_disk_grows_while_it_is_used() -> None:
+    async def change(monitor: Monitor, _disk: Disk) -> Any:
+        limits = replace(LIMITS, iops=100, iops_burst=3000, iops_burst_seconds=1800)
+        await devices.limit_disk(monitor, VOLUME, limits)
+        where = {"path": f"/objects/{disks.limit_id(VOLUME)}", "property": "limits"}
+        return await monitor.execute("qom-get", where)
+
+    async def grow(monitor: Monitor, _disk: Disk) -> Any:
+        await devices.resize_disk(monitor, VOLUME, 2 << 30)
+        nodes = await monitor.execute("query-named-block-nodes", {"flat": True})
+        assert isinstance(nodes, list)
+        return {node["node-name"]: node["image"]["virtual-size"] for node in nodes}
+
+    _, limits, sizes = in_machine(plug, change, grow)
+    assert (limits["iops-total"], limits["iops-total-max"], limits["iops-total-max-length"]) == (100, 3000, 1800)
+    assert limits["bps-total"] == 125 << 20
+    assert sizes[disks.device_node(VOLUME)] == 2 << 30
+
+
+def test_a_card_is_plugged_in_and_slots_end() -> None:
+    interface = guest_spec(1, "ami-0123456789abcdef0").interfaces[0]
+
+    async def card(monitor: Monitor, _disk: Disk) -> None:
+        tap = open_tap(interface.interface_id)  # not a lasting one: it is gone with its last descriptor
+        for _ in range(2):
+            await devices.plug_card(monitor, interface, tap)
+        os.close(tap)
+        assert await devices.plugged(monitor) == {interface.interface_id}
+
+    async def port(monitor: Monitor, _disk: Disk) -> str:
+        return await devices.free_port(monitor)
+
+    async def none_left(monitor: Monitor, _disk: Disk) -> None:
+        with pytest.raises(NoFreePort):
+            await devices.free_port(monitor)
+
+    answers = in_machine(port, card, port, plug, none_left)
+    assert (answers[0], answers[2]) == ("rp1", "rp2")
+
+
+def test_a_missing_file_is_named() -> None:
+    async def plug_missing(monitor: Monitor, disk: Disk) -> None:
+        disk.layers[0].path.unlink()
+        with pytest.raises(CannotStart, match=VOLUME):
+            await devices.plug_disk(monitor, disk)
+
+    in_machine(plug_missing)
