@@ -29,6 +29,28 @@ class InstanceType(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     price_per_hour: Annotated[
         Decimal, Meta(description="Price of an hour of a running instance, billed by the second.")
     ]
+    network_gbps: Annotated[float, Meta(gt=0, description="Network bandwidth that it may count on, in Gbit/s.")] = 10
+    network_burst_gbps: Annotated[float, Meta(gt=0, description="Network bandwidth that it may reach, in Gbit/s.")] = 10
+    interfaces: Annotated[int, Meta(ge=1, description="Network interfaces, at most.")] = 4
+    addresses_per_interface: Annotated[
+        int, Meta(ge=1, description="Private IPv4 addresses of a network interface, at most.")
+    ] = 15
+    ebs_mbps: Annotated[int, Meta(ge=1, description="Bandwidth to its volumes that it may count on, in Mbit/s.")] = 4750
+    ebs_iops: Annotated[int, Meta(ge=1, description="Operations a second on its volumes that it may count on.")] = 18750
+    ebs_burst_mbps: Annotated[int, Meta(ge=1, description="Bandwidth to its volumes that it may reach, in Mbit/s.")] = (
+        4750
+    )
+    ebs_burst_iops: Annotated[int, Meta(ge=1, description="Operations a second on its volumes that it may reach.")] = (
+        18750
+    )
+    credits_per_hour: Annotated[
+        int,
+        Meta(
+            ge=0,
+            description="CPU credits that a burstable type earns: minutes of a vCPU in each hour. 0: it is not "
+            "burstable, its vCPUs are its own all the time.",
+        ),
+    ] = 0
 
 
 class State(msgspec.Struct, frozen=True, forbid_unknown_fields=True):

@@ -1,10 +1,10 @@
-"""Images, instance types, regions and zones, and what else is described: shapes, filters, and codes of what is not."""
+"""Images, regions and zones, and what else is described: shapes, filters, and codes of what is not."""
 
 from __future__ import annotations
 
 from typing import Any
 
-from freehold.config import Config, InstanceType
+from freehold.config import Config
 from freehold.records.accounts import OpenedRegion
 from tests.ec2.calls import Caller, refused
 from tests.ec2.conftest import opened
@@ -61,63 +61,6 @@ def test_images_that_are_none(ready: Caller) -> None:
         with refused(code):
             ready.describe_images(ImageIds=[IMAGE, image_id])
     assert image_ids(ready, MaxResults=1) == [IMAGE]
-
-
-def test_instance_types(caller: Caller) -> None:
-    described = caller.describe_instance_types()["InstanceTypes"]
-    names = [info["InstanceType"] for info in described]
-    assert names == sorted(names)
-    (nano,) = caller.describe_instance_types(InstanceTypes=["fh1.nano"])["InstanceTypes"]
-    assert nano in described
-    assert nano["VCpuInfo"]["DefaultVCpus"] >= 1
-    memory = str(nano["MemoryInfo"]["SizeInMiB"])
-    for given, among in (
-        (filters(instance_type="fh1.n*"), True),
-        (filters(memory_info__size_in_mib=memory), True),
-        (filters(current_generation="true", bare_metal="false"), True),
-        (filters(processor_info__supported_architecture="x86_64"), True),
-        (filters(processor_info__supported_architecture="arm64"), False),
-        (filters(hypervisor="xen"), False),
-    ):
-        found = caller.describe_instance_types(Filters=given)["InstanceTypes"]
-        assert (nano in found) == among, given
-    with refused("InvalidInstanceType") as caught:
-        caller.describe_instance_types(InstanceTypes=["fh1.nano", "t9.huge", "x"])
-    assert caught.value.message == "The following supplied instance types do not exist: [t9.huge, x]"
-    pages, token = [], {}
-    while True:
-        answer = caller.describe_instance_types(MaxResults=5, **token)
-        pages += answer["InstanceTypes"]
-        if "NextToken" not in answer:
-            break
-        token = {"NextToken": answer["NextToken"]}
-    assert pages == described
-
-
-def test_a_type_of_the_configuration_is_offered(caller: Caller) -> None:
-    config = Config(instance_types={"lab.big": InstanceType(8, 16384, "0.5")})  # type: ignore[arg-type]
-    lab = Caller(caller.store, config=config)
-    (big,) = lab.describe_instance_types(InstanceTypes=["lab.big"])["InstanceTypes"]
-    assert (big["VCpuInfo"]["DefaultVCpus"], big["MemoryInfo"]["SizeInMiB"]) == (8, 16384)
-    with refused("InvalidInstanceType"):
-        caller.describe_instance_types(InstanceTypes=["lab.big"])
-
-
-def test_offerings(caller: Caller) -> None:
-    types = [info["InstanceType"] for info in caller.describe_instance_types()["InstanceTypes"]]
-    by_region = caller.describe_instance_type_offerings()["InstanceTypeOfferings"]
-    assert by_region == [{"InstanceType": t, "LocationType": "region", "Location": "us-east-1"} for t in types]
-    for location_type, places in (
-        ("availability-zone", ["us-east-1a", "us-east-1b", "us-east-1c"]),
-        ("availability-zone-id", ["use1-az1", "use1-az2", "use1-az3"]),
-    ):
-        found = caller.describe_instance_type_offerings(
-            LocationType=location_type, Filters=filters(instance_type="fh1.nano")
-        )["InstanceTypeOfferings"]
-        assert [offering["Location"] for offering in found] == places
-        for given in (filters(location=places[1]), filters(location=places[1], instance_type="*")):
-            found = caller.describe_instance_type_offerings(LocationType=location_type, Filters=given)
-            assert [offering["InstanceType"] for offering in found["InstanceTypeOfferings"]] == types
 
 
 def test_regions(caller: Caller) -> None:

@@ -172,7 +172,8 @@ def test_a_type_without_room_is_found_out_by_the_start(caller: Caller) -> None:
     add_host(caller.store, memory_mib=256)
     instance_id = run_one(caller)
     stop(caller, instance_id)
-    caller.modify_instance_attribute(InstanceId=instance_id, InstanceType={"Value": "t3.micro"})
+    caller.modify_instance_attribute(InstanceId=instance_id, InstanceType={"Value": "fh1.micro"})
+    run_one(caller)
     with refused("InsufficientInstanceCapacity"):
         caller.start_instances(InstanceIds=[instance_id])
     assert shown(caller, instance_id)["State"]["Name"] == "stopped"

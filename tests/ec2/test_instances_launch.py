@@ -147,6 +147,8 @@ def test_a_zone_with_room_is_found(caller: Caller) -> None:
     with caller.store.read() as tx:
         assert {host.id: host.memory_used_mib for host in tx.select(Host)} == {"large": 384, "small": 0}
     with refused("InsufficientInstanceCapacity"):
+        launch(caller, MinCount=6, MaxCount=6)
+    with refused("Unsupported"):  # in a zone without a host
         launch(caller, Placement={"AvailabilityZone": "us-east-1b"})
 
 

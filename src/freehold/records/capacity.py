@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import datetime as dt
+from collections.abc import Iterable, Sequence
 
 import sqlalchemy as sa
 
-from freehold.records.compute import Instance, hosts
+from freehold.records.compute import Host, Instance, hosts
 from freehold.records.ids import HostId
 from freehold.records.store import Transaction
 
@@ -41,6 +42,23 @@ def reserve(tx: Transaction, zone: str, vcpus: int, memory_mib: int, on_host: Ho
         if taken.rowcount:
             return HostId(candidate)
     return None
+
+
+def zones_that_hold(
+    tx: Transaction, zones: Sequence[str], sizes: Iterable[tuple[int, int]]
+) -> dict[tuple[int, int], list[str]]:
+    """For each size, (vCPUs, MiB), the zones with a host that could hold it, were it empty."""
+    known = tx.select(Host)
+    return {
+        (vcpus, memory_mib): [
+            zone
+            for zone in zones
+            if any(
+                host.zone in (None, zone) and host.vcpus >= vcpus and host.memory_mib >= memory_mib for host in known
+            )
+        ]
+        for vcpus, memory_mib in sizes
+    }
 
 
 def release(tx: Transaction, instance: Instance) -> Instance:

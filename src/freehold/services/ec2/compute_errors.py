@@ -140,6 +140,22 @@ class OperationNotPermitted(AwsError):
         )
 
 
+class Unsupported(AwsError):
+    """No host that the launch may be on could ever hold the instance type. `zones`: those with one that could."""
+
+    code = "Unsupported"
+
+    def __init__(self, instance_type: str, zone: str = "", zones: Sequence[str] = ()) -> None:
+        super().__init__(
+            f"Your requested instance type ({instance_type}) is not supported in your requested Availability Zone "
+            f"({zone}). Please retry your request by not specifying an Availability Zone or choosing "
+            f"{', '.join(zones)}."
+            if zones
+            else f"The requested configuration is currently not supported: no host of this cloud can hold the instance "
+            f"type {instance_type}. DescribeInstanceTypeOfferings lists those that are."
+        )
+
+
 class VPCIdNotSpecified(AwsError):
     code = "VPCIdNotSpecified"
 

@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Literal
 
+from freehold.config import Config
 from freehold.instance_types import is_burstable
 from freehold.records.compute import instances
 from freehold.records.feed import take_turn
@@ -37,17 +38,18 @@ CpuCredits = Literal["standard", "unlimited"]
 _FILTERS: dict[str, Condition] = {"instance-id": text(instances.c.id)}
 
 
-def default(instance_type: str) -> CpuCredits:
+def default(config: Config, instance_type: str) -> CpuCredits:
     """What an instance has that was launched without a word of it."""
-    return "unlimited" if is_burstable(instance_type) and not instance_type.startswith("t2.") else "standard"
+    burstable = is_burstable(config, instance_type)
+    return "unlimited" if burstable and not instance_type.startswith("t2.") else "standard"
 
 
-def asked_for(instance_type: str, given: Mapping[str, Any]) -> CpuCredits:
+def asked_for(config: Config, instance_type: str, given: Mapping[str, Any]) -> CpuCredits:
     """The option of a launch, of its CreditSpecification. Raises InstanceCreditSpecification.NotSupported for a type
     that is not burstable, InvalidCpuCredits.Malformed."""
     if not given.get("CpuCredits"):
-        return default(instance_type)
-    if not is_burstable(instance_type):
+        return default(config, instance_type)
+    if not is_burstable(config, instance_type):
         raise InstanceCreditSpecificationNotSupported(
             f"The {instance_type} instance type does not support T2 Unlimited."
         )
@@ -107,7 +109,7 @@ def modify_instance_credit_specification(
 def _modify(call: Call, instance_id: str, value: str) -> None:
     cpu_credits = _checked(value)
     instance = INSTANCE.load(call, instance_id)
-    if not is_burstable(instance.instance_type):
+    if not is_burstable(call.config, instance.instance_type):
         raise InstanceCreditSpecificationNotSupported(
             f"The instance '{instance.id}' is of the type {instance.instance_type}, which has no CPU credits."
         )

@@ -12,12 +12,12 @@ import base64
 from collections.abc import Callable, Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
-from freehold.instance_types import is_burstable, offered
-from freehold.records.compute import Image, Instance, InstanceUserData, Volume, instance_user_data, volumes
+from freehold.instance_types import find, is_bare_metal, is_burstable
+from freehold.records.compute import Host, Image, Instance, InstanceUserData, Volume, instance_user_data, volumes
 from freehold.records.feed import publish, take_turn
 from freehold.records.network import NetworkInterface, network_interfaces
 from freehold.services.ec2 import credit_specifications, user_data
-from freehold.services.ec2.compute_errors import IncorrectInstanceState, InvalidInstanceAttributeValue
+from freehold.services.ec2.compute_errors import IncorrectInstanceState, InvalidInstanceAttributeValue, Unsupported
 from freehold.services.ec2.condition_keys import written
 from freehold.services.ec2.errors import InvalidParameterCombination, InvalidParameterValue, MissingParameter
 from freehold.services.ec2.instances import block_device_mappings
@@ -215,19 +215,22 @@ def _shutdown_behavior(call: Call, instance: Instance, value: str) -> None:
 
 
 def _instance_type(call: Call, instance: Instance, value: str) -> None:
-    """Room for the new type is looked for by the next start."""
+    """Its host must be able to hold the new type; room for it is looked for by the next start."""
     _check_stopped(instance)
-    wanted = offered(call.config).get(value)
+    wanted = find(call.config, value)
     if wanted is None:
         raise InvalidInstanceAttributeValue(f"Invalid value '{value}' for InstanceType.")
+    host = call.tx.get(Host, instance.host_id) if instance.host_id else None
+    if is_bare_metal(value) or (host and (wanted.vcpus > host.vcpus or wanted.memory_mib > host.memory_mib)):
+        raise Unsupported(value)
     image = call.tx.get(Image, instance.image_id)
     if image is not None and wanted.memory_mib < image.minimum_memory_mib:
         raise InvalidParameterCombination(
             f"The image '{image.id}' needs an instance type with at least {image.minimum_memory_mib} MiB of memory; "
             f"{value} has {wanted.memory_mib} MiB."
         )
-    new_to_credits = is_burstable(value) and not is_burstable(instance.instance_type)
-    cpu_credits = credit_specifications.default(value) if new_to_credits else instance.cpu_credits
+    new_to_credits = is_burstable(call.config, value) and not is_burstable(call.config, instance.instance_type)
+    cpu_credits = credit_specifications.default(call.config, value) if new_to_credits else instance.cpu_credits
     call.tx.update(
         instance, instance_type=value, vcpus=wanted.vcpus, memory_mib=wanted.memory_mib, cpu_credits=cpu_credits
     )

@@ -7,9 +7,10 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from freehold.config import InstanceType
-from freehold.instance_types import offered
+from freehold.instance_types import find, is_bare_metal
 from freehold.records.capacity import reserve
 from freehold.records.compute import (
+    Host,
     Image,
     Instance,
     InstanceUserData,
@@ -37,11 +38,13 @@ from freehold.services.ec2.compute_errors import (
     IdempotentInstanceTerminated,
     InstanceLimitExceeded,
     InsufficientInstanceCapacity,
+    Unsupported,
 )
 from freehold.services.ec2.credit_specifications import CpuCredits
 from freehold.services.ec2.ebs_encryption import VolumeEncryption
 from freehold.services.ec2.errors import InvalidParameterCombination, InvalidParameterValue, MissingParameter
 from freehold.services.ec2.idempotency import claim
+from freehold.services.ec2.instance_types import zones_of
 from freehold.services.ec2.instances import reservations
 from freehold.services.ec2.interfaces import create_primary_interface
 from freehold.services.ec2.key_pairs import load_named
@@ -191,10 +194,12 @@ def _launch(call: Call, request: RunInstancesRequestTypeDef) -> _Launch:
     data = user_data.decoded(request.get("UserData", ""))
     interface = launch_interface.asked_for(call, request)
     type_name = str(request.get("InstanceType", ""))
-    instance_type = offered(call.config).get(type_name)
+    instance_type = find(call.config, type_name)
     if instance_type is None:
         raise InvalidParameterValue(f"Invalid value '{type_name}' for InstanceType.")
-    cpu_credits = credit_specifications.asked_for(type_name, request.get("CreditSpecification", {}))
+    if is_bare_metal(type_name):
+        raise Unsupported(type_name)
+    cpu_credits = credit_specifications.asked_for(call.config, type_name, request.get("CreditSpecification", {}))
     vcpus = instance_type.vcpus
     cores = request.get("CpuOptions", {}).get("CoreCount", vcpus)
     if cores != vcpus:
@@ -228,7 +233,7 @@ def _instances_of(call: Call, reservation_id: str, token: str) -> list[Instance]
 def _reserve(call: Call, launch: _Launch, low: int, high: int) -> tuple[Subnet, list[HostId]]:
     """Room for `low` to `high` instances in the first of the possible subnets whose zone has it: a host for each.
 
-    Raises InsufficientInstanceCapacity, which names the last zone tried.
+    Raises InsufficientInstanceCapacity, which names the last zone tried; Unsupported where there never will be room.
     """
     vcpus, memory_mib = launch.instance_type.vcpus, launch.instance_type.memory_mib
     candidates = launch_interface.possible_subnets(call, launch.interface)
@@ -241,7 +246,11 @@ def _reserve(call: Call, launch: _Launch, low: int, high: int) -> tuple[Subnet, 
             attempt.commit()
             return subnet, hosts
         attempt.rollback()
-    raise InsufficientInstanceCapacity(launch.type_name, candidates[-1].zone)
+    zone = candidates[-1].zone
+    holding = zones_of(call)[launch.type_name]
+    if call.tx.select(Host, limit=1) and not {subnet.zone for subnet in candidates} & set(holding):
+        raise Unsupported(launch.type_name, zone, holding)
+    raise InsufficientInstanceCapacity(launch.type_name, zone)
 
 
 def _make(
