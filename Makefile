@@ -1,10 +1,10 @@
 # Each target does all the set-up that it needs, and does nothing twice.
 #   make demo [SERVERS=40] [IMAGE=debian-12]   a cloud of its own: a real server, used and deleted, its bill
-#   make setup | test | test-debian | bench
+#   make setup | test | test-clients | test-debian | bench
 SHELL := /bin/bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := help
-.PHONY: help setup setup-dev setup-bench system-packages system-packages-tests demo lint test test-debian bench lock docs clean
+.PHONY: help setup setup-dev setup-bench system-packages system-packages-tests demo lint test test-clients test-debian bench lock docs clean
 
 SERVERS ?= 1
 IMAGE ?= freehold-micro
@@ -77,7 +77,18 @@ lint: setup-dev
 	.venv/bin/lint-imports
 
 test: lint
-	.venv/bin/pytest -n 2 --dist loadfile -m "not debian"
+	.venv/bin/pytest -n 2 --dist loadfile -m "not clients and not debian"
+
+# Clients that would fill the other environment: Ansible alone is larger than all of it.
+.venv-clients/.installed: requirements-clients.lock
+	@echo "  installing clients"
+	@rm -rf .venv-clients
+	@$(or $(PYTHON),python3) -m venv .venv-clients
+	@.venv-clients/bin/python -m pip --disable-pip-version-check install --quiet --no-deps --require-hashes -r requirements-clients.lock
+	@touch $@
+
+test-clients: setup-dev .venv-clients/.installed
+	FREEHOLD_CLIENTS=.venv-clients .venv/bin/pytest -m clients
 
 test-debian: setup-dev
 	.venv/bin/pytest -m debian
@@ -96,7 +107,8 @@ lock: setup-dev
 	$(PIP_COMPILE) --only-build-deps --build-deps-for editable -o requirements-build.lock pyproject.toml
 	$(PIP_COMPILE) -o requirements.lock pyproject.toml
 	$(PIP_COMPILE) --extra dev -c requirements.lock -o requirements-dev.lock pyproject.toml
+	$(PIP_COMPILE) -o requirements-clients.lock tests/clients/requirements.in
 	$(PIP_COMPILE) --extra dev --extra bench -c requirements-dev.lock -o requirements-bench.lock pyproject.toml
 
 clean:
-	rm -rf .venv .mypy_cache .ruff_cache .pytest_cache .hypothesis build
+	rm -rf .venv .venv-clients .mypy_cache .ruff_cache .pytest_cache .hypothesis build

@@ -34,7 +34,7 @@ class Servers:
 
     def __init__(self, cloud: CommandCloud) -> None:
         self.cloud = cloud
-        environment = dict(
+        self.environment = environment = dict(
             line.removeprefix("export ").split("=", 1)
             for line in cloud.ok("env").splitlines()
             if line.startswith("export AWS_")
