@@ -11,8 +11,8 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
-from freehold.images import SUITE, initramfs, kernel
-from freehold.images.packages import fetch, unpack
+from freehold.images import SUITE, initramfs, kernel, program
+from freehold.images.packages import fetch
 from freehold.images.recipe import (
     BUILD_TIME,
     DISK,
@@ -46,8 +46,8 @@ MASKED = (
 
 def assemble(work: Path, output: Path, cache: Path, progress: Progress) -> list[str]:
     """Build the three files into `output`; the ingredients are the installed packages and their versions."""
-    (busybox,) = fetch(("busybox-static",), cache / "packages", progress)
-    unpack(busybox, work / "busybox")
+    program.unpack_compiler(fetch(program.PACKAGES, cache / "packages", progress), work / "compiler")
+    program.compile_program("debian", work / "compiler", work / "init")
 
     root = work / "rootfs"
     progress("installing Debian packages, which takes some minutes")
@@ -56,7 +56,7 @@ def assemble(work: Path, output: Path, cache: Path, progress: Progress) -> list[
 
     progress("packing the initramfs and the root file system")
     kernel.install(root, output / KERNEL, progress)
-    initramfs.pack(work / "initramfs", output / INITRD, work / "busybox/bin/busybox", root)
+    initramfs.pack(work / "initramfs", output / INITRD, work / "init", root)
     pack_disk(root, output / DISK, size=VIRTUAL_SIZE, uuid=FILESYSTEM_UUID, ext4_options=(), compress=True)
     listing = run_tool(
         ("dpkg-query", f"--admindir={root / 'var/lib/dpkg'}", "--show", "--showformat=${Package} ${Version}\n")
@@ -121,8 +121,8 @@ RECIPE = Recipe(
     free_space=4 << 30,
     sources=(
         Path(__file__),
-        *(Path(__file__).with_name(module) for module in ("initramfs.py", "kernel.py", "recipe.py")),
-        GUEST_FILES / "initramfs-init",
+        *(Path(__file__).with_name(module) for module in ("initramfs.py", "kernel.py", "program.py", "recipe.py")),
+        program.SOURCES,
         GUEST_FILES / "debian",
     ),
     assemble=assemble,

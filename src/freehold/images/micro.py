@@ -1,8 +1,8 @@
 """The recipe of `freehold-micro`: a real, tiny server, built from Debian packages in seconds.
 
-Kernel: Debian's cloud kernel as an ELF with a PVH entry. Initramfs: a static busybox and the virtio drivers, which
-mounts the root volume and hands over. Root file system (ext4 on the root volume, grown to fill it): busybox, bash,
-dropbear, e2fsprogs and the scripts in `guest/micro`; `rc.instance` there tells what the guest does at boot.
+Kernel: Debian's cloud kernel as an ELF with a PVH entry. Initramfs: the virtio drivers and the first program,
+`guest/helper/micro.c`, which tells what the guest does at boot. Root file system (ext4 on the root volume, grown to
+fill it): busybox, bash, dropbear, e2fsprogs and the scripts in `guest/micro`.
 
 The static busybox is used rather than the dynamic one because its shell runs applets without an exec and a dynamic
 link each, which is most of what a boot script costs under TCG.
@@ -15,7 +15,7 @@ import shutil
 import stat
 from pathlib import Path
 
-from freehold.images import initramfs, kernel
+from freehold.images import initramfs, kernel, program
 from freehold.images.packages import Package, fetch, unpack
 from freehold.images.recipe import (
     BUILD_TIME,
@@ -28,7 +28,7 @@ from freehold.images.recipe import (
     install_files,
     pack_disk,
 )
-from freehold.images.tools import ImageBuildError
+from freehold.images.tools import ImageBuildError, run_tool
 
 GUEST_FILES = Path(__file__).with_name("guest")
 VIRTUAL_SIZE = 1 << 30
@@ -57,16 +57,18 @@ CONTENT = {
 def assemble(work: Path, output: Path, cache: Path, progress: Progress) -> list[str]:
     """Build the three files into `output`; the ingredients are the digests of the packages."""
     kernel_image = kernel.package_name()
-    packages = fetch((kernel_image, *CONTENT), cache / "packages", progress)
+    packages = fetch((kernel_image, *CONTENT, *program.PACKAGES), cache / "packages", progress)
 
     progress("unpacking packages")
     for package in packages:
         unpack(package, work / package.name)
     busybox = work / "busybox-static/bin/busybox"
+    program.unpack_compiler(packages, work / "compiler")
+    program.compile_program("micro", work / "compiler", work / "init")
     kernel.install(work / kernel_image, output / KERNEL, progress)
 
     progress("packing the initramfs and the root file system")
-    initramfs.pack(work / "initramfs", output / INITRD, busybox, work / kernel_image)
+    initramfs.pack(work / "initramfs", output / INITRD, work / "init", work / kernel_image)
     rootfs = _root_filesystem(work, packages, busybox)
     # One inode for 64 KiB: a quarter of the inode tables that the guest has to initialise when the disk grows.
     options = ("-b", "4096", "-I", "256", "-i", "65536", "-J", "size=8")
@@ -94,7 +96,7 @@ def _root_filesystem(work: Path, packages: list[Package], busybox: Path) -> Path
     (root / "var/run").symlink_to("../run")
     (root / "root").mkdir(mode=0o700)
 
-    initramfs.install_busybox(busybox, root / "usr/bin")
+    _install_busybox(busybox, root / "usr/bin")
     (root / "usr/sbin/init").symlink_to("../bin/busybox")
     for package in packages:
         _install_content(work / package.name, root, CONTENT.get(package.name, ()))
@@ -111,6 +113,15 @@ def _root_filesystem(work: Path, packages: list[Package], busybox: Path) -> Path
         os.chown(path, 0, 0, follow_symlinks=False)
         os.utime(path, (BUILD_TIME, BUILD_TIME), follow_symlinks=False)
     return root
+
+
+def _install_busybox(busybox: Path, target: Path) -> None:
+    """Copy busybox into a directory and link all its applets to it."""
+    shutil.copyfile(busybox, target / "busybox")
+    (target / "busybox").chmod(0o755)
+    for applet in run_tool((str(busybox), "--list")).decode().split():
+        if applet != "busybox":
+            (target / applet).symlink_to("busybox")
 
 
 def _install_content(package: Path, root: Path, globs: tuple[str, ...]) -> None:
@@ -140,8 +151,8 @@ RECIPE = Recipe(
     free_space=600 << 20,
     sources=(
         Path(__file__),
-        *(Path(__file__).with_name(module) for module in ("initramfs.py", "kernel.py", "recipe.py")),
-        GUEST_FILES / "initramfs-init",
+        *(Path(__file__).with_name(module) for module in ("initramfs.py", "kernel.py", "program.py", "recipe.py")),
+        program.SOURCES,
         GUEST_FILES / "micro",
     ),
     assemble=assemble,

@@ -24,9 +24,8 @@ from freehold.processes import boot_id
 log = structlog.get_logger()
 
 _DEVICE = Path("/dev/kvm")
-_SIGN = b"freehold-probe-ok"
-# The kernel runs this as its first program and hands it the words after `--`; its end is a panic, which ends QEMU.
-_APPEND = f"console=ttyS0 earlyprintk=serial panic=-1 rdinit=/bin/busybox -- echo {_SIGN.decode()}"
+_SIGN = b"freehold: waiting for a root volume"  # what the first program of an image says (images/guest/helper/boot.c)
+_APPEND = "console=ttyS0 earlyprintk=serial panic=-1"
 _SILENCE_SECONDS_MAX = 3.0  # a kernel that boots says something all the time
 _PROBE_SECONDS_MAX = 30.0
 

@@ -1,0 +1,52 @@
+/* The first program of an initramfs, up to the root volume. A template is saved while this waits for one: a launch
+ * begins here, where a boot would have been after seconds. */
+
+#include <fcntl.h>
+#include <stdio.h>
+#include <sys/mount.h>
+#include <unistd.h>
+
+#include "helper.h"
+
+static void prepare(void) {
+    mount("devtmpfs", "/dev", "devtmpfs", 0, NULL);
+    mount("proc", "/proc", "proc", 0, NULL);
+    mount("sysfs", "/sys", "sysfs", 0, NULL);
+    int console = open("/dev/console", O_RDWR);
+    for (int number = 0; number < 3; number++) dup2(console, number);
+    if (console > 2) close(console);
+}
+
+static void mount_root(void) {
+    const char *const kept[] = {"/dev", "/proc", "/sys"};
+    char target[32];
+    while (mount(ROOT_VOLUME, "/newroot", "ext4", MS_NOATIME, "discard") != 0) {
+        say("freehold: the root volume can not be mounted");
+        sleep(5);
+    }
+    for (int each = 0; each < 3; each++) {
+        snprintf(target, sizeof target, "/newroot%s", kept[each]);
+        mount(kept[each], target, NULL, MS_MOVE, NULL);
+    }
+    chdir("/newroot");
+    mount(".", "/", NULL, MS_MOVE, NULL);
+    chroot(".");
+    chdir("/");
+}
+
+/* The root volume is the first virtio disk, whichever PCI slot it sits in. */
+bool boot(int *events) {
+    prepare();
+    *events = open_events();
+    load_modules("/modules");
+    if (!exists(ROOT_VOLUME)) say("freehold: waiting for a root volume");
+    bool clone = wait_for(*events, ROOT_VOLUME, -1);
+    if (clone) wake_up();
+    mount_root();
+    return clone;
+}
+
+void run_init(void) {
+    execl("/sbin/init", "init", NULL);
+    restart("the root volume has no init");
+}

@@ -1,0 +1,44 @@
+/* What the first programs of our guests share. They run once, as root, in a guest that nobody uses yet; what goes
+ * wrong is said on the console. Built by tcc with musl, static (freehold/images/program.py). */
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+/* files.c */
+void say(const char *format, ...);
+void write_file(const char *path, int mode, const char *format, ...);
+ptrdiff_t read_file(const char *path, void *buffer, size_t size); /* ends the text with a zero byte; -1: there is none */
+bool exists(const char *path);
+
+/* devices.c */
+int open_events(void);
+bool wait_for(int events, const char *path, int seconds_max);
+void load_modules(const char *directory);
+
+/* boot.c */
+#define ROOT_VOLUME "/dev/vda"
+bool boot(int *events); /* the root volume is mounted as /; whether the machine is a clone of a template */
+void run_init(void);
+
+/* awake.c */
+void wake_up(void);
+void restart(const char *why);
+
+/* network.c */
+struct lease {
+    uint32_t address, mask, router, server; /* in network order, as all addresses here */
+    uint32_t seconds;
+    uint16_t mtu;
+    uint32_t resolvers[3];
+    char domain[256];
+    struct { uint32_t to, mask, gateway; } routes[16];
+    int routes_count;
+};
+void link_up(const char *interface);
+bool ask_for_lease(const char *interface, struct lease *lease, int tries);
+void use_lease(const char *interface, const struct lease *lease);
+
+/* imds.c */
+bool imds_token(void);
+ptrdiff_t imds(const char *path, char *body, size_t size); /* ends the text with a zero byte; -1: there is none */

@@ -1,0 +1,265 @@
+/* The first program of the micro image, and all that makes its machine the instance that the metadata service says it
+ * is. It lies in the initramfs: a template is saved while it waits for a root volume, so a launch begins where a boot
+ * would have been after seconds.
+ *
+ *     drivers ─ wait for the root volume ─ mount it ─┬─ init (the console, the power button)
+ *                                                     └─ host key, address, IMDS: name, keys ─ SSH ─ user data ─ lease
+ *
+ * What is done once for an instance leaves its mark on the root volume, so that it is not done again after a reboot or
+ * a stop and start. */
+
+#include <fcntl.h>
+#include <poll.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/ioctl.h>
+#include <sys/mount.h>
+#include <sys/stat.h>
+#include <sys/statvfs.h>
+#include <sys/wait.h>
+#include <unistd.h>
+#include <arpa/inet.h>
+
+#include "helper.h"
+
+#define CARD "eth0"
+#define HOST_KEY "/etc/dropbear/dropbear_ed25519_host_key"
+#define STATE "/var/lib/freehold"
+#define IMDS_TRIES 60
+#define ALONE_SECONDS_MAX 10
+#define PLUG_SECONDS_MAX 30
+
+/* fs/ext4/ext4.h */
+#define EXT4_IOC_RESIZE_FS 0x40086610
+
+static char text[65536];
+
+static pid_t start(const char *const command[]) {
+    pid_t child = fork();
+    if (child == 0) {
+        setsid();
+        int nothing = open("/dev/null", O_RDWR);
+        for (int number = 0; number < 3; number++) dup2(nothing, number);
+        execv(command[0], (char *const *)command);
+        _exit(127);
+    }
+    return child;
+}
+
+static void mount_the_rest(void) {
+    mkdir("/dev/pts", 0755);
+    mkdir("/dev/shm", 01777);
+    mount("devpts", "/dev/pts", "devpts", 0, "gid=5,mode=620");
+    mount("tmpfs", "/run", "tmpfs", MS_NOSUID | MS_NODEV, "mode=755,size=20%");
+    mount("tmpfs", "/tmp", "tmpfs", MS_NOSUID | MS_NODEV, "mode=1777,size=20%");
+}
+
+/* A file system as large as its volume; nothing happens where it is. */
+static void grow_root(void) {
+    uint64_t bytes = 0;
+    struct statvfs root;
+    int volume = open(ROOT_VOLUME, O_RDONLY | O_CLOEXEC), system = open("/", O_RDONLY | O_CLOEXEC);
+    if (ioctl(volume, BLKGETSIZE64, &bytes) == 0 && fstatvfs(system, &root) == 0) {
+        uint64_t blocks = bytes / root.f_bsize;
+        if (ioctl(system, EXT4_IOC_RESIZE_FS, &blocks) != 0)
+            say("freehold-micro: cannot grow the root file system to %llu blocks", (unsigned long long)blocks);
+    }
+    close(volume);
+    close(system);
+}
+
+static void write_resolver(const struct lease *lease) {
+    int length = 0;
+    if (lease->domain[0]) length += sprintf(text, "search %s\n", lease->domain);
+    for (int each = 0; each < 3 && lease->resolvers[each]; each++)
+        length += sprintf(text + length, "nameserver %s\n", inet_ntoa((struct in_addr){lease->resolvers[each]}));
+    write_file("/etc/resolv.conf", 0644, "%s", text);
+    text[0] = 0;
+}
+
+static void take_address(int tries) {
+    struct lease lease;
+    if (!ask_for_lease(CARD, &lease, tries)) return;
+    use_lease(CARD, &lease);
+    write_resolver(&lease);
+}
+
+/* For ever: half of a lease's time after another (RFC 2131, section 4.4.5). */
+static void keep_address(void) {
+    for (;;) {
+        sleep(1800);
+        take_address(30);
+    }
+}
+
+static pid_t make_host_key(void) {
+    const char *const command[] = {"/usr/bin/dropbearkey", "-t", "ed25519", "-f", HOST_KEY, NULL};
+    unlink(HOST_KEY);
+    return start(command);
+}
+
+/* Dropbear keeps a key as two strings of RFC 4251: its type, then the secret half followed by the public one. */
+static void print_host_key(const char *name) {
+    static const char alphabet[] = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
+    unsigned char key[128] = {0}, blob[51];
+    char shown[69] = {0};
+    if (read_file(HOST_KEY, key, sizeof key) != 4 + 11 + 4 + 64) return;
+    memcpy(blob, key, 15);
+    memcpy(blob + 15, "\0\0\0\x20", 4);
+    memcpy(blob + 19, key + 51, 32);
+    for (int from = 0, to = 0; from < 51; from += 3) {
+        uint32_t bits = blob[from] << 16 | blob[from + 1] << 8 | blob[from + 2];
+        for (int shift = 18; shift >= 0; shift -= 6) shown[to++] = alphabet[bits >> shift & 63];
+    }
+    say("-----BEGIN SSH HOST KEY KEYS-----\nssh-ed25519 %s root@%s\n-----END SSH HOST KEY KEYS-----", shown, name);
+}
+
+static bool consists_of(const char *word, const char *allowed) {
+    return word[0] && strspn(word, allowed) == strlen(word);
+}
+
+/* The instance's id; empty if the metadata service does not answer. */
+static void ask_who_i_am(char *id, size_t size) {
+    for (int each = 0; each < IMDS_TRIES; each++) {
+        if (imds_token() && imds("meta-data/instance-id", id, size) > 0) {
+            if (!consists_of(id, "abcdefghijklmnopqrstuvwxyz0123456789-")) id[0] = 0;
+            return;
+        }
+        usleep(each < 10 ? 50000 : 500000);
+    }
+    say("freehold-micro: no answer from the metadata service");
+    id[0] = 0;
+}
+
+static void take_name(bool asked, char *name, size_t size) {
+    const char *allowed = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789.-";
+    if (asked && imds("meta-data/local-hostname", name, size) > 0 && consists_of(name, allowed)) {
+        write_file("/etc/hostname", 0644, "%s\n", name);
+        write_file("/etc/hosts", 0644, "127.0.0.1 localhost\n127.0.1.1 %s %.*s\n", name, (int)strcspn(name, "."), name);
+    } else {
+        read_file("/etc/hostname", name, size);
+        name[strcspn(name, "\n")] = 0;
+    }
+    sethostname(name, strlen(name));
+}
+
+static void write_keys(const char *home, int owner) {
+    char path[128];
+    mkdir(home, 0755);
+    snprintf(path, sizeof path, "%s/.ssh", home);
+    mkdir(path, 0700);
+    chown(path, owner, owner);
+    snprintf(path, sizeof path, "%s/.ssh/authorized_keys", home);
+    write_file(path, 0600, "%s", text);
+    chown(path, owner, owner);
+}
+
+/* Every public key of the instance, for root and ec2-user. */
+static void take_keys(void) {
+    char names[8192], path[64];
+    size_t length = 0;
+    text[0] = 0;
+    if (imds("meta-data/public-keys/", names, sizeof names) < 0) names[0] = 0;
+    for (char *name = strtok(names, "\n"); name != NULL; name = strtok(NULL, "\n")) {
+        snprintf(path, sizeof path, "meta-data/public-keys/%d/openssh-key", atoi(name));
+        ptrdiff_t count = imds(path, text + length, sizeof text - 2 - length);
+        if (count <= 0) continue;
+        length += count;
+        if (text[length - 1] != '\n') text[length++] = '\n';
+        text[length] = 0;
+    }
+    write_keys("/root", 0);
+    write_keys("/home/ec2-user", 1000);
+}
+
+static void write_machine_id(void) {
+    unsigned char bytes[16];
+    char id[33];
+    int source = open("/dev/urandom", O_RDONLY | O_CLOEXEC);
+    read(source, bytes, sizeof bytes);
+    close(source);
+    for (int each = 0; each < 16; each++) sprintf(id + 2 * each, "%02x", bytes[each]);
+    write_file("/etc/machine-id", 0444, "%s\n", id);
+}
+
+/* Marked as done before it runs: a script that reboots the machine must not run again. */
+static void run_user_data(const char *done) {
+    char path[128], mark[128];
+    snprintf(mark, sizeof mark, "%s/user-data-done", done);
+    if (exists(mark)) return;
+    ptrdiff_t length = imds("user-data", text, sizeof text);
+    snprintf(path, sizeof path, "%s/user-data", done);
+    int file = open(path, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0700);
+    if (length > 0) write(file, text, length);
+    close(file);
+    write_file(mark, 0644, "");
+    if (length < 2 || strncmp(text, "#!", 2) != 0) return;
+    pid_t child = fork();
+    if (child == 0) {
+        execl("/etc/rc.user-data", "/etc/rc.user-data", path, NULL);
+        _exit(127);
+    }
+    waitpid(child, NULL, 0);
+}
+
+/* `alone` is closed once there is nothing that init's programs would delay. In a clone the card comes, or never will. */
+static void become_instance(bool clone, int events, int alone) {
+    char id[64] = "", before[64] = "", name[256] = "", done[128];
+    pid_t key = exists(HOST_KEY) ? 0 : make_host_key();
+    wait_for(events, "/sys/class/net/" CARD, clone ? PLUG_SECONDS_MAX : -1);
+    close(events);
+    link_up(CARD);
+    take_address(50);
+    ask_who_i_am(id, sizeof id);
+    take_name(id[0] != 0, name, sizeof name);
+    snprintf(done, sizeof done, STATE "/instances/%s/keys-done", id);
+    if (id[0] && !exists(done)) {
+        *strrchr(done, '/') = 0;
+        mkdir(done, 0755);
+        /* A volume made from a snapshot of another instance must not carry that one's identity. */
+        if (read_file(STATE "/instance-id", before, sizeof before) > 0) {
+            before[strcspn(before, "\n")] = 0;
+            if (strcmp(before, id) != 0) key = make_host_key();
+        }
+        write_machine_id();
+        take_keys();
+        write_file(STATE "/instance-id", 0644, "%s\n", id);
+        strcat(done, "/keys-done");
+        write_file(done, 0644, "");
+    }
+    if (key > 0) waitpid(key, NULL, 0);
+    const char *const ssh[] = {"/usr/sbin/dropbear", "-s", "-r", HOST_KEY, NULL};
+    waitpid(start(ssh), NULL, 0); /* it goes on in the background */
+    print_host_key(name);
+    close(alone);
+    grow_root();
+    if (id[0]) {
+        *strrchr(done, '/') = 0;
+        run_user_data(done);
+    }
+    say("freehold-micro ready");
+    keep_address();
+}
+
+int main(void) {
+    int events, busy[2];
+    bool clone = boot(&events);
+    mount_the_rest();
+    link_up("lo");
+    putenv("PATH=/sbin:/usr/sbin:/bin:/usr/bin");
+    pipe(busy);
+    if (fork() == 0) {
+        close(busy[0]);
+        fcntl(busy[1], F_SETFD, FD_CLOEXEC);
+        become_instance(clone, events, busy[1]);
+    }
+    close(busy[1]);
+    close(events);
+    /* What init starts would delay the address and SSH; but without it nobody hears the power button. */
+    struct pollfd ended = {busy[0], POLLIN, 0};
+    poll(&ended, 1, ALONE_SECONDS_MAX * 1000);
+    close(busy[0]);
+    run_init();
+    return 1;
+}

@@ -1,0 +1,40 @@
+"""The guests' own first programs, `guest/helper/*.c`: a shell script that does the same takes seconds under TCG (2.4 s
+to SSH against 0.6 s, medians of 7), where each program that it starts is translated anew.
+
+tcc and musl are fetched and unpacked like the other ingredients (0.9 MB) and never installed; compiling takes
+milliseconds and gives the same bytes everywhere.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from freehold.images.packages import Package, unpack
+from freehold.images.tools import run_tool
+
+SOURCES = Path(__file__).with_name("guest") / "helper"
+PACKAGES = ("tcc", "musl-dev")
+
+_SHARED = ("awake.c", "boot.c", "devices.c", "files.c", "imds.c", "network.c")
+
+
+def compile_program(name: str, compiler: Path, target: Path) -> None:
+    """Build the static program whose `main` is in `guest/helper/<name>.c`. In `compiler` both packages are unpacked."""
+    tcc = compiler / "usr/lib/x86_64-linux-gnu/tcc"
+    libraries, headers = compiler / "usr/lib/x86_64-linux-musl", compiler / "usr/include/x86_64-linux-musl"
+    sources = [str(SOURCES / file) for file in (f"{name}.c", *_SHARED)]
+    run_tool(
+        (
+            *(str(compiler / "usr/bin/tcc"), f"-B{tcc}", "-Wall", "-Werror", "-static", "-nostdinc", "-nostdlib"),
+            *(f"-I{headers}", f"-I{tcc / 'include'}", "-o", str(target)),
+            *(str(libraries / "crt1.o"), str(libraries / "crti.o"), *sources, str(libraries / "libc.a")),
+            *(str(tcc / "libtcc1.a"), str(libraries / "crtn.o")),
+        )
+    )
+    target.chmod(0o755)
+
+
+def unpack_compiler(packages: list[Package], target: Path) -> None:
+    for package in packages:
+        if package.name in PACKAGES:
+            unpack(package, target)
