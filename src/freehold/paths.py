@@ -49,6 +49,11 @@ class Paths:
         return self.run / "guests.sock"
 
     @property
+    def questions(self) -> Path:
+        """Where the controllers take questions to hosts from the front door."""
+        return self.run / "questions.sock"
+
+    @property
     def host_linked(self) -> Path:
         """Has the process id of the host agent that reached the control plane last."""
         return self.run / "host.linked"

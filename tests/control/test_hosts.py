@@ -14,7 +14,10 @@ import pytest
 from freehold import pki
 from freehold.config import Config
 from freehold.control.hosts import HostLinks, link_security
-from freehold.host.wire import Assignment, GuestReport, Hello, Report, encode
+from freehold.control.questions import take_questions
+from freehold.front.questions import HostQuestions
+from freehold.host.wire import Ask, Assignment, ControlMessage, GuestReport, Hello, Report, encode
+from freehold.questions import Answer, ConsoleText, NoAnswer
 from freehold.records.compute import Host, Instance, Volume
 from freehold.records.migrations import upgrade
 from freehold.records.secrets import Sealer
@@ -34,13 +37,23 @@ class HostEnd:
         self._reader = reader
         self._writer = writer
 
-    async def send(self, message: Hello | Report) -> None:
+    async def send(self, message: Hello | Report | Answer) -> None:
         self._writer.write(encode(message))
         await self._writer.drain()
 
     async def assigned(self) -> Assignment:
+        message = await self.told()
+        assert isinstance(message, Assignment)
+        return message
+
+    async def asked(self) -> Ask:
+        message = await self.told()
+        assert isinstance(message, Ask)
+        return message
+
+    async def told(self) -> ControlMessage:
         length = int.from_bytes(await self._reader.readexactly(4), "big")
-        return msgspec.json.decode(await self._reader.readexactly(length), type=Assignment)
+        return msgspec.json.decode(await self._reader.readexactly(length), type=ControlMessage)
 
     async def closed(self) -> bool:
         return await self._reader.read(1) == b""
@@ -186,6 +199,46 @@ def test_a_link_that_does_not_begin_with_hello_is_closed(plane: Any, frame: byte
         host = await connect(HOST)
         host._writer.write(frame)
         assert await host.closed()
+
+    plane(test)
+
+
+def test_a_host_is_asked_and_answers_or_does_not(plane: Any, tmp_path: Path, monkeypatch: Any) -> None:
+    """The whole way of a question: from the front door's thread to the host and back."""
+    asking = HostQuestions(tmp_path / "questions.sock")
+    question = ConsoleText("i-0123456789abcdef0")
+
+    def refused(reason: str) -> Any:
+        return pytest.raises(NoAnswer, check=lambda error: error.reason == reason)
+
+    async def test(links: HostLinks, connect: Any, store: Store) -> None:
+        with refused("away"):
+            await asyncio.to_thread(asking.ask, HOST, question)
+        server = await take_questions(tmp_path / "questions.sock", links)
+        with refused("away"):
+            await asyncio.to_thread(asking.ask, HOST, question)
+        records(store)
+        host = await connect(HOST)
+        await host.send(HELLO)
+        await host.assigned()
+
+        asked = [asyncio.create_task(asyncio.to_thread(asking.ask, HOST, question)) for _ in range(3)]
+        first, second, third = [await host.asked() for _ in asked]
+        assert first.question == question
+        await host.send(Answer(99, b"to nothing"))
+        await host.send(Answer(second.number, b"2"))
+        await host.send(Answer(third.number, refusal="gone"))
+        await host.send(Answer(first.number, b"1"))
+        answers = await asyncio.gather(*asked, return_exceptions=True)
+        assert sorted(each for each in answers if isinstance(each, bytes)) == [b"1", b"2"]
+        (error,) = [each for each in answers if isinstance(each, NoAnswer)]
+        assert error.reason == "gone"
+
+        monkeypatch.setattr("freehold.control.hosts.ASK_SECONDS", 0.1)
+        with refused("late"):
+            await asyncio.to_thread(asking.ask, HOST, question)
+        server.close()
+        await host.close()
 
     plane(test)
 

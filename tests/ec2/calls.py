@@ -11,6 +11,7 @@ import pytest
 from botocore.validate import ParamValidator
 
 from freehold.config import Config
+from freehold.questions import Ask, ask_nobody
 from freehold.records.ids import AccountId
 from freehold.records.secrets import Sealer
 from freehold.records.store import Store, Transaction
@@ -32,17 +33,19 @@ class Caller:
         region: str = "us-east-1",
         config: Config | None = None,
         sealer: Sealer = SEALER,
+        ask: Ask = ask_nobody,
     ) -> None:
         self.store = store
         self.account = AccountId(account)
         self.region = region
         self.config = config or Config()
         self.sealer = sealer
+        self.ask = ask
 
     def call(self, tx: Transaction, operation: str) -> Call:
         principal = Principal(self.account, f"arn:aws:iam::{self.account}:root", self.account, "root", "AKIATEST")
         of = (self.region, "request-1", "127.0.0.1", "test", self.config, tx, self.sealer)
-        return Call("ec2", operation, principal, *of)
+        return Call("ec2", operation, principal, *of, ask=self.ask)
 
     def __getattr__(self, name: str) -> Any:
         def run(**request: Any) -> Mapping[str, Any]:

@@ -23,6 +23,7 @@ from freehold.control.hosts import HostLinks, link_security, renew_link
 from freehold.control.housekeeping import keep_house
 from freehold.control.keys import keep_keys
 from freehold.control.networks import NetworkController
+from freehold.control.questions import take_questions
 from freehold.control.sealing import Chain
 from freehold.fabric.differ import Fabric
 from freehold.fabric.view import PublicView
@@ -67,6 +68,7 @@ async def run(
         position = feed.position(tx)
     security = link_security(paths.pki)
     server = await links.serve(paths.host_link, security)
+    questions = await take_questions(paths.questions, links)
 
     rung = asyncio.Event()
     loop = asyncio.get_running_loop()
@@ -84,6 +86,7 @@ async def run(
     log.info("controllers started")
     tasks = (house, trail, delivery, renewer, certifier, follower)
     await asyncio.wait({asyncio.create_task(stopping.wait()), *tasks}, return_when=asyncio.FIRST_COMPLETED)
+    questions.close()
     server.close()
     await links.close()
     network.close()

@@ -20,7 +20,8 @@ from freehold.control.credentials import ServerCredentials
 from freehold.control.reports import apply_report, host_connected, host_disconnected
 from freehold.control.specs import guest_specs, instances_of_host, volumes_to_delete
 from freehold.control.volume_keys import give_up, volume_keys
-from freehold.host.wire import FRAME_BYTES_MAX, Assignment, Hello, HostMessage, Report, encode
+from freehold.host.wire import FRAME_BYTES_MAX, Ask, Assignment, Hello, HostMessage, Report, encode
+from freehold.questions import ASK_SECONDS, Answer, Question
 from freehold.records.compute import Host, Instance, Volume, instances, volumes
 from freehold.records.secrets import Sealer
 from freehold.records.store import Store, Transaction
@@ -89,6 +90,11 @@ class HostLinks:
         if ids := await asyncio.to_thread(self._stale):
             await self.send_changed(ids)
 
+    async def ask(self, host_id: str, question: Question) -> Answer | None:
+        """What a host answers; None if it does not in time."""
+        link = self._links.get(host_id)
+        return Answer(0, refusal="away") if link is None else await link.ask(question)
+
     async def _handle(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         task = asyncio.ensure_future(self._serve(reader, writer))
         self._open[task] = writer
@@ -111,10 +117,13 @@ class HostLinks:
             log.info("host connected", host=host_id, accelerator=hello.accelerator)
             await link.send_all()
             while True:
-                report = await _read(reader)
-                if not isinstance(report, Report):
-                    raise LinkError("hello was said twice")
-                await asyncio.to_thread(self._report, host_id, report)
+                match await _read(reader):
+                    case Report() as report:
+                        await asyncio.to_thread(self._report, host_id, report)
+                    case Answer() as answer:
+                        link.answered(answer)
+                    case Hello():
+                        raise LinkError("hello was said twice")
         except (TimeoutError, OSError, asyncio.IncompleteReadError):
             pass  # the link broke: the host opens another one
         except (LinkError, msgspec.MsgspecError) as error:
@@ -176,7 +185,30 @@ class _Link:
         self._credentials = credentials
         self._host_id = host_id
         self._lock = asyncio.Lock()
+        self._asked: dict[int, asyncio.Future[Answer]] = {}
+        self._number = 0
         self.writer = writer
+
+    async def ask(self, question: Question) -> Answer | None:
+        """None if there is no answer in time."""
+        self._number += 1
+        number = self._number
+        answer: asyncio.Future[Answer] = asyncio.get_running_loop().create_future()
+        self._asked[number] = answer
+        try:
+            async with asyncio.timeout(ASK_SECONDS):
+                await self._send(Ask(number, question))
+                return await answer
+        except TimeoutError:
+            return None
+        finally:
+            del self._asked[number]
+
+    def answered(self, answer: Answer) -> None:
+        """What nobody waits for any longer is passed over."""
+        waiting = self._asked.get(answer.number)
+        if waiting is not None and not waiting.done():
+            waiting.set_result(answer)
 
     async def send_all(self) -> None:
         async with self._lock:
@@ -186,9 +218,9 @@ class _Link:
         async with self._lock:
             await self._send(await asyncio.to_thread(self._read_some, instance_ids, volume_ids))
 
-    async def _send(self, assignment: Assignment) -> None:
+    async def _send(self, message: Assignment | Ask) -> None:
         try:
-            self.writer.write(encode(assignment))
+            self.writer.write(encode(message))
             await self.writer.drain()
         except OSError:
             pass  # its reader sees the broken link and ends it

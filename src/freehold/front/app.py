@@ -20,6 +20,7 @@ from freehold.front.limits import Limits
 from freehold.front.protocols.message import HttpRequest, HttpResponse, pairs
 from freehold.front.stream_errors import SlowDown
 from freehold.front.throttle import Limiter
+from freehold.questions import Ask, ask_nobody
 from freehold.records.secrets import Sealer
 from freehold.records.store import Store
 from freehold.services.errors import AwsError
@@ -45,9 +46,10 @@ def create_app(
     package: str = "freehold.services",
     limits: Limits | None = None,
     limiter: Limiter | None = None,
+    ask: Ask = ask_nobody,
 ) -> FrontDoor:
     """The front door as an ASGI application."""
-    dispatcher = Dispatcher(catalog, store, sealer, config, package=package, limiter=limiter)
+    dispatcher = Dispatcher(catalog, store, sealer, config, package=package, limiter=limiter, ask=ask)
     return FrontDoor(dispatcher, store, limits or Limits())
 
 

@@ -33,6 +33,7 @@ from freehold.front.signature import Claim
 from freehold.front.signature_errors import MissingSignature
 from freehold.front.throttle import Limiter
 from freehold.iam.policy import decide
+from freehold.questions import Ask, ask_nobody
 from freehold.records import audit
 from freehold.records.access_keys import Use, Uses
 from freehold.records.accounts import OpenedRegion
@@ -116,14 +117,16 @@ class Dispatcher:
         *,
         package: str = "freehold.services",
         limiter: Limiter | None = None,
+        ask: Ask = ask_nobody,
     ) -> None:
-        """`limiter` is given where several processes share one."""
+        """`limiter` is given where several processes share one; `ask` asks hosts."""
         self._catalog = catalog
         self._store = store
         self._sealer = sealer
         self._config = config
         self._directory = Directory(catalog)
         self._callers = Callers(sealer, config)
+        self._ask = ask
         self._limiter = limiter or Limiter(config.throttle)
         self._audit = AuditQueue(store)
         self._uses = Uses(store)
@@ -361,6 +364,7 @@ class Dispatcher:
             secure=arrival.secure,
             source_vpc=arrival.vpc_id,
             referer=arrival.request.headers.get("referer", ""),
+            ask=self._ask,
         )
 
     def _open_region(self, service: str, opener: OpenRegion, account_id: AccountId, region: str) -> None:

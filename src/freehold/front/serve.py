@@ -21,6 +21,7 @@ from freehold.front.app import FrontDoor, create_app
 from freehold.front.connection import Connection
 from freehold.front.guests import GuestConnection, door
 from freehold.front.https import Certificate
+from freehold.front.questions import HostQuestions
 from freehold.front.throttle import Limiter
 from freehold.logs import log_as_json
 from freehold.paths import Paths
@@ -179,7 +180,7 @@ def main(arguments: list[str] | None = None) -> int:
     def serve() -> int:
         store = open_store(options.data_dir, config)
         try:
-            app = create_app(catalog, store, sealer, config, limiter=limiter)
+            app = create_app(catalog, store, sealer, config, limiter=limiter, ask=HostQuestions(paths.questions).ask)
             server(app, port=options.port, https=https, guests=guests).run([http])
         finally:
             store.close()

@@ -10,6 +10,7 @@ import structlog
 from msgspec.structs import replace
 
 from freehold import processes
+from freehold.host.answers import Answers
 from freehold.host.console import Console
 from freehold.host.errors import HostError
 from freehold.host.guest import Guest
@@ -31,7 +32,7 @@ _CONSOLES_MAX = 50  # in one report, so that it stays far below the largest fram
 
 
 class Agent:
-    """`changed` is set when there is something to report."""
+    """`changed` is set when there is something to report. `answers` are to what is asked of this host."""
 
     def __init__(self, machine: Machine, cores: int) -> None:
         self.changed = asyncio.Event()
@@ -43,6 +44,7 @@ class Agent:
         self._guests: dict[str, Guest] = {}
         self._credentials: dict[str, RoleCredentials] = {}  # never on disk: a new agent waits for the control plane
         self._consoles: dict[str, Console] = {}
+        self.answers = Answers(self._guests, self._consoles)
         self._tasks: dict[str, asyncio.Task[None]] = {}
         self._unreported: set[str] = set()
         self._news: set[str] = set()
@@ -65,6 +67,7 @@ class Agent:
     async def close(self) -> None:
         """Stop working. Guests run on."""
         await self._metadata.close()
+        await self.answers.close()
         await self._egress.close()
         await self._deletions.close()
         tasks = [*self._tasks.values(), *(task for task in (self._cleaning, self._looking) if task)]

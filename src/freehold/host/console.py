@@ -35,6 +35,10 @@ class Console:
     def take(self) -> bytes:
         """The end of the output, which counts as reported."""
         self._reported, self._reported_at = self._mark(), time.monotonic()
+        return self.end()
+
+    def end(self) -> bytes:
+        """The end of the output, as it is now."""
         return (_end_of(self._paths.console_before) + _end_of(self._paths.console_log))[-CONSOLE_BYTES_MAX:]
 
     def forget_reported(self) -> None:

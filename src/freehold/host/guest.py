@@ -74,6 +74,11 @@ class Guest:
         """Nothing of it is left, and nothing is to be made."""
         return self.record.state == "absent" and self.spec.desired == "absent"
 
+    @property
+    def monitor(self) -> Monitor | None:
+        """That of its QEMU, if one runs."""
+        return self._monitor if self._monitor is not None and self._monitor.alive else None
+
     def report(self) -> GuestReport:
         record = self.record
         return GuestReport(

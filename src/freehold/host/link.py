@@ -11,14 +11,15 @@ import structlog
 
 from freehold.host.agent import Agent
 from freehold.host.security import CONTROL, link_security
-from freehold.host.wire import FRAME_BYTES_MAX, REPORT_SECONDS, Assignment, Hello, encode
+from freehold.host.wire import FRAME_BYTES_MAX, REPORT_SECONDS, Assignment, ControlMessage, Hello, encode
 from freehold.paths import Paths
+from freehold.questions import Answer
 
 log = structlog.get_logger()
 
 _RETRY_SECONDS = (0.1, 0.5, 2.0, 5.0)
 
-_decoder: msgspec.json.Decoder[Assignment] = msgspec.json.Decoder(Assignment)
+_decoder: msgspec.json.Decoder[ControlMessage] = msgspec.json.Decoder(ControlMessage)
 
 
 class LinkError(Exception):
@@ -37,7 +38,10 @@ async def keep_link(paths: Paths, hello: Hello, agent: Agent) -> None:
             )
             try:
                 await _send(writer, encode(hello))
-                agent.assign(await _read(reader))
+                first = await _read(reader)
+                if not isinstance(first, Assignment):
+                    raise LinkError("it asked before it said what should be")
+                agent.assign(first)
                 linked, tries = True, 0
                 paths.host_linked.write_text(str(os.getpid()))
                 log.info("linked to the control plane")
@@ -56,7 +60,7 @@ async def keep_link(paths: Paths, hello: Hello, agent: Agent) -> None:
 async def _speak(reader: asyncio.StreamReader, writer: asyncio.StreamWriter, agent: Agent) -> None:
     """Report and listen until one of the two fails."""
     agent.forget_reported()
-    tasks = (asyncio.create_task(_listen(reader, agent)), asyncio.create_task(_report(writer, agent)))
+    tasks = (asyncio.create_task(_listen(reader, writer, agent)), asyncio.create_task(_report(writer, agent)))
     try:
         await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
     finally:
@@ -68,9 +72,17 @@ async def _speak(reader: asyncio.StreamReader, writer: asyncio.StreamWriter, age
             raise result
 
 
-async def _listen(reader: asyncio.StreamReader, agent: Agent) -> None:
+async def _listen(reader: asyncio.StreamReader, writer: asyncio.StreamWriter, agent: Agent) -> None:
+    def send(answer: Answer) -> None:
+        if not writer.is_closing():
+            writer.write(encode(answer))
+
     while True:
-        agent.assign(await _read(reader))
+        message = await _read(reader)
+        if isinstance(message, Assignment):
+            agent.assign(message)
+        else:
+            agent.answers.take(message, send)
 
 
 async def _report(writer: asyncio.StreamWriter, agent: Agent) -> None:
@@ -93,7 +105,7 @@ async def _send(writer: asyncio.StreamWriter, frame: bytes) -> None:
     await writer.drain()
 
 
-async def _read(reader: asyncio.StreamReader) -> Assignment:
+async def _read(reader: asyncio.StreamReader) -> ControlMessage:
     length = int.from_bytes(await reader.readexactly(4), "big")
     if length > FRAME_BYTES_MAX:
         raise LinkError(f"a frame of {length} bytes is too large")

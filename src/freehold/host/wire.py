@@ -5,7 +5,8 @@ host. Each message is a frame: 4 bytes length (big endian), then one JSON object
 ``type``). The host opens with `Hello`; the control plane answers with `Assignment(complete=True)`, all that should be
 on the host, and from then on sends `Assignment(complete=False)` with the guests that changed and the volumes that are
 to go. The host sends `Report` whenever something changed, and at least every `REPORT_SECONDS`. Both sides may repeat
-any message at any time: messages carry state, not deltas, except that counters name their epoch.
+any message at any time: messages carry state, not deltas, except that counters name their epoch. Between them the
+control plane may `Ask`, and the host gives its `Answer`, in any order (freehold.questions).
 
 A host is not trusted: the limits that its messages keep to are in their types, so that what is beyond them is not even
 read. What it may speak of is decided where reports are applied (control/reports.py).
@@ -17,6 +18,8 @@ import datetime as dt
 from typing import Annotated, Literal
 
 import msgspec
+
+from freehold.questions import Answer, Question
 
 FRAME_BYTES_MAX = 16 * 1024 * 1024
 REPORT_SECONDS = 10
@@ -154,6 +157,13 @@ class Assignment(msgspec.Struct, frozen=True, tag="assignment", tag_field="type"
     keys: tuple[VolumeKey, ...] = ()
 
 
+class Ask(msgspec.Struct, frozen=True, tag="ask", tag_field="type"):
+    """A question to be answered at once, once. `number` is this link's own, and its answer names it."""
+
+    number: Count
+    question: Question
+
+
 class Hello(msgspec.Struct, frozen=True, tag="hello", tag_field="type"):
     """Who I am and what I have: real vCPUs and MiB of memory, before any over-commit."""
 
@@ -208,10 +218,11 @@ class Origin(msgspec.Struct, frozen=True):
     private_ip: str
 
 
-HostMessage = Hello | Report
+HostMessage = Hello | Report | Answer
+ControlMessage = Assignment | Ask
 
 
-def encode(message: Assignment | Hello | Report | Origin) -> bytes:
+def encode(message: Assignment | Ask | Hello | Report | Answer | Origin) -> bytes:
     """The frame of one message."""
     body = msgspec.json.encode(message)
     return len(body).to_bytes(4, "big") + body

@@ -26,6 +26,7 @@ from botocore.loaders import Loader
 from botocore.model import OperationModel, ServiceModel
 
 from freehold.config import Config
+from freehold.questions import Ask, ask_nobody
 from freehold.records.ids import AccountId
 from freehold.records.secrets import Sealer
 from freehold.records.sessions import Session as Session
@@ -71,7 +72,8 @@ class Call:
     """One authenticated call: who, where, when, and the transaction that it works in. `sealer` opens and makes the
     sealed secrets in records; `prepared` is what `prepare` of the operation made (see `operation`); `secure`: the call
     came by HTTPS; `mfa_at`: the request itself had a code of the caller's MFA device; `source_vpc`: it
-    came from a guest in this VPC, whose private address `source_ip` is; `referer` is the header of this name."""
+    came from a guest in this VPC, whose private address `source_ip` is; `referer` is the header of this name; `ask`
+    asks a host and waits, which no operation does in a write transaction."""
 
     service: str
     operation: str
@@ -88,6 +90,7 @@ class Call:
     mfa_at: dt.datetime | None = None
     source_vpc: str | None = None
     referer: str = ""
+    ask: Ask = ask_nobody
 
     @property
     def account_id(self) -> AccountId:

@@ -64,6 +64,10 @@ class Monitor:
     async def reset(self) -> None:
         await self.execute("system_reset")
 
+    async def interrupt(self) -> None:
+        """Raise a non-maskable interrupt in the guest."""
+        await self.execute("inject-nmi")
+
     async def quit(self) -> None:
         """Tell QEMU to end; it may end before it answers."""
         try:

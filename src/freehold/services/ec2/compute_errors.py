@@ -156,6 +156,16 @@ class Unsupported(AwsError):
         )
 
 
+class Unavailable(AwsError):
+    """The host of an instance does not answer."""
+
+    code = "Unavailable"
+    status = 503
+
+    def __init__(self, instance_id: str) -> None:
+        super().__init__(f"The host of the instance '{instance_id}' does not answer at this time; try again later.")
+
+
 class VPCIdNotSpecified(AwsError):
     code = "VPCIdNotSpecified"
 

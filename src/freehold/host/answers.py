@@ -1,0 +1,77 @@
+"""What this host answers when it is asked (freehold.questions): few questions at a time, each within its time."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Mapping
+from typing import assert_never
+
+import structlog
+
+from freehold.host.console import Console
+from freehold.host.errors import HostError
+from freehold.host.guest import Guest
+from freehold.host.hypervisor.monitor import Monitor
+from freehold.host.wire import Ask
+from freehold.questions import ASK_SECONDS, Answer, ConsoleText, Interrupt, Question
+
+log = structlog.get_logger()
+
+_AT_ONCE_MAX = 16
+
+
+class _Gone(Exception):
+    """There is nothing to answer from."""
+
+
+class Answers:
+    """From the guests of an agent and their consoles, by instance id."""
+
+    def __init__(self, guests: Mapping[str, Guest], consoles: Mapping[str, Console]) -> None:
+        self._guests = guests
+        self._consoles = consoles
+        self._tasks: set[asyncio.Task[None]] = set()
+
+    def take(self, ask: Ask, send: Callable[[Answer], None]) -> None:
+        """Answer by `send`, once."""
+        if len(self._tasks) >= _AT_ONCE_MAX:
+            send(Answer(ask.number, refusal="busy"))
+            return
+        task = asyncio.create_task(self._answer(ask, send))
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
+    async def close(self) -> None:
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+
+    async def _answer(self, ask: Ask, send: Callable[[Answer], None]) -> None:
+        try:
+            async with asyncio.timeout(ASK_SECONDS):
+                send(Answer(ask.number, await self._find(ask.question)))
+        except _Gone:
+            send(Answer(ask.number, refusal="gone"))
+        except (HostError, OSError, TimeoutError) as error:
+            log.warning("a question is not answered", question=type(ask.question).__name__, error=str(error))
+            send(Answer(ask.number, refusal="failed"))
+        except Exception:
+            log.exception("a question is not answered")
+            send(Answer(ask.number, refusal="failed"))
+
+    async def _find(self, question: Question) -> bytes:
+        match question:
+            case ConsoleText():
+                if question.instance_id not in self._consoles:
+                    raise _Gone
+                return self._consoles[question.instance_id].end()
+            case Interrupt():
+                await self._monitor(question.instance_id).interrupt()
+                return b""
+        assert_never(question)
+
+    def _monitor(self, instance_id: str) -> Monitor:
+        guest = self._guests.get(instance_id)
+        if guest is None or guest.monitor is None:
+            raise _Gone
+        return guest.monitor

@@ -1,0 +1,74 @@
+"""What may be asked of a host while a caller of the API waits, and how it is answered.
+
+What a host is to do is state, which it follows in its own time (host/wire.py). These few things are worth nothing
+later: what is on a screen now, an interrupt now. A question goes from an operation (`Call.ask`) through the controllers
+to the host, and its answer back, within `ASK_SECONDS`; an answer that does not come is an error to the caller, and
+nobody asks again. A host answers few at a time, and no answer is larger than `ANSWER_BYTES_MAX`.
+
+Another question is one more struct here, and its answer in host/answers.py.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Annotated, Literal
+
+import msgspec
+
+ASK_SECONDS = 5.0
+ANSWER_BYTES_MAX = 2 << 20
+QUESTION_BYTES_MAX = 1 << 20
+
+
+class ConsoleText(msgspec.Struct, frozen=True, tag="console-text", tag_field="about"):
+    """The newest 64 KiB that a guest has written to its serial console."""
+
+    instance_id: str
+
+
+class Interrupt(msgspec.Struct, frozen=True, tag="interrupt", tag_field="about"):
+    """Send a guest a non-maskable interrupt. The answer is empty."""
+
+    instance_id: str
+
+
+Question = ConsoleText | Interrupt
+
+
+class Answer(msgspec.Struct, frozen=True, tag="answer", tag_field="type"):
+    """To the question of this `number`. `refusal`: there is none, for the host is not linked (``away``), answers too
+    many others (``busy``), has nothing to answer from (``gone``: no such guest runs), or failed (its log says more)."""
+
+    number: Annotated[int, msgspec.Meta(ge=0, le=2**62)]
+    data: Annotated[bytes, msgspec.Meta(max_length=ANSWER_BYTES_MAX)] = b""
+    refusal: Literal["away", "busy", "gone", "failed"] | None = None
+
+
+class Questioned(msgspec.Struct, frozen=True):
+    """What the front door wants the controllers to ask."""
+
+    host_id: str
+    question: Question
+
+
+def encode(message: Questioned | Answer) -> bytes:
+    """The frame of a message: 4 bytes length (big endian), then JSON."""
+    body = msgspec.json.encode(message)
+    return len(body).to_bytes(4, "big") + body
+
+
+class NoAnswer(Exception):
+    """`reason` is an Answer's `refusal`; ``late`` when none came in time."""
+
+    def __init__(self, reason: str) -> None:
+        super().__init__(reason)
+        self.reason = reason
+
+
+Ask = Callable[[str, Question], bytes]
+"""Ask a host, by its id, and wait. Raises NoAnswer."""
+
+
+def ask_nobody(_host_id: str, _question: Question) -> bytes:
+    """Where there are no hosts to ask."""
+    raise NoAnswer("away")
