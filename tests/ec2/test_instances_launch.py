@@ -194,7 +194,7 @@ _REFUSED: tuple[tuple[dict[str, Any], str], ...] = (
         "InvalidParameterCombination",
     ),
     ({"Placement": {"Tenancy": "host"}}, "UnsupportedOperation"),
-    ({"Placement": {"GroupName": "cluster"}}, "UnsupportedOperation"),
+    ({"Placement": {"GroupName": "cluster"}}, "InvalidPlacementGroup.Unknown"),
     ({"PrivateIpAddress": "172.31.0.1"}, "InvalidParameterValue"),
     ({"PrivateIpAddress": "10.1.2.3"}, "InvalidParameterValue"),
     ({"PrivateIpAddress": "172.31.0.9/32"}, "InvalidParameterValue"),

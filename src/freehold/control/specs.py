@@ -157,6 +157,8 @@ def guest_specs(tx: Transaction, config: Config, wanted: Sequence[Instance]) -> 
                 http_tokens=options.http_tokens,
                 http_put_response_hop_limit=options.http_put_response_hop_limit,
                 http_endpoint=options.http_endpoint,
+                placement_group=instance.placement_group_name,
+                partition_number=instance.partition_number,
             ),
         )
 

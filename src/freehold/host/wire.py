@@ -91,6 +91,8 @@ class MetadataSpec(msgspec.Struct, frozen=True):
     http_tokens: Literal["required", "optional"]
     http_put_response_hop_limit: int
     http_endpoint: Literal["enabled", "disabled"]
+    placement_group: str | None = None
+    partition_number: int | None = None
 
 
 class GuestSpec(msgspec.Struct, frozen=True):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import datetime as dt
 from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
 
 import sqlalchemy as sa
 
@@ -14,9 +15,23 @@ from freehold.records.store import Transaction
 _SILENCE_MAX = dt.timedelta(seconds=60)  # hosts report far more often; an agent that is upgraded is back before
 
 
-def reserve(tx: Transaction, zone: str, vcpus: int, memory_mib: int, on_host: HostId | None = None) -> HostId | None:
+@dataclass(frozen=True, slots=True)
+class Hosts:
+    """Which hosts will do: none of `never`, those of `first` before others, those of `last` after them."""
+
+    never: frozenset[HostId] = frozenset()
+    first: frozenset[HostId] = frozenset()
+    last: frozenset[HostId] = frozenset()
+
+
+ANY = Hosts()
+
+
+def reserve(
+    tx: Transaction, zone: str, vcpus: int, memory_mib: int, on_host: HostId | None = None, among: Hosts = ANY
+) -> HostId | None:
     """Reserve room on the host of `zone` with the most free memory that was heard of lately, connected ones first; or
-    on `on_host` and no other.
+    on `on_host` and no other. Of the hosts that `among` allows, those that it likes best come before all others.
 
     None = it fits nowhere. The caller records the host, and `holds_capacity`, in the instance.
     """
@@ -28,10 +43,12 @@ def reserve(tx: Transaction, zone: str, vcpus: int, memory_mib: int, on_host: Ho
     ]
     if on_host is not None:
         fits.append(hosts.c.id == on_host)
+    if among.never:
+        fits.append(hosts.c.id.not_in(among.never))
+    liking = sa.case((hosts.c.id.in_(among.first), 0), (hosts.c.id.in_(among.last), 2), else_=1)
     free_memory = hosts.c.memory_mib - hosts.c.memory_used_mib
-    candidates = (
-        sa.select(hosts.c.id).where(*fits).order_by(hosts.c.connected.desc(), free_memory.desc(), hosts.c.id).limit(1)
-    )
+    order = (liking, hosts.c.connected.desc(), free_memory.desc(), hosts.c.id)
+    candidates = sa.select(hosts.c.id).where(*fits).order_by(*(order if among != ANY else order[1:])).limit(1)
     while (candidate := tx.connection.execute(candidates).scalar()) is not None:
         # The conditions are checked again by the update: on PostgreSQL another launch may have taken the room since.
         taken = tx.connection.execute(

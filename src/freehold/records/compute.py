@@ -43,7 +43,8 @@ class Instance(Record, frozen=True):
     `generation` grows with every call that changes what the host must do; a host's report counts only for the
     generation it names. `reboots` counts RebootInstances calls; `force_stop` = the last StopInstances came with Force.
     `holds_capacity` = its vCPUs and memory are reserved on `host_id`. `failure` is what its host last said why it does
-    not run, in words for the operator, who alone may see them. User data is kept in InstanceUserData.
+    not run, in words for the operator, who alone may see them. User data is kept in InstanceUserData. The name of its
+    placement group never changes, and stays with it.
     """
 
     id: InstanceId
@@ -81,6 +82,9 @@ class Instance(Record, frozen=True):
     holds_capacity: bool = False
     failure: str | None = None
     cpu_credits: Literal["standard", "unlimited"] = "standard"
+    placement_group_id: str | None = None
+    placement_group_name: str | None = None
+    partition_number: int | None = None
 
 
 class InstanceUserData(Record, frozen=True):
@@ -219,6 +223,7 @@ instances = table(
         ("vpc_id",),
         ("subnet_id",),
         ("reservation_id",),
+        ("placement_group_id",),
         ("state", "terminated_at"),
     ),
 )

@@ -14,7 +14,7 @@ from typing import TypeAlias
 from urllib.parse import unquote
 
 from freehold.dns_names import public_dns_name
-from freehold.host.wire import GuestSpec, InterfaceSpec, RoleCredentials
+from freehold.host.wire import GuestSpec, InterfaceSpec, MetadataSpec, RoleCredentials
 
 Tree: TypeAlias = "dict[str, Tree | str | bytes]"
 
@@ -88,7 +88,7 @@ def _metadata(spec: GuestSpec) -> Tree:
         "network": {
             "interfaces": {"macs": {each.mac_address: _interface(spec, each) for each in spec.interfaces}},
         },
-        "placement": {"availability-zone": metadata.zone, "region": metadata.region},
+        "placement": _placement(metadata),
         "profile": "default-hvm",
         "reservation-id": metadata.reservation_id,
         "security-groups": "\n".join(name for _, name in primary.security_groups),
@@ -105,6 +105,15 @@ def _metadata(spec: GuestSpec) -> Tree:
         shown = {key: value for key, value in metadata.tags.items() if _TAG_KEY.fullmatch(key)}
         tree["tags"] = {"instance": {key: shown[key] for key in shown.keys() - _TAG_KEYS_RESERVED}}
     return tree
+
+
+def _placement(metadata: MetadataSpec) -> Tree:
+    placement: Tree = {"availability-zone": metadata.zone, "region": metadata.region}
+    if metadata.placement_group is not None:
+        placement["group-name"] = metadata.placement_group
+    if metadata.partition_number is not None:
+        placement["partition-number"] = str(metadata.partition_number)
+    return placement
 
 
 def _role(credentials: RoleCredentials | None) -> Tree:

@@ -25,6 +25,7 @@ from freehold.records import (  # noqa: F401
     launch_templates,
     lookups,
     network,
+    placement,
     seals,
     tags,
     trails,

@@ -18,6 +18,7 @@ from freehold.records.network import (
     Subnet,
     Vpc,
 )
+from freehold.records.placement import PlacementGroup
 from freehold.records.schema import Record
 from freehold.services.ec2.zones import zone_id
 from freehold.services.operation import Call, Value
@@ -36,6 +37,10 @@ def in_zone(region: str, zone: str) -> dict[str, Value]:
 
 def in_vpc(call: Call, vpc_id: str) -> dict[str, Value]:
     return {"ec2:Vpc": call.arn(f"vpc/{vpc_id}")}
+
+
+def in_placement_group(call: Call, name: str | None) -> dict[str, Value]:
+    return {} if name is None else {"ec2:PlacementGroup": call.arn(f"placement-group/{name}")}
 
 
 def in_subnet(call: Call, subnet_id: str) -> dict[str, Value]:
@@ -101,6 +106,7 @@ def _of_instance(call: Call, instance: Instance) -> Keys:
     return {
         "ec2:InstanceID": instance.id,
         "ec2:InstanceProfile": profile.profile_arn if profile else None,
+        **in_placement_group(call, instance.placement_group_name),
         **in_zone(instance.region, instance.zone),
         **of_any_instance(instance.instance_type, ebs_optimized=instance.ebs_optimized),
         **of_metadata_options(instance.metadata_options),
@@ -118,6 +124,10 @@ def _of_interface(call: Call, interface: NetworkInterface) -> Keys:
 
 def _of_key_pair(_call: Call, key: KeyPair) -> Keys:
     return {"ec2:KeyPairName": key.name, "ec2:KeyPairType": key.key_type}
+
+
+def _of_placement_group(_call: Call, group: PlacementGroup) -> Keys:
+    return {"ec2:PlacementGroupName": group.name, "ec2:PlacementGroupStrategy": group.strategy}
 
 
 def _of_subnet(call: Call, subnet: Subnet) -> Keys:
@@ -140,6 +150,7 @@ _OF: dict[type[Record], Callable[[Call, Any], Keys]] = {
     InternetGateway: lambda _call, gateway: {"ec2:InternetGatewayID": gateway.id},
     KeyPair: _of_key_pair,
     NetworkInterface: _of_interface,
+    PlacementGroup: _of_placement_group,
     RouteTable: lambda call, table: {"ec2:RouteTableID": table.id, **in_vpc(call, table.vpc_id)},
     SecurityGroup: lambda call, group: {"ec2:SecurityGroupID": group.id, **in_vpc(call, group.vpc_id)},
     Subnet: _of_subnet,

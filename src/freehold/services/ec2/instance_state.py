@@ -18,7 +18,6 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Any, Literal
 
-from freehold.records.capacity import reserve
 from freehold.records.compute import Instance, StateReason
 from freehold.records.feed import publish, take_turn
 from freehold.records.instances import send_down
@@ -27,11 +26,11 @@ from freehold.services.ec2 import ebs_encryption
 from freehold.services.ec2.addresses import allocate_auto
 from freehold.services.ec2.compute_errors import (
     IncorrectInstanceState,
-    InsufficientInstanceCapacity,
     OperationNotPermitted,
 )
 from freehold.services.ec2.errors import MissingParameter
 from freehold.services.ec2.instance_states import shown
+from freehold.services.ec2.launch_placement import Seating, grouping_of, no_room
 from freehold.services.ec2.parameters import refuse_others
 from freehold.services.ec2.resources import INSTANCE, named_by
 from freehold.services.errors import PartlyDone
@@ -134,9 +133,11 @@ def _start(call: Call, instance: Instance) -> Instance:
     if instance.state != "stopped":
         raise IncorrectInstanceState(f"The instance '{instance.id}' is not in a state from which it can be started.")
     # Its disks are on that host and nowhere else.
-    host_id = reserve(call.tx, instance.zone, instance.vcpus, instance.memory_mib, on_host=instance.host_id)
-    if host_id is None:
-        raise InsufficientInstanceCapacity(instance.instance_type, instance.zone)
+    grouping = grouping_of(call.tx, instance)
+    seating = Seating(call.tx, grouping, instance.zone, instance.id)
+    place = seating.reserve(instance.vcpus, instance.memory_mib, instance.host_id)
+    if place is None:
+        raise no_room(grouping, instance.instance_type, instance.zone)
     started = call.tx.update(
         instance,
         state="pending",
@@ -145,6 +146,7 @@ def _start(call: Call, instance: Instance) -> Instance:
         force_stop=False,
         system_impaired=False,
         holds_capacity=True,
+        partition_number=place.partition,
         generation=instance.generation + 1,
         launched_at=call.now,
     )

@@ -154,7 +154,13 @@ def _description(
         "LaunchTime": instance.launched_at,
         "AmiLaunchIndex": instance.launch_index,
         "ClientToken": instance.client_token or "",
-        "Placement": _placement(instance.region, instance.zone),
+        "Placement": _placement(
+            instance.region,
+            instance.zone,
+            instance.placement_group_id,
+            instance.placement_group_name,
+            instance.partition_number,
+        ),
         "Monitoring": _MONITORING[instance.monitoring],
         "EbsOptimized": instance.ebs_optimized,
         "RootDeviceName": instance.root_device_name,
@@ -197,8 +203,14 @@ def _cpu_options(vcpus: int) -> Shared:
 
 
 @functools.lru_cache(1024)
-def _placement(region: str, zone: str) -> Shared:
-    return Shared(AvailabilityZone=zone, AvailabilityZoneId=zone_id(region, zone), GroupName="", Tenancy="default")
+def _placement(region: str, zone: str, group_id: str | None, group: str | None, partition: int | None) -> Shared:
+    placement = Shared(AvailabilityZone=zone, AvailabilityZoneId=zone_id(region, zone), GroupName=group or "")
+    placement["Tenancy"] = "default"
+    if group_id is not None:
+        placement["GroupId"] = group_id
+    if partition is not None:
+        placement["PartitionNumber"] = partition
+    return placement
 
 
 def _mapping(mapping: _Mapping) -> dict[str, Any]:

@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING
 
 from freehold.config import InstanceType
 from freehold.instance_types import find, is_bare_metal
-from freehold.records.capacity import reserve
 from freehold.records.compute import (
     Host,
     Image,
@@ -20,7 +19,7 @@ from freehold.records.compute import (
 )
 from freehold.records.feed import publish, take_turn
 from freehold.records.identities import InstanceProfile
-from freehold.records.ids import HostId, InstanceId, new_id
+from freehold.records.ids import InstanceId, new_id
 from freehold.records.network import Subnet
 from freehold.records.tags import put_tags
 from freehold.services.ec2 import (
@@ -29,6 +28,7 @@ from freehold.services.ec2 import (
     instance_profiles,
     launch_from_template,
     launch_interface,
+    launch_placement,
     metadata_options,
     root_volumes,
     user_data,
@@ -37,7 +37,6 @@ from freehold.services.ec2.addresses import allocate_auto
 from freehold.services.ec2.compute_errors import (
     IdempotentInstanceTerminated,
     InstanceLimitExceeded,
-    InsufficientInstanceCapacity,
     Unsupported,
 )
 from freehold.services.ec2.credit_specifications import CpuCredits
@@ -50,6 +49,7 @@ from freehold.services.ec2.interfaces import create_primary_interface
 from freehold.services.ec2.key_pairs import load_named
 from freehold.services.ec2.launch_interface import PrimaryInterface
 from freehold.services.ec2.launch_needs import needs
+from freehold.services.ec2.launch_placement import Grouping, Place, Seating
 from freehold.services.ec2.parameters import refuse_others
 from freehold.services.ec2.resources import IMAGE, INSTANCE, NETWORK_INTERFACE, VOLUME
 from freehold.services.ec2.root_volumes import RootVolume
@@ -97,6 +97,9 @@ _HONOURED = {
     "NetworkInterfaces.SubnetId",
     "Placement.AvailabilityZone",
     "Placement.AvailabilityZoneId",
+    "Placement.GroupId",
+    "Placement.GroupName",
+    "Placement.PartitionNumber",
     "PrivateIpAddress",
     "SecurityGroupIds",
     "SecurityGroups",
@@ -137,6 +140,7 @@ class _Launch:
     key_name: str | None
     root: RootVolume
     interface: PrimaryInterface
+    grouping: Grouping
     metadata: MetadataOptions
     cpu_credits: CpuCredits
     user_data: bytes | None
@@ -158,12 +162,12 @@ def run_instances(call: Call, request: RunInstancesRequestTypeDef) -> Response:
     if made_before is not None:
         return _answer(call, _instances_of(call, made_before, request.get("ClientToken", "")))
     take_turn(call.tx)
-    subnet, hosts = _reserve(call, launch, request["MinCount"], request["MaxCount"])
+    subnet, places = _reserve(call, launch, request["MinCount"], request["MaxCount"])
     groups = launch_interface.group_ids(call, launch.interface, subnet.vpc_id)
     encryption = ebs_encryption.resolved(call, launch.root.encryption)
     made = [
-        _make(call, request, launch, encryption, subnet, groups, reservation_id, index, host_id)
-        for index, host_id in enumerate(hosts)
+        _make(call, request, launch, encryption, subnet, groups, reservation_id, index, place)
+        for index, place in enumerate(places)
     ]
     for instance in made:
         put_tags(call.tx, call.account_id, call.region, INSTANCE.resource_type, instance.id, template.tags)
@@ -200,6 +204,7 @@ def _launch(call: Call, request: RunInstancesRequestTypeDef) -> _Launch:
     if is_bare_metal(type_name):
         raise Unsupported(type_name)
     cpu_credits = credit_specifications.asked_for(call.config, type_name, request.get("CreditSpecification", {}))
+    grouping = launch_placement.asked_for(call, request.get("Placement") or {}, type_name)
     vcpus = instance_type.vcpus
     cores = request.get("CpuOptions", {}).get("CoreCount", vcpus)
     if cores != vcpus:
@@ -218,7 +223,7 @@ def _launch(call: Call, request: RunInstancesRequestTypeDef) -> _Launch:
         load_named(call, key_name)
     profile = instance_profiles.asked_for(call, request.get("IamInstanceProfile") or {})
     return _Launch(
-        image, type_name, instance_type, key_name, root, interface, metadata, cpu_credits, data, profile, tags
+        image, type_name, instance_type, key_name, root, interface, grouping, metadata, cpu_credits, data, profile, tags
     )
 
 
@@ -230,27 +235,31 @@ def _instances_of(call: Call, reservation_id: str, token: str) -> list[Instance]
     return found
 
 
-def _reserve(call: Call, launch: _Launch, low: int, high: int) -> tuple[Subnet, list[HostId]]:
-    """Room for `low` to `high` instances in the first of the possible subnets whose zone has it: a host for each.
+def _reserve(call: Call, launch: _Launch, low: int, high: int) -> tuple[Subnet, list[Place]]:
+    """Room for `low` to `high` instances in the first of the possible subnets whose zone has it: a place for each.
 
-    Raises InsufficientInstanceCapacity, which names the last zone tried; Unsupported where there never will be room.
+    Raises InsufficientInstanceCapacity, which names the last zone tried; Unsupported where there never will be room;
+    InvalidPlacementGroup.InUse.
     """
     vcpus, memory_mib = launch.instance_type.vcpus, launch.instance_type.memory_mib
     candidates = launch_interface.possible_subnets(call, launch.interface)
+    if zone := launch_placement.zone_of_cluster(call.tx, launch.grouping):
+        candidates = [subnet for subnet in candidates if subnet.zone == zone] or candidates
     for subnet in candidates:
-        hosts: list[HostId] = []
+        places: list[Place] = []
         attempt = call.tx.connection.begin_nested()
-        while len(hosts) < high and (host_id := reserve(call.tx, subnet.zone, vcpus, memory_mib)) is not None:
-            hosts.append(host_id)
-        if len(hosts) >= low:
+        seating = Seating(call.tx, launch.grouping, subnet.zone)
+        while len(places) < high and (place := seating.reserve(vcpus, memory_mib)) is not None:
+            places.append(place)
+        if len(places) >= low:
             attempt.commit()
-            return subnet, hosts
+            return subnet, places
         attempt.rollback()
     zone = candidates[-1].zone
     holding = zones_of(call)[launch.type_name]
     if call.tx.select(Host, limit=1) and not {subnet.zone for subnet in candidates} & set(holding):
         raise Unsupported(launch.type_name, zone, holding)
-    raise InsufficientInstanceCapacity(launch.type_name, zone)
+    raise launch_placement.no_room(launch.grouping, launch.type_name, zone)
 
 
 def _make(
@@ -262,7 +271,7 @@ def _make(
     groups: list[str],
     reservation_id: str,
     index: int,
-    host_id: HostId,
+    place: Place,
 ) -> Instance:
     """Write one instance with its interface, root volume, tags and usage."""
     instance_id = InstanceId(new_id("i"))
@@ -271,9 +280,12 @@ def _make(
         call, subnet, instance_id, group_ids=groups, private_ip=wanted.private_ip, description=wanted.description
     )
     public = subnet.map_public_ip_on_launch if wanted.public is None else wanted.public
-    interface = call.tx.update(interface, host_id=host_id, auto_public_ip=public)
+    interface = call.tx.update(interface, host_id=place.host_id, auto_public_ip=public)
     volume_tags = launch.tags[VOLUME.resource_type]
-    root_volumes.create(call, launch.root, encryption, launch.image, instance_id, subnet.zone, host_id, volume_tags)
+    root_volumes.create(
+        call, launch.root, encryption, launch.image, instance_id, subnet.zone, place.host_id, volume_tags
+    )
+    group = launch.grouping.group
     instance = Instance(
         id=instance_id,
         account_id=call.account_id,
@@ -300,7 +312,7 @@ def _make(
         monitoring=request.get("Monitoring", {}).get("Enabled", False),
         root_device_name=launch.image.root_device_name,
         metadata_options=launch.metadata,
-        host_id=host_id,
+        host_id=place.host_id,
         generation=1,
         reboots=0,
         system_impaired=False,
@@ -308,6 +320,9 @@ def _make(
         terminated_at=None,
         holds_capacity=True,
         cpu_credits=launch.cpu_credits,
+        placement_group_id=group.id if group else None,
+        placement_group_name=group.name if group else None,
+        partition_number=place.partition,
     )
     call.tx.insert(instance)
     if launch.user_data is not None:

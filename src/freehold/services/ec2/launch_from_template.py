@@ -26,6 +26,7 @@ _MEMBERS = {
     "image": {"ImageId"},
     "key-pair": {"KeyName"},
     "network-interface": _INTERFACE,
+    "placement-group": {"Placement"},
     "security-group": {"NetworkInterfaces", "SecurityGroupIds", "SecurityGroups"},
     "subnet": {"NetworkInterfaces", "Placement", "SubnetId"},
     "volume": {"BlockDeviceMappings"},

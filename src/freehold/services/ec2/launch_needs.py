@@ -12,17 +12,21 @@ from typing import TYPE_CHECKING
 from freehold.records.compute import Image, MetadataOptions
 from freehold.records.identities import InstanceProfile
 from freehold.records.network import SecurityGroup, Subnet
+from freehold.records.placement import PlacementGroup
 from freehold.services.ec2 import (
     ebs_encryption,
     instance_profiles,
     key_pairs,
     launch_from_template,
     launch_interface,
+    launch_placement,
     metadata_options,
+    placement_groups,
     root_volumes,
 )
 from freehold.services.ec2.condition_keys import (
     encrypted_under,
+    in_placement_group,
     in_subnet,
     in_vpc,
     in_zone,
@@ -68,18 +72,21 @@ def _of_launch(call: Call, request: RunInstancesRequestTypeDef) -> Iterator[Need
         subnets = launch_interface.possible_subnets(call, wanted)
         groups = _groups(call, wanted, subnets[0].vpc_id)
         profile = instance_profiles.asked_for(call, request.get("IamInstanceProfile") or {})
+        group = launch_placement.named(call, request.get("Placement") or {})
         of_key = ebs_encryption.to_launch(call, request.get("BlockDeviceMappings") or ())
     except AwsError:
         yield INSTANCE.needed(call, "*")
         return
     placed = _zone(call, wanted, subnets)
-    yield from made(call, request, INSTANCE, keys=lambda: _instance(call, request, placed, profile))
+    yield from made(call, request, INSTANCE, keys=lambda: _instance(call, request, placed, profile, group))
     yield from made(call, request, VOLUME, keys=lambda: _volume(call, request, placed))
     yield from made(call, request, NETWORK_INTERFACE, keys=lambda: _interface(call, wanted, subnets[0]))
     for subnet in subnets:
         yield SUBNET.needed(call, subnet.id)
     for group_id in groups:
         yield SECURITY_GROUP.needed(call, group_id)
+    if group is not None:
+        yield placement_groups.needed_named(call, group.name)
     if request.get("KeyName"):
         yield key_pairs.needed_named(call, request["KeyName"])
     if profile is not None:
@@ -88,12 +95,17 @@ def _of_launch(call: Call, request: RunInstancesRequestTypeDef) -> Iterator[Need
 
 
 def _instance(
-    call: Call, request: RunInstancesRequestTypeDef, placed: Mapping[str, Value], profile: InstanceProfile | None
+    call: Call,
+    request: RunInstancesRequestTypeDef,
+    placed: Mapping[str, Value],
+    profile: InstanceProfile | None,
+    group: PlacementGroup | None,
 ) -> Mapping[str, Value]:
     options = metadata_options.changed(MetadataOptions(), request.get("MetadataOptions", {}))
     return {
         "ec2:InstanceProfile": instance_profiles.arn_of(profile) if profile is not None else None,
         **placed,
+        **in_placement_group(call, group.name if group else None),
         **of_any_instance(str(request.get("InstanceType", "")), ebs_optimized=request.get("EbsOptimized", False)),
         **of_metadata_options(options),
     }

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
-from freehold.records.compute import InstanceUserData, Volume
+from freehold.records.compute import Instance, InstanceUserData, Volume
 from freehold.services.ec2 import user_data
 from freehold.services.ec2.compute_errors import IncorrectInstanceState
 from freehold.services.ec2.errors import InvalidParameterValue, MissingParameter
@@ -110,7 +110,7 @@ def get_launch_template_data(call: Call, request: GetLaunchTemplateDataRequestTy
         "MetadataOptions": {name: described["MetadataOptions"][name] for name in _METADATA_OPTIONS},
         "Monitoring": {"Enabled": instance.monitoring},
         "NetworkInterfaces": [_interface(interface) for interface in described["NetworkInterfaces"]],
-        "Placement": {"AvailabilityZone": instance.zone, "Tenancy": "default"},
+        "Placement": _placement(instance),
         "PrivateDnsNameOptions": dict(described["PrivateDnsNameOptions"]),
     }
     if instance.key_name is not None:
@@ -122,6 +122,15 @@ def get_launch_template_data(call: Call, request: GetLaunchTemplateDataRequestTy
     if tags := [tag for tag in described["Tags"] if not tag["Key"].startswith("aws:")]:
         data["TagSpecifications"] = [{"ResourceType": "instance", "Tags": tags}]
     return {"LaunchTemplateData": data}
+
+
+def _placement(instance: Instance) -> dict[str, Any]:
+    placement: dict[str, Any] = {"AvailabilityZone": instance.zone, "Tenancy": "default"}
+    if instance.placement_group_name is not None:
+        placement["GroupName"] = instance.placement_group_name
+    if instance.partition_number is not None:
+        placement["PartitionNumber"] = instance.partition_number
+    return placement
 
 
 def _mapping(volume: Volume) -> dict[str, Any]:

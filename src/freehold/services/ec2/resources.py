@@ -25,6 +25,7 @@ from freehold.records.network import (
     Subnet,
     Vpc,
 )
+from freehold.records.placement import PlacementGroup
 from freehold.records.schema import TABLES, Record
 from freehold.records.tags import Tag
 from freehold.services.ec2 import errors
@@ -33,6 +34,7 @@ from freehold.services.ec2.launch_template_errors import (
     InvalidLaunchTemplateIdMalformed,
     InvalidLaunchTemplateIdNotFound,
 )
+from freehold.services.ec2.placement_errors import InvalidPlacementGroupIdMalformed, InvalidPlacementGroupUnknown
 from freehold.services.operation import Call, Needed, Resources, Value
 
 R = TypeVar("R", bound=Record)
@@ -45,7 +47,8 @@ MAX_IDS = 1000
 @dataclass(frozen=True, slots=True)
 class Kind(Generic[R]):
     """A kind of resource. `resource_type` is EC2's name of it (as in tags and policies); `prefix` begins its ids, which
-    are in `id_column`; `malformed` None: AWS has no such code and answers `not_found`; `shared`: every account's."""
+    are in `id_column`; `malformed` None: AWS has no such code and answers `not_found`; `shared`: every account's.
+    `arn_column` is what ARNs have, where that is not the id."""
 
     record: type[R]
     resource_type: str
@@ -53,6 +56,7 @@ class Kind(Generic[R]):
     not_found: type[errors.NotFound]
     malformed: type[errors.Malformed] | None
     id_column: str = "id"
+    arn_column: str | None = None
     shared: bool = False
 
     @property
@@ -112,11 +116,13 @@ class Kind(Generic[R]):
             kept = call.tx.select(Tag, resource_id=resource_id, account_id=call.account_id)
             return {tag.key: tag.value for tag in kept}
 
-        known = is_ec2_id(self.prefix, resource_id)
-        arn = self.arn(call, resource_id)
-        if not known:  # not even a query may be made of it
-            return Needed(arn, action, lambda: keys or {})
-        return Needed(arn, action, own_keys, tags)
+        if not is_ec2_id(self.prefix, resource_id):  # not even a query may be made of it
+            return Needed(self.arn(call, resource_id), action, lambda: keys or {})
+        name = resource_id
+        if self.arn_column is not None:
+            named = call.tx.find(self.record, **self.owner(call) | {self.id_column: resource_id})
+            name = getattr(named, self.arn_column, resource_id)
+        return Needed(self.arn(call, name), action, own_keys, tags)
 
 
 def named_by(member: str, kind: Kind[R]) -> Resources:
@@ -181,6 +187,14 @@ NETWORK_INTERFACE = Kind(
     errors.InvalidNetworkInterfaceIDNotFound,
     errors.InvalidNetworkInterfaceIdMalformed,
 )
+PLACEMENT_GROUP = Kind(
+    PlacementGroup,
+    "placement-group",
+    "pg",
+    InvalidPlacementGroupUnknown,
+    InvalidPlacementGroupIdMalformed,
+    arn_column="name",
+)
 PROFILE_ASSOCIATION = Kind(
     ProfileAssociation,
     "iam-instance-profile-association",
@@ -215,6 +229,7 @@ KINDS: dict[str, Kind[Record]] = {
         KEY_PAIR,
         LAUNCH_TEMPLATE,
         NETWORK_INTERFACE,
+        PLACEMENT_GROUP,
         ROUTE_TABLE,
         SECURITY_GROUP,
         SECURITY_GROUP_RULE,

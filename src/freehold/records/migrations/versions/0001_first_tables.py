@@ -371,6 +371,9 @@ def upgrade() -> None:
         sa.Column("holds_capacity", sa.Boolean(), autoincrement=False, nullable=False),
         sa.Column("failure", sa.Text(), autoincrement=False, nullable=True),
         sa.Column("cpu_credits", sa.Text(), autoincrement=False, nullable=False),
+        sa.Column("placement_group_id", sa.Text(), autoincrement=False, nullable=True),
+        sa.Column("placement_group_name", sa.Text(), autoincrement=False, nullable=True),
+        sa.Column("partition_number", sa.BigInteger(), autoincrement=False, nullable=True),
         sa.PrimaryKeyConstraint("id"),
         sqlite_autoincrement=False,
         sqlite_with_rowid=False,
@@ -379,6 +382,7 @@ def upgrade() -> None:
         batch_op.create_index("instances_by_account_id_region_id", ["account_id", "region", "id"], unique=False)
         batch_op.create_index("instances_by_account_id_region_state", ["account_id", "region", "state"], unique=False)
         batch_op.create_index("instances_by_host_id", ["host_id"], unique=False)
+        batch_op.create_index("instances_by_placement_group_id", ["placement_group_id"], unique=False)
         batch_op.create_index("instances_by_reservation_id", ["reservation_id"], unique=False)
         batch_op.create_index("instances_by_state_terminated_at", ["state", "terminated_at"], unique=False)
         batch_op.create_index("instances_by_subnet_id", ["subnet_id"], unique=False)
@@ -676,6 +680,26 @@ def upgrade() -> None:
         sqlite_autoincrement=False,
         sqlite_with_rowid=False,
     )
+    op.create_table(
+        "placement_groups",
+        sa.Column("id", sa.Text(), autoincrement=False, nullable=False),
+        sa.Column("account_id", sa.Text(), autoincrement=False, nullable=False),
+        sa.Column("region", sa.Text(), autoincrement=False, nullable=False),
+        sa.Column("name", sa.Text(), autoincrement=False, nullable=False),
+        sa.Column("strategy", sa.Text(), autoincrement=False, nullable=False),
+        sa.Column("partition_count", sa.BigInteger(), autoincrement=False, nullable=True),
+        sa.Column("spread_level", sa.Text(), autoincrement=False, nullable=True),
+        sa.Column("created_at", sa.BigInteger(), autoincrement=False, nullable=False),
+        sa.PrimaryKeyConstraint("id"),
+        sqlite_autoincrement=False,
+        sqlite_with_rowid=False,
+    )
+    with op.batch_alter_table("placement_groups", schema=None) as batch_op:
+        batch_op.create_index("placement_groups_one_account_id_region_id", ["account_id", "region", "id"], unique=True)
+        batch_op.create_index(
+            "placement_groups_one_account_id_region_name", ["account_id", "region", "name"], unique=True
+        )
+
     op.create_table(
         "policy_attachments",
         sa.Column("owner_id", sa.Text(), autoincrement=False, nullable=False),
@@ -1169,6 +1193,11 @@ def downgrade() -> None:
         batch_op.drop_index("policy_attachments_by_account_id_policy_arn")
 
     op.drop_table("policy_attachments")
+    with op.batch_alter_table("placement_groups", schema=None) as batch_op:
+        batch_op.drop_index("placement_groups_one_account_id_region_name")
+        batch_op.drop_index("placement_groups_one_account_id_region_id")
+
+    op.drop_table("placement_groups")
     op.drop_table("password_policies")
     op.drop_table("opened_regions")
     with op.batch_alter_table("oidc_providers", schema=None) as batch_op:
@@ -1248,6 +1277,7 @@ def downgrade() -> None:
         batch_op.drop_index("instances_by_subnet_id")
         batch_op.drop_index("instances_by_state_terminated_at")
         batch_op.drop_index("instances_by_reservation_id")
+        batch_op.drop_index("instances_by_placement_group_id")
         batch_op.drop_index("instances_by_host_id")
         batch_op.drop_index("instances_by_account_id_region_state")
         batch_op.drop_index("instances_by_account_id_region_id")

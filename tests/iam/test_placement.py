@@ -1,0 +1,74 @@
+"""What policies say of placement groups: their names and strategies, and the launches that are put into them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import pytest
+
+from tests.cloudapi import api_server
+from tests.ec2.launching import add_host, add_images
+from tests.iam.granting import Grants, allow, denied, deny
+from tests.iam.test_ec2_resources import EVERY, TYPES, client, run
+
+
+@pytest.fixture(scope="module")
+def grants(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Grants]:
+    with api_server(tmp_path_factory.mktemp("cloud")) as api:
+        add_host(api.store, memory_mib=65536)
+        add_images(api.store)
+        api.client("ec2").create_placement_group(GroupName="red-apart", Strategy="spread", SpreadLevel="host")
+        api.client("ec2").create_placement_group(GroupName="blue", Strategy="partition")
+        yield Grants(api)
+
+
+def test_groups_are_named_in_arns(grants: Grants) -> None:
+    ec2 = client(
+        grants, allow(["ec2:CreatePlacementGroup", "ec2:DeletePlacementGroup"], f"{EVERY}placement-group/mine-*")
+    )
+    with denied("ec2:CreatePlacementGroup on resource: arn:aws:ec2:us-east-1:", ":placement-group/yours"):
+        ec2.create_placement_group(GroupName="yours")
+    tags = {"TagSpecifications": [{"ResourceType": "placement-group", "Tags": [{"Key": "a", "Value": "b"}]}]}
+    with denied("ec2:CreateTags on resource: arn:aws:ec2:us-east-1:", ":placement-group/mine-1"):
+        ec2.create_placement_group(GroupName="mine-1", **tags)
+    made = ec2.create_placement_group(GroupName="mine-1")["PlacementGroup"]
+    tagger = client(grants, allow("ec2:CreateTags", f"{EVERY}placement-group/mine-1"))
+    tagger.create_tags(Resources=[made["GroupId"]], Tags=[{"Key": "a", "Value": "b"}])
+    by_tag = client(grants, allow("ec2:DeletePlacementGroup", StringEquals={"aws:ResourceTag/a": "c"}))
+    with denied("ec2:DeletePlacementGroup"):
+        by_tag.delete_placement_group(GroupName="mine-1")
+    ec2.delete_placement_group(GroupName="mine-1")
+
+
+def test_a_strategy_may_be_asked_for(grants: Grants) -> None:
+    ec2 = client(grants, allow("ec2:CreatePlacementGroup", StringEquals={"ec2:PlacementGroupStrategy": "spread"}))
+    with denied("ec2:CreatePlacementGroup"):
+        ec2.create_placement_group(GroupName="near", Strategy="cluster")
+    ec2.create_placement_group(GroupName="far", Strategy="spread")
+
+
+def test_a_launch_needs_the_group(grants: Grants) -> None:
+    others = allow("ec2:RunInstances", [f"{EVERY}{one}/*" for one in TYPES])
+    into = {"Placement": {"GroupName": "red-apart"}}
+    with denied("ec2:RunInstances on resource: arn:aws:ec2:us-east-1:", ":placement-group/red-apart"):
+        run(client(grants, others), **into)
+    named = allow("ec2:RunInstances", f"{EVERY}placement-group/*", StringLike={"ec2:PlacementGroupName": "blue*"})
+    with denied(":placement-group/red-apart"):
+        run(client(grants, others, named), **into)
+    run(client(grants, others, named), Placement={"GroupName": "blue"})
+    red = {"ArnLike": {"ec2:PlacementGroup": "arn:aws:ec2:*:*:placement-group/red-*"}}
+    ec2 = client(grants, allow("ec2:*"), deny("ec2:TerminateInstances", **red))
+    kept = run(ec2, **into)
+    with denied("ec2:TerminateInstances"):
+        ec2.terminate_instances(InstanceIds=[kept])
+
+
+def test_moving_needs_the_instance_and_the_group(grants: Grants) -> None:
+    root = grants.api.client("ec2")
+    instance_id = run(root)
+    only_instance = client(grants, allow("ec2:ModifyInstancePlacement", f"{EVERY}instance/*"))
+    with denied("ec2:ModifyInstancePlacement", ":placement-group/blue"):
+        only_instance.modify_instance_placement(InstanceId=instance_id, GroupName="blue")
+    only_group = client(grants, allow("ec2:ModifyInstancePlacement", f"{EVERY}placement-group/*"))
+    with denied("ec2:ModifyInstancePlacement", instance_id):
+        only_group.modify_instance_placement(InstanceId=instance_id, GroupName="blue")
