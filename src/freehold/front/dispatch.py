@@ -265,7 +265,7 @@ class Dispatcher:
         self._limiter.admit(proof.principal.account_id, journey.service, read_only=handler.operation.read_only)
         journey.caller = Caller(proof.principal, claimed, b"")
         with self._store.read() as tx:
-            call = replace(self._call(arrival, journey, tx), prepared=proof.said)
+            call = self._call(arrival, journey, tx, prepared=proof.said)
             answer = _perform(handler, call, journey.params)
             response = handler.codec.respond(answer, arrival.request_id)
             self._audit.put(*self._recorder.events(arrival, journey, tx.now, answer=answer))
@@ -310,7 +310,7 @@ class Dispatcher:
                 with self._store.read() as reading:
                     prepared = handler.operation.prepare(self._call(arrival, journey, reading), params)
             tx = stack.enter_context(self._store.write())
-            call = replace(self._call(arrival, journey, tx), prepared=prepared)
+            call = self._call(arrival, journey, tx, prepared=prepared)
             _authorise(handler, call, params)
             try:
                 answer = _perform(handler, call, params)
@@ -348,7 +348,7 @@ class Dispatcher:
             self._handlers[protocol.family, service, name] = handler
         return handler
 
-    def _call(self, arrival: Arrival, journey: Journey, tx: Transaction) -> Call:
+    def _call(self, arrival: Arrival, journey: Journey, tx: Transaction, prepared: Any = None) -> Call:
         assert journey.caller is not None
         return Call(
             service=journey.service,
@@ -361,6 +361,7 @@ class Dispatcher:
             config=self._config,
             tx=tx,
             sealer=self._sealer,
+            prepared=prepared,
             secure=arrival.secure,
             source_vpc=arrival.vpc_id,
             referer=arrival.request.headers.get("referer", ""),

@@ -32,19 +32,11 @@ class Log:
             if self._settled >= mine:
                 return
             including = self._committed
-            os.fdatasync(self._open())
+            if self._file is None:
+                # SQLite makes the log anew when all have closed the database: not while a writer's connection is kept.
+                self._file = os.open(self._path, os.O_RDWR | os.O_CLOEXEC)
+            os.fdatasync(self._file)
             self._settled = including
-
-    def _open(self) -> int:
-        """SQLite makes the log anew when all have closed the database."""
-        there = os.stat(self._path)
-        if self._file is not None:
-            held = os.fstat(self._file)
-            if (held.st_dev, held.st_ino) == (there.st_dev, there.st_ino):
-                return self._file
-            os.close(self._file)
-        self._file = os.open(self._path, os.O_RDWR | os.O_CLOEXEC)
-        return self._file
 
     def close(self) -> None:
         if self._file is not None:

@@ -152,7 +152,8 @@ security_group_rules = table(
     "security_group_rules",
     SecurityGroupRule,
     key=("id",),
-    indexes=(_OWNER, ("group_id",), ("referenced_group_id",)),
+    indexes=(_OWNER, ("group_id",)),
+    sparse=("referenced_group_id",),
 )
 network_interfaces = table(
     "network_interfaces",

@@ -87,6 +87,11 @@ def _column_type(annotation: Any) -> tuple[Any, bool]:
     return (plain() if plain else Json(annotation)), nullable
 
 
+def _sparse_index(table_name: str, column: sa.Column[Any]) -> sa.Index:
+    there = column.is_not(None)
+    return sa.Index(f"{table_name}_by_{column.name}", column, sqlite_where=there, postgresql_where=there)
+
+
 def table(
     name: str,
     record: type[Record],
@@ -94,9 +99,11 @@ def table(
     key: tuple[str, ...],
     indexes: tuple[tuple[str, ...], ...] = (),
     unique: tuple[tuple[str, ...], ...] = (),
+    sparse: tuple[str, ...] = (),
     autoincrement: bool = False,
 ) -> sa.Table:
-    """Declare the table of `record`. `key` is its primary key; each tuple in `indexes` and `unique` is one index."""
+    """Declare the table of `record`. `key` is its primary key; each tuple in `indexes` and `unique` is one index, and
+    each column in `sparse` has one of the rows where it is not NULL."""
     hints = typing.get_type_hints(record)
     columns = []
     for field in msgspec.structs.fields(record):
@@ -120,6 +127,7 @@ def table(
         *columns,
         *(sa.Index(f"{name}_by_{'_'.join(fields)}", *fields) for fields in indexes),
         *(sa.Index(f"{name}_one_{'_'.join(fields)}", *fields, unique=True) for fields in unique),
+        *(_sparse_index(name, column) for column in columns if column.name in sparse),
         sqlite_autoincrement=autoincrement,
         sqlite_with_rowid=autoincrement,  # else a table is its key's own index: one tree less to write
     )

@@ -9,6 +9,7 @@ from __future__ import annotations
 import functools
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from operator import itemgetter
 from typing import Any
 
 import sqlalchemy as sa
@@ -111,24 +112,21 @@ def delete(kind: type[Record], of: Shape) -> sa.Delete:
 
 @dataclass(frozen=True, slots=True)
 class Rendered:
-    """A statement in a database's own words. `binds` are its parameters in the order of the driver: the name, the
-    place in a list of values, and how a value becomes the driver's; `given` those that have their value already;
-    `names` are there when the driver wants a mapping; `results` how the driver's values become ours."""
+    """A statement in a database's own words. `take` gives the values of its parameters in the order of the driver,
+    `converts` says how those at some places become the driver's; `names` are there when the driver wants a mapping;
+    `results` how the driver's values become ours."""
 
     sql: str
-    binds: tuple[tuple[str, int | None, Convert | None], ...]
-    given: Mapping[str, Any]
+    take: Callable[[Mapping[str, Any]], Sequence[Any]]
+    converts: tuple[tuple[int, Convert], ...]
     names: tuple[str, ...] | None
     results: tuple[tuple[int, Convert], ...]
 
     def parameters(self, values: Mapping[str, Any]) -> Sequence[Any] | Mapping[str, Any]:
         """What the driver takes beside `sql`."""
-        parameters = []
-        for name, place, convert in self.binds:
-            value = values[name] if name in values else self.given[name]
-            if place is not None:
-                value = value[min(place, len(value) - 1)]
-            parameters.append(value if convert is None else convert(value))
+        parameters = list(self.take(values))
+        for place, convert in self.converts:
+            parameters[place] = convert(parameters[place])
         return parameters if self.names is None else dict(zip(self.names, parameters, strict=True))
 
     def rows(self, found: list[Sequence[Any]]) -> list[Sequence[Any]]:
@@ -158,17 +156,32 @@ def rendered(statement: sa.Executable, dialect: sa.Dialect) -> Rendered:
 def _render(statement: Any, dialect: sa.Dialect) -> Rendered:
     compiled = statement.compile(dialect=dialect)
     names = tuple(compiled.positiontup or compiled.binds)
-    binds = []
-    for name in names:
-        convert = compiled.binds[name].type.dialect_impl(dialect).bind_processor(dialect)
-        column, _, place = name.rpartition("__")
-        binds.append((column, int(place), convert) if place.isdigit() else (name, None, convert))
+    converts = [compiled.binds[name].type.dialect_impl(dialect).bind_processor(dialect) for name in names]
     selected = statement.selected_columns if isinstance(statement, sa.Select) else ()
     results = [column.type.dialect_impl(dialect).result_processor(dialect, None) for column in selected]
     return Rendered(
         sql=str(compiled),
-        binds=tuple(binds),
-        given={name: bind.value for name, bind in compiled.binds.items() if not bind.required},
+        take=_taker(names, {name: bind.value for name, bind in compiled.binds.items() if not bind.required}),
+        converts=tuple((place, convert) for place, convert in enumerate(converts) if convert is not None),
         names=None if compiled.positiontup else names,
         results=tuple((place, convert) for place, convert in enumerate(results) if convert is not None),
     )
+
+
+def _taker(names: Sequence[str], given: Mapping[str, Any]) -> Callable[[Mapping[str, Any]], Sequence[Any]]:
+    """How the values of the parameters `names` are taken out of those of a call: ``id__3`` is the fourth in the list
+    `id`, or its last; those in `given` may be left out."""
+    listed = [name.rpartition("__") for name in names]
+    if not given and len(names) > 1 and not any(place.isdigit() for *_, place in listed):
+        return itemgetter(*names)
+
+    def take(values: Mapping[str, Any]) -> list[Any]:
+        taken = []
+        for name, (column, _, place) in zip(names, listed, strict=True):
+            if place.isdigit():
+                taken.append(values[column][min(int(place), len(values[column]) - 1)])
+            else:
+                taken.append(values[name] if name in values else given[name])
+        return taken
+
+    return take

@@ -825,7 +825,13 @@ def upgrade() -> None:
             "security_group_rules_by_account_id_region_id", ["account_id", "region", "id"], unique=False
         )
         batch_op.create_index("security_group_rules_by_group_id", ["group_id"], unique=False)
-        batch_op.create_index("security_group_rules_by_referenced_group_id", ["referenced_group_id"], unique=False)
+        batch_op.create_index(
+            "security_group_rules_by_referenced_group_id",
+            ["referenced_group_id"],
+            unique=False,
+            sqlite_where=sa.text("referenced_group_id IS NOT NULL"),
+            postgresql_where=sa.text("referenced_group_id IS NOT NULL"),
+        )
 
     op.create_table(
         "security_groups",
@@ -1160,7 +1166,11 @@ def downgrade() -> None:
 
     op.drop_table("security_groups")
     with op.batch_alter_table("security_group_rules", schema=None) as batch_op:
-        batch_op.drop_index("security_group_rules_by_referenced_group_id")
+        batch_op.drop_index(
+            "security_group_rules_by_referenced_group_id",
+            sqlite_where=sa.text("referenced_group_id IS NOT NULL"),
+            postgresql_where=sa.text("referenced_group_id IS NOT NULL"),
+        )
         batch_op.drop_index("security_group_rules_by_group_id")
         batch_op.drop_index("security_group_rules_by_account_id_region_id")
 
