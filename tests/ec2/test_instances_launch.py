@@ -282,7 +282,7 @@ def test_what_terraform_reads_of_an_instance_is_there(ready: Caller) -> None:
         "PrivateDnsNameOptions", "NetworkPerformanceOptions", "RootDeviceName", "SourceDestCheck", "SubnetId", "State",
     } <= instance.keys()  # fmt: skip
     with refused("InvalidParameterValue"):
-        launch_one(ready, InstanceType="t3.nano", CpuOptions={"CoreCount": 1, "ThreadsPerCore": 1})
+        launch_one(ready, InstanceType="t3.nano", CpuOptions={"CoreCount": 3, "ThreadsPerCore": 1})
 
 
 def test_boto3_launches(tmp_path: Path) -> None:

@@ -46,7 +46,7 @@ def test_a_record_comes_back_as_it_was_written(store: Store) -> None:
             "disable_api_stop": False, "ebs_optimized": False, "monitoring": False, "root_device_name": "/dev/xvda",
             "metadata_options": MetadataOptions(http_tokens="optional"), "generation": 1, "reboots": 0,
             "system_impaired": False, "launched_at": NOW, "force_stop": False, "holds_capacity": True,
-            "cpu_credits": "standard",
+            "cpu_credits": "standard", "auto_recovery": "default", "reboot_migration": "default",
         }
     )  # fmt: skip
     with store.write() as tx:

@@ -122,7 +122,7 @@ def guest_specs(tx: Transaction, config: Config, wanted: Sequence[Instance]) -> 
             instance_id=instance.id,
             generation=instance.generation,
             desired=_DESIRED[instance.state],
-            vcpus=instance.vcpus,
+            vcpus=instance.core_count or instance.vcpus,
             memory_mib=instance.memory_mib,
             reboots=instance.reboots,
             shutdown_grace_seconds=0 if instance.force_stop else config.compute.shutdown_grace_seconds,

@@ -24,6 +24,19 @@ class MetadataOptions(msgspec.Struct, frozen=True):
     instance_metadata_tags: Literal["enabled", "disabled"] = "disabled"
 
 
+class MetadataDefaults(Record, frozen=True):
+    """The metadata options that an account prefers in a region, where a launch says nothing; None: no preference.
+    `enforced`: no instance may take requests without a token."""
+
+    account_id: AccountId
+    region: str
+    http_tokens: Literal["required", "optional"] | None = None
+    http_put_response_hop_limit: int | None = None
+    http_endpoint: Literal["enabled", "disabled"] | None = None
+    instance_metadata_tags: Literal["enabled", "disabled"] | None = None
+    enforced: Literal["enabled", "disabled"] | None = None
+
+
 class StateReason(msgspec.Struct, frozen=True):
     """Why an instance left its last state: code such as ``Client.UserInitiatedShutdown``, and a message."""
 
@@ -43,8 +56,8 @@ class Instance(Record, frozen=True):
     `generation` grows with every call that changes what the host must do; a host's report counts only for the
     generation it names. `reboots` counts RebootInstances calls; `force_stop` = the last StopInstances came with Force.
     `holds_capacity` = its vCPUs and memory are reserved on `host_id`. `failure` is what its host last said why it does
-    not run, in words for the operator, who alone may see them. User data is kept in InstanceUserData. The name of its
-    placement group never changes, and stays with it.
+    not run, in words for the operator, who alone may see them. `core_count`: how many of its type's vCPUs the guest
+    has; None: all. User data is kept in InstanceUserData. The name of its placement group never changes, and stays.
     """
 
     id: InstanceId
@@ -85,6 +98,9 @@ class Instance(Record, frozen=True):
     placement_group_id: str | None = None
     placement_group_name: str | None = None
     partition_number: int | None = None
+    core_count: int | None = None
+    auto_recovery: Literal["default", "disabled"] = "default"
+    reboot_migration: Literal["default", "disabled"] = "default"
 
 
 class InstanceUserData(Record, frozen=True):
@@ -227,6 +243,7 @@ instances = table(
         ("state", "terminated_at"),
     ),
 )
+metadata_defaults = table("metadata_defaults", MetadataDefaults, key=("account_id", "region"))
 instance_user_data = table("instance_user_data", InstanceUserData, key=("instance_id",))
 console_outputs = table("console_outputs", ConsoleOutput, key=("instance_id",))
 volumes = table("volumes", Volume, key=("id",), indexes=(_OWNER, ("instance_id",), ("host_id",)))

@@ -10,6 +10,19 @@ from collections.abc import Sequence
 from freehold.services.errors import AwsError
 
 
+class HttpTokensEnforced(AwsError):
+    """The account forbids IMDSv1 in the region."""
+
+    code = "UnsupportedOperation"
+
+    def __init__(self) -> None:
+        super().__init__(
+            "You can't launch or change instances so that they allow IMDSv1, because httpTokensEnforced is enabled for "
+            "this account. Set httpTokens to required, or have httpTokensEnforced disabled by "
+            "ModifyInstanceMetadataDefaults."
+        )
+
+
 class IdempotentInstanceTerminated(AwsError):
     """The client token made instances that are gone."""
 

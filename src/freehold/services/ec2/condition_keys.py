@@ -56,11 +56,11 @@ def of_metadata_options(options: MetadataOptions) -> dict[str, Value]:
     }
 
 
-def of_any_instance(instance_type: str, *, ebs_optimized: bool) -> dict[str, Value]:
+def of_any_instance(instance_type: str, *, ebs_optimized: bool, auto_recovery: str) -> dict[str, Value]:
     """What is said of an instance before it is there as well."""
     return {
         "ec2:EbsOptimized": written(ebs_optimized),
-        "ec2:InstanceAutoRecovery": "default",
+        "ec2:InstanceAutoRecovery": auto_recovery,
         "ec2:InstanceMarketType": "on-demand",
         "ec2:InstanceType": instance_type,
         "ec2:RootDeviceType": "ebs",
@@ -108,7 +108,9 @@ def _of_instance(call: Call, instance: Instance) -> Keys:
         "ec2:InstanceProfile": profile.profile_arn if profile else None,
         **in_placement_group(call, instance.placement_group_name),
         **in_zone(instance.region, instance.zone),
-        **of_any_instance(instance.instance_type, ebs_optimized=instance.ebs_optimized),
+        **of_any_instance(
+            instance.instance_type, ebs_optimized=instance.ebs_optimized, auto_recovery=instance.auto_recovery
+        ),
         **of_metadata_options(instance.metadata_options),
     }
 

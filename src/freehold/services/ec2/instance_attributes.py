@@ -1,4 +1,4 @@
-"""DescribeInstanceAttribute and ModifyInstanceAttribute.
+"""DescribeInstanceAttribute, ModifyInstanceAttribute and ResetInstanceAttribute.
 
 An attribute has two names: its own (``instanceType``) and that of the member of a request that changes it
 (``InstanceType``); `_MEMBERS` joins them. One call changes one attribute.
@@ -17,9 +17,10 @@ from freehold.records.compute import Host, Image, Instance, InstanceUserData, Vo
 from freehold.records.feed import publish, take_turn
 from freehold.records.network import NetworkInterface, network_interfaces
 from freehold.services.ec2 import credit_specifications, user_data
-from freehold.services.ec2.compute_errors import IncorrectInstanceState, InvalidInstanceAttributeValue, Unsupported
+from freehold.services.ec2.compute_errors import InvalidInstanceAttributeValue, Unsupported
 from freehold.services.ec2.condition_keys import written
 from freehold.services.ec2.errors import InvalidParameterCombination, InvalidParameterValue, MissingParameter
+from freehold.services.ec2.instance_states import check_stopped, modifiable
 from freehold.services.ec2.instances import block_device_mappings
 from freehold.services.ec2.interfaces import groups_of, set_groups
 from freehold.services.ec2.parameters import refuse_others
@@ -28,7 +29,11 @@ from freehold.services.errors import AwsError, UnsupportedOperation
 from freehold.services.operation import Call, Needed, Response, Value, operation
 
 if TYPE_CHECKING:
-    from mypy_boto3_ec2.type_defs import DescribeInstanceAttributeRequestTypeDef, ModifyInstanceAttributeRequestTypeDef
+    from mypy_boto3_ec2.type_defs import (
+        DescribeInstanceAttributeRequestTypeDef,
+        ModifyInstanceAttributeRequestTypeDef,
+        ResetInstanceAttributeRequestTypeDef,
+    )
 
 
 @operation(resources=named_by("InstanceId", INSTANCE))
@@ -137,10 +142,25 @@ def modify_instance_attribute(call: Call, request: ModifyInstanceAttributeReques
     if change is None:
         raise UnsupportedOperation(f"The parameter {member}")
     take_turn(call.tx)
-    instance = INSTANCE.load(call, request["InstanceId"])
-    if instance.state in ("shutting-down", "terminated"):
-        raise IncorrectInstanceState(f"The instance '{instance.id}' is {instance.state}: it can not be modified.")
-    change(call, instance, value)
+    change(call, modifiable(call, request["InstanceId"]), value)
+    return {}
+
+
+@operation(resources=named_by("InstanceId", INSTANCE))
+def reset_instance_attribute(call: Call, request: ResetInstanceAttributeRequestTypeDef) -> Response:
+    """The check of source and destination is on again. The kernel and the RAM disk are always the image's own: of a
+    stopped instance they are what they were."""
+    take_turn(call.tx)
+    instance = modifiable(call, request["InstanceId"])
+    match request["Attribute"]:
+        case "sourceDestCheck":
+            _source_dest_check(call, instance, True)
+        case "kernel" | "ramdisk":
+            check_stopped(instance)
+        case other:
+            raise InvalidParameterValue(
+                f"Value ({other}) for parameter attribute is invalid. It must be kernel, ramdisk or sourceDestCheck."
+            )
     return {}
 
 
@@ -178,11 +198,6 @@ def _typed(member: str, text: str) -> Any:
     return text.lower() == "true"
 
 
-def _check_stopped(instance: Instance) -> None:
-    if instance.state != "stopped":
-        raise IncorrectInstanceState(f"The instance '{instance.id}' is not in the 'stopped' state.")
-
-
 def _disable_api_stop(call: Call, instance: Instance, value: bool) -> None:
     call.tx.update(instance, disable_api_stop=value)
 
@@ -192,7 +207,7 @@ def _disable_api_termination(call: Call, instance: Instance, value: bool) -> Non
 
 
 def _ebs_optimized(call: Call, instance: Instance, value: bool) -> None:
-    _check_stopped(instance)
+    check_stopped(instance)
     call.tx.update(instance, ebs_optimized=value)
 
 
@@ -216,7 +231,7 @@ def _shutdown_behavior(call: Call, instance: Instance, value: str) -> None:
 
 def _instance_type(call: Call, instance: Instance, value: str) -> None:
     """Its host must be able to hold the new type; room for it is looked for by the next start."""
-    _check_stopped(instance)
+    check_stopped(instance)
     wanted = find(call.config, value)
     if wanted is None:
         raise InvalidInstanceAttributeValue(f"Invalid value '{value}' for InstanceType.")
@@ -232,12 +247,17 @@ def _instance_type(call: Call, instance: Instance, value: str) -> None:
     new_to_credits = is_burstable(call.config, value) and not is_burstable(call.config, instance.instance_type)
     cpu_credits = credit_specifications.default(call.config, value) if new_to_credits else instance.cpu_credits
     call.tx.update(
-        instance, instance_type=value, vcpus=wanted.vcpus, memory_mib=wanted.memory_mib, cpu_credits=cpu_credits
+        instance,
+        instance_type=value,
+        vcpus=wanted.vcpus,
+        memory_mib=wanted.memory_mib,
+        cpu_credits=cpu_credits,
+        core_count=None,
     )
 
 
 def _user_data(call: Call, instance: Instance, value: bytes) -> None:
-    _check_stopped(instance)
+    check_stopped(instance)
     if value:
         call.tx.put(InstanceUserData(instance.id, user_data.checked(value)))
     else:

@@ -37,7 +37,6 @@ _SAME: Mapping[str, Any] = {
     "EnclaveOptions": Shared(Enabled=False),
     "HibernationOptions": Shared(Configured=False),
     "Hypervisor": "xen",
-    "MaintenanceOptions": Shared(AutoRecovery="default", RebootMigration="default"),
     "NetworkPerformanceOptions": Shared(BandwidthWeighting="default"),
     "Operator": Shared(Managed=False),
     "PlatformDetails": "Linux/UNIX",
@@ -165,7 +164,8 @@ def _description(
         "EbsOptimized": instance.ebs_optimized,
         "RootDeviceName": instance.root_device_name,
         "BlockDeviceMappings": [_mapping(mapping) for mapping in mapped],
-        "CpuOptions": _cpu_options(instance.vcpus),
+        "CpuOptions": _cpu_options(instance.core_count or instance.vcpus),
+        "MaintenanceOptions": _maintenance_options(instance.auto_recovery, instance.reboot_migration),
         "MetadataOptions": metadata_options.shown(instance.metadata_options),
         "NetworkInterfaces": interfaces,
         "SecurityGroups": [],
@@ -200,6 +200,11 @@ def _description(
 @functools.lru_cache(1024)
 def _cpu_options(vcpus: int) -> Shared:
     return Shared(CoreCount=vcpus, ThreadsPerCore=1)
+
+
+@functools.lru_cache(4)
+def _maintenance_options(auto_recovery: str, reboot_migration: str) -> Shared:
+    return Shared(AutoRecovery=auto_recovery, RebootMigration=reboot_migration)
 
 
 @functools.lru_cache(1024)

@@ -29,6 +29,7 @@ from freehold.services.ec2 import (
     launch_from_template,
     launch_interface,
     launch_placement,
+    metadata_defaults,
     metadata_options,
     root_volumes,
     user_data,
@@ -43,6 +44,7 @@ from freehold.services.ec2.credit_specifications import CpuCredits
 from freehold.services.ec2.ebs_encryption import VolumeEncryption
 from freehold.services.ec2.errors import InvalidParameterCombination, InvalidParameterValue, MissingParameter
 from freehold.services.ec2.idempotency import claim
+from freehold.services.ec2.instance_options import cores
 from freehold.services.ec2.instance_types import zones_of
 from freehold.services.ec2.instances import reservations
 from freehold.services.ec2.interfaces import create_primary_interface
@@ -82,6 +84,7 @@ _HONOURED = {
     "InstanceInitiatedShutdownBehavior",
     "InstanceType",
     "KeyName",
+    "MaintenanceOptions.AutoRecovery",
     "MaxCount",
     "MetadataOptions.HttpEndpoint",
     "MetadataOptions.HttpPutResponseHopLimit",
@@ -115,7 +118,6 @@ _DEFAULTS = {
     "EnclaveOptions.Enabled": False,
     "HibernationOptions.Configured": False,
     "Ipv6AddressCount": 0,
-    "MaintenanceOptions.AutoRecovery": "default",
     "MetadataOptions.HttpProtocolIpv6": "disabled",
     # An interface can not be without its instance here, so it can not be kept beyond it either.
     "NetworkInterfaces.DeleteOnTermination": True,
@@ -137,6 +139,7 @@ class _Launch:
     image: Image
     type_name: str
     instance_type: InstanceType
+    core_count: int | None
     key_name: str | None
     root: RootVolume
     interface: PrimaryInterface
@@ -192,7 +195,8 @@ def _launch(call: Call, request: RunInstancesRequestTypeDef) -> _Launch:
         if not request.get(name):
             raise MissingParameter(name)
     tags = specified(request.get("TagSpecifications"), *_TAGGED)
-    metadata = metadata_options.changed(MetadataOptions(), request.get("MetadataOptions", {}))
+    metadata = metadata_options.changed(metadata_defaults.preferred(call), request.get("MetadataOptions", {}))
+    metadata_defaults.check(call, metadata)
     if metadata.instance_metadata_tags == "enabled":
         check_metadata_keys(tags[INSTANCE.resource_type])
     data = user_data.decoded(request.get("UserData", ""))
@@ -205,12 +209,7 @@ def _launch(call: Call, request: RunInstancesRequestTypeDef) -> _Launch:
         raise Unsupported(type_name)
     cpu_credits = credit_specifications.asked_for(call.config, type_name, request.get("CreditSpecification", {}))
     grouping = launch_placement.asked_for(call, request.get("Placement") or {}, type_name)
-    vcpus = instance_type.vcpus
-    cores = request.get("CpuOptions", {}).get("CoreCount", vcpus)
-    if cores != vcpus:
-        raise InvalidParameterValue(
-            f"Value ({cores}) for parameter CpuOptions.CoreCount is invalid. {type_name} has {vcpus} cores."
-        )
+    core_count = cores(type_name, instance_type.vcpus, request.get("CpuOptions", {}).get("CoreCount"))
     image = IMAGE.load(call, request.get("ImageId", ""))
     if instance_type.memory_mib < image.minimum_memory_mib:
         raise InvalidParameterCombination(
@@ -223,7 +222,19 @@ def _launch(call: Call, request: RunInstancesRequestTypeDef) -> _Launch:
         load_named(call, key_name)
     profile = instance_profiles.asked_for(call, request.get("IamInstanceProfile") or {})
     return _Launch(
-        image, type_name, instance_type, key_name, root, interface, grouping, metadata, cpu_credits, data, profile, tags
+        image,
+        type_name,
+        instance_type,
+        core_count,
+        key_name,
+        root,
+        interface,
+        grouping,
+        metadata,
+        cpu_credits,
+        data,
+        profile,
+        tags,
     )
 
 
@@ -323,6 +334,8 @@ def _make(
         placement_group_id=group.id if group else None,
         placement_group_name=group.name if group else None,
         partition_number=place.partition,
+        core_count=launch.core_count,
+        auto_recovery=request.get("MaintenanceOptions", {}).get("AutoRecovery") or "default",
     )
     call.tx.insert(instance)
     if launch.user_data is not None:

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING
 
-from freehold.records.compute import Image, MetadataOptions
+from freehold.records.compute import Image
 from freehold.records.identities import InstanceProfile
 from freehold.records.network import SecurityGroup, Subnet
 from freehold.records.placement import PlacementGroup
@@ -20,6 +20,7 @@ from freehold.services.ec2 import (
     launch_from_template,
     launch_interface,
     launch_placement,
+    metadata_defaults,
     metadata_options,
     placement_groups,
     root_volumes,
@@ -101,12 +102,16 @@ def _instance(
     profile: InstanceProfile | None,
     group: PlacementGroup | None,
 ) -> Mapping[str, Value]:
-    options = metadata_options.changed(MetadataOptions(), request.get("MetadataOptions", {}))
+    options = metadata_options.changed(metadata_defaults.preferred(call), request.get("MetadataOptions", {}))
     return {
         "ec2:InstanceProfile": instance_profiles.arn_of(profile) if profile is not None else None,
         **placed,
         **in_placement_group(call, group.name if group else None),
-        **of_any_instance(str(request.get("InstanceType", "")), ebs_optimized=request.get("EbsOptimized", False)),
+        **of_any_instance(
+            str(request.get("InstanceType", "")),
+            ebs_optimized=request.get("EbsOptimized", False),
+            auto_recovery=request.get("MaintenanceOptions", {}).get("AutoRecovery") or "default",
+        ),
         **of_metadata_options(options),
     }
 

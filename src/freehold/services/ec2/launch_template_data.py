@@ -106,7 +106,7 @@ def get_launch_template_data(call: Call, request: GetLaunchTemplateDataRequestTy
         "ImageId": instance.image_id,
         "InstanceInitiatedShutdownBehavior": instance.shutdown_behavior,
         "InstanceType": instance.instance_type,
-        "MaintenanceOptions": {"AutoRecovery": "default"},
+        "MaintenanceOptions": {"AutoRecovery": instance.auto_recovery},
         "MetadataOptions": {name: described["MetadataOptions"][name] for name in _METADATA_OPTIONS},
         "Monitoring": {"Enabled": instance.monitoring},
         "NetworkInterfaces": [_interface(interface) for interface in described["NetworkInterfaces"]],

@@ -14,9 +14,10 @@ import msgspec
 from freehold.records.compute import MetadataOptions
 from freehold.records.feed import publish, take_turn
 from freehold.records.tags import tags_of
-from freehold.services.ec2.compute_errors import IncorrectInstanceState
+from freehold.services.ec2 import metadata_defaults
 from freehold.services.ec2.condition_keys import written
 from freehold.services.ec2.errors import InvalidParameterCombination, InvalidParameterValue
+from freehold.services.ec2.instance_states import modifiable
 from freehold.services.ec2.parameters import refuse_others
 from freehold.services.ec2.resources import INSTANCE
 from freehold.services.ec2.tags import check_metadata_keys
@@ -24,8 +25,6 @@ from freehold.services.operation import Call, Needed, Response, Shared, Value, o
 
 if TYPE_CHECKING:
     from mypy_boto3_ec2.type_defs import ModifyInstanceMetadataOptionsRequestTypeDef
-
-HOP_LIMIT_MAX = 64
 
 _FIELDS = {
     "HttpTokens": "http_tokens",
@@ -51,10 +50,10 @@ def modify_instance_metadata_options(call: Call, request: ModifyInstanceMetadata
     if all(request.get(name) in (None, "") for name in (*_FIELDS, "HttpProtocolIpv6")):
         raise InvalidParameterCombination("No metadata options specified.")
     take_turn(call.tx)
-    instance = INSTANCE.load(call, request["InstanceId"])
-    if instance.state in ("shutting-down", "terminated"):
-        raise IncorrectInstanceState(f"The instance '{instance.id}' is {instance.state}: it can not be modified.")
+    instance = modifiable(call, request["InstanceId"])
     options = changed(instance.metadata_options, request)
+    if options.http_tokens == "optional" != instance.metadata_options.http_tokens:
+        metadata_defaults.check(call, options)
     if options.instance_metadata_tags == "enabled":
         check_metadata_keys(tag.key for tag in tags_of(call.tx, [instance.id])[instance.id])
     if options != instance.metadata_options:
@@ -67,10 +66,10 @@ def changed(options: MetadataOptions, request: Mapping[str, Any]) -> MetadataOpt
     """The options with those of a request in their place. Raises InvalidParameterValue for a hop limit out of range."""
     given = {field: request[name] for name, field in _FIELDS.items() if request.get(name) not in (None, "")}
     hop_limit = given.get("http_put_response_hop_limit", 1)
-    if not 1 <= hop_limit <= HOP_LIMIT_MAX:
+    if not 1 <= hop_limit <= metadata_defaults.HOP_LIMIT_MAX:
         raise InvalidParameterValue(
             f"Value ({hop_limit}) for parameter HttpPutResponseHopLimit is invalid. It must be an integer between 1 "
-            f"and {HOP_LIMIT_MAX}."
+            f"and {metadata_defaults.HOP_LIMIT_MAX}."
         )
     return msgspec.structs.replace(options, **given)
 

@@ -374,6 +374,9 @@ def upgrade() -> None:
         sa.Column("placement_group_id", sa.Text(), autoincrement=False, nullable=True),
         sa.Column("placement_group_name", sa.Text(), autoincrement=False, nullable=True),
         sa.Column("partition_number", sa.BigInteger(), autoincrement=False, nullable=True),
+        sa.Column("core_count", sa.BigInteger(), autoincrement=False, nullable=True),
+        sa.Column("auto_recovery", sa.Text(), autoincrement=False, nullable=False),
+        sa.Column("reboot_migration", sa.Text(), autoincrement=False, nullable=False),
         sa.PrimaryKeyConstraint("id"),
         sqlite_autoincrement=False,
         sqlite_with_rowid=False,
@@ -589,6 +592,19 @@ def upgrade() -> None:
         batch_op.create_index("memberships_by_account_id", ["account_id"], unique=False)
         batch_op.create_index("memberships_by_user_id", ["user_id"], unique=False)
 
+    op.create_table(
+        "metadata_defaults",
+        sa.Column("account_id", sa.Text(), autoincrement=False, nullable=False),
+        sa.Column("region", sa.Text(), autoincrement=False, nullable=False),
+        sa.Column("http_tokens", sa.Text(), autoincrement=False, nullable=True),
+        sa.Column("http_put_response_hop_limit", sa.BigInteger(), autoincrement=False, nullable=True),
+        sa.Column("http_endpoint", sa.Text(), autoincrement=False, nullable=True),
+        sa.Column("instance_metadata_tags", sa.Text(), autoincrement=False, nullable=True),
+        sa.Column("enforced", sa.Text(), autoincrement=False, nullable=True),
+        sa.PrimaryKeyConstraint("account_id", "region"),
+        sqlite_autoincrement=False,
+        sqlite_with_rowid=False,
+    )
     op.create_table(
         "mfa_devices",
         sa.Column("arn", sa.Text(), autoincrement=False, nullable=False),
@@ -1227,6 +1243,7 @@ def downgrade() -> None:
         batch_op.drop_index("mfa_devices_by_account_id_arn")
 
     op.drop_table("mfa_devices")
+    op.drop_table("metadata_defaults")
     with op.batch_alter_table("memberships", schema=None) as batch_op:
         batch_op.drop_index("memberships_by_user_id")
         batch_op.drop_index("memberships_by_account_id")
