@@ -12,7 +12,7 @@ from pathlib import Path
 import msgspec
 
 from freehold.host.security import link_security
-from freehold.host.wire import Assignment, GuestReport, GuestSpec, Hello, Report, TrafficReading, encode
+from freehold.host.wire import Assignment, GuestReport, GuestSpec, Hello, Report, SnapshotReport, TrafficReading, encode
 from freehold.paths import Paths
 
 BYTES = 1000
@@ -78,4 +78,5 @@ class WillingHost:
                     self._counters[counter] = self._counters.get(counter, 0) + BYTES
         readings = tuple(TrafficReading(*counter, "-".join(counter), sent) for counter, sent in self._counters.items())
         self._guests = {each: spec for each, spec in self._guests.items() if spec.desired != "absent"}
-        return Report(guests, readings, assignment.delete_volumes)
+        taken = tuple(SnapshotReport(each.snapshot_id, BYTES, BYTES) for each in assignment.snapshots)
+        return Report(guests, readings, assignment.delete_volumes, taken, assignment.delete_snapshots)

@@ -33,6 +33,8 @@ from freehold.host.wire import (
     MetadataSpec,
     Report,
     RoleCredentials,
+    SnapshotReport,
+    SnapshotSpec,
     VolumeKey,
     VolumeSpec,
     encode,
@@ -57,7 +59,11 @@ class Plane:
         self.specs: dict[str, GuestSpec] = {}
         self.credentials: dict[str, RoleCredentials] = {}
         self.withheld: set[str] = set()
+        self.keys: dict[str, bytes] = {}  # of volumes that have another one's
         self.doomed: set[str] = set()
+        self.snapshots: dict[str, SnapshotSpec] = {}
+        self.taken: dict[str, SnapshotReport] = {}
+        self.doomed_snapshots: set[str] = set()
         self._news = threading.Condition()
         self._peer: ssl.SSLSocket | None = None
         pki.ensure(self.paths.pki, HOST)
@@ -86,6 +92,28 @@ class Plane:
             if self._peer is not None:
                 with suppress(OSError):
                     self._peer.sendall(encode(Assignment((), complete=False, delete_volumes=(volume_id,))))
+
+    def snapshot(self, *snapshots: SnapshotSpec) -> None:
+        """Want snapshots taken."""
+        with self._news:
+            self.snapshots |= {each.snapshot_id: each for each in snapshots}
+            if self._peer is not None:
+                with suppress(OSError):
+                    keys = self._snapshot_keys(*snapshots)
+                    self._peer.sendall(encode(Assignment((), complete=False, keys=keys, snapshots=snapshots)))
+
+    def wait_for_snapshots(self, *snapshots: SnapshotSpec) -> None:
+        self.snapshot(*snapshots)
+        self.wait_for(lambda: not self.snapshots, f"snapshots of {self.snapshots}")
+
+    def delete_snapshot(self, snapshot_id: str) -> None:
+        """Want a snapshot gone, and wait until it is."""
+        with self._news:
+            self.doomed_snapshots.add(snapshot_id)
+            if self._peer is not None:
+                with suppress(OSError):
+                    self._peer.sendall(encode(Assignment((), complete=False, delete_snapshots=(snapshot_id,))))
+        self.wait_for(lambda: snapshot_id not in self.doomed_snapshots, f"{snapshot_id} is deleted")
 
     def want(self, instance_id: str, desired: Any, **changes: Any) -> GuestSpec:
         """Want something else of a guest: the next generation of its spec."""
@@ -164,11 +192,23 @@ class Plane:
 
     def _everything(self) -> Assignment:
         specs, credentials = tuple(self.specs.values()), tuple(self.credentials.values())
-        return Assignment(specs, True, tuple(self.doomed), credentials, self._keys(*specs))
+        snapshots = tuple(self.snapshots.values())
+        return Assignment(
+            specs,
+            True,
+            tuple(self.doomed),
+            credentials,
+            (*self._keys(*specs), *self._snapshot_keys(*snapshots)),
+            snapshots,
+            tuple(self.doomed_snapshots),
+        )
+
+    def _snapshot_keys(self, *snapshots: SnapshotSpec) -> tuple[VolumeKey, ...]:
+        return tuple(VolumeKey(each.volume_id, key_of(each.volume_id)) for each in snapshots if each.encrypted)
 
     def _keys(self, *specs: GuestSpec) -> tuple[VolumeKey, ...]:
         return tuple(
-            VolumeKey(volume.volume_id, key_of(volume.volume_id))
+            VolumeKey(volume.volume_id, self.keys.get(volume.volume_id, key_of(volume.volume_id)))
             for spec in specs
             if spec.desired == "running"
             for volume in spec.volumes
@@ -184,6 +224,10 @@ class Plane:
             if guest.console is not None:
                 self.consoles[guest.instance_id] = guest.console
         self.doomed.difference_update(report.deleted_volumes)
+        self.doomed_snapshots.difference_update(report.deleted_snapshots)
+        for snapshot in report.snapshots:
+            self.taken[snapshot.snapshot_id] = snapshot
+            self.snapshots.pop(snapshot.snapshot_id, None)
         for reading in report.traffic:
             self.traffic[reading.public_ip] = reading
 

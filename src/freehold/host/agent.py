@@ -15,6 +15,7 @@ from freehold.host.console import Console
 from freehold.host.errors import HostError
 from freehold.host.guest import Guest
 from freehold.host.hypervisor import process
+from freehold.host.hypervisor.monitor import Monitor
 from freehold.host.layout import MalformedSpec, check_ids, tap_name
 from freehold.host.machine import Machine
 from freehold.host.metadata.service import MetadataService
@@ -23,6 +24,7 @@ from freehold.host.records import load_record, load_spec
 from freehold.host.starts import Starts
 from freehold.host.stats.egress import Egress
 from freehold.host.volumes.deletions import Deletions
+from freehold.host.volumes.snapshots import Snapshots
 from freehold.host.wire import Assignment, GuestReport, GuestSpec, Report, RoleCredentials
 
 log = structlog.get_logger()
@@ -40,6 +42,7 @@ class Agent:
         self._starts = Starts(cores)
         self._metadata = MetadataService(machine, self._credentials_of, self.changed.set)
         self._egress = Egress(machine.effects, self.changed.set)
+        self._snapshots = Snapshots(machine, self.changed.set, self._user_of, self._monitor_of)
         self._deletions = Deletions(machine, self.changed.set)
         self._guests: dict[str, Guest] = {}
         self._credentials: dict[str, RoleCredentials] = {}  # never on disk: a new agent waits for the control plane
@@ -53,15 +56,20 @@ class Agent:
 
     def start(self) -> None:
         """Go on with the guests that were here before; the control plane need not answer for that."""
-        self._machine.pool.forget_unfinished()
+        running = processes.guests(self._machine.layout.tag)
         for directory in sorted(self._machine.layout.guests.iterdir()):
             spec = load_spec(self._machine.layout.guest(directory.name))
             if spec is not None:
                 self._follow(spec, None)
+        in_use = [
+            volume.volume_id for each in running.keys() & self._guests for volume in self._guests[each].spec.volumes
+        ]
+        self._machine.pool.layers.forget_unfinished(in_use)
         self._looking = asyncio.create_task(self._look_at_consoles())
         self._tell_guests()
         self._metadata.start()
         self._egress.start()
+        self._snapshots.start()
         self._deletions.start()
 
     async def close(self) -> None:
@@ -69,6 +77,7 @@ class Agent:
         await self._metadata.close()
         await self.answers.close()
         await self._egress.close()
+        await self._snapshots.close()
         await self._deletions.close()
         tasks = [*self._tasks.values(), *(task for task in (self._cleaning, self._looking) if task)]
         for task in tasks:
@@ -81,6 +90,8 @@ class Agent:
         """Take what should be from the control plane."""
         credentials = {given.instance_id: given for given in assignment.credentials}
         keys = {given.volume_id: given.key for given in assignment.keys}
+        self._snapshots.take(assignment.snapshots, keys)
+        self._snapshots.delete(assignment.delete_snapshots)
         for spec in assignment.guests:
             self._credentials.pop(spec.instance_id, None)
             if spec.instance_id in credentials:
@@ -114,7 +125,13 @@ class Agent:
         self._news -= consoles
         if not self._news:
             self.changed.clear()
-        return Report(tuple(reports), self._egress.readings(everything=everything), self._deletions.deleted())
+        return Report(
+            tuple(reports),
+            self._egress.readings(everything=everything),
+            self._deletions.deleted(),
+            self._snapshots.taken(),
+            self._snapshots.deleted(),
+        )
 
     def reported(self, report: Report) -> None:
         """The control plane has this report: forget the guests that it says are gone."""
@@ -126,6 +143,7 @@ class Agent:
                 self._tasks.pop(said.instance_id).cancel()
         self._egress.reported(report.traffic)
         self._deletions.reported(report.deleted_volumes)
+        self._snapshots.reported(report.snapshots, report.deleted_snapshots)
 
     def forget_reported(self) -> None:
         """The link is a new one: whoever is there now may have heard nothing yet."""
@@ -147,6 +165,17 @@ class Agent:
         self._consoles[instance_id] = Console(paths)
         self._tasks[instance_id] = asyncio.create_task(guest.run(), name=instance_id)
         self._changed(instance_id)
+
+    def _user_of(self, volume_id: str) -> str | None:
+        """The guest that has a volume."""
+        for instance_id, guest in self._guests.items():
+            if any(volume.volume_id == volume_id for volume in guest.spec.volumes):
+                return instance_id
+        return None
+
+    def _monitor_of(self, instance_id: str) -> Monitor | None:
+        guest = self._guests.get(instance_id)
+        return None if guest is None else guest.monitor
 
     def _credentials_of(self, instance_id: str) -> RoleCredentials | None:
         return self._credentials.get(instance_id)

@@ -19,3 +19,9 @@ class CommandError(HostError):
 
 class CannotStart(HostError):
     """A guest can not be started, and trying again at once would not help."""
+
+
+class NotYet(HostError):
+    """Something else has to come about first, and does by itself: to be looked at again after `seconds`."""
+
+    seconds = 0.2

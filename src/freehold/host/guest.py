@@ -20,7 +20,7 @@ from typing import assert_never
 import structlog
 from msgspec.structs import replace
 
-from freehold.host.errors import CannotStart, HostError
+from freehold.host.errors import CannotStart, HostError, NotYet
 from freehold.host.hypervisor import process
 from freehold.host.hypervisor.monitor import Monitor
 from freehold.host.machine import Machine
@@ -127,6 +127,8 @@ class Guest:
             return await self._step()
         except CannotStart as error:
             return await self._give_up(str(error))
+        except NotYet as error:
+            return error.seconds
         except (HostError, OSError) as error:
             return await self._failed(str(error))
         except Exception:

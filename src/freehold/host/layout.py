@@ -1,6 +1,7 @@
 """Where a host keeps its things, and what it calls them on the machine.
 
-Ids become parts of paths and interface names, so each is checked once, when it arrives (`check_ids`, `is_volume_id`).
+Ids become parts of paths and interface names, so each is checked once, when it arrives (`check_ids`, `is_volume_id`,
+`is_snapshot_id`).
 """
 
 from __future__ import annotations
@@ -14,7 +15,7 @@ from pathlib import Path
 from freehold.host.wire import GuestSpec
 from freehold.paths import Paths
 
-_ID = re.compile(r"(?:i|vol|eni|ami|vpc|subnet)-[0-9a-f]{8,17}")
+_ID = re.compile(r"(?:i|vol|snap|eni|ami|vpc|subnet)-[0-9a-f]{8,17}")
 _SOCKET_PATH_BYTES_MAX = 107  # sun_path of unix(7), without its closing zero
 
 
@@ -26,11 +27,15 @@ def is_volume_id(text: str) -> bool:
     return text.startswith("vol-") and _ID.fullmatch(text) is not None
 
 
+def is_snapshot_id(text: str) -> bool:
+    return text.startswith("snap-") and _ID.fullmatch(text) is not None
+
+
 def check_ids(spec: GuestSpec) -> None:
     """Raise MalformedSpec unless every id in a spec is one, and every address of an interface."""
     ids = [spec.instance_id, *spec.delete_volumes]
     for volume in spec.volumes:
-        ids += [volume.volume_id, *((volume.image_id,) if volume.image_id else ())]
+        ids += [volume.volume_id, *(each for each in (volume.image_id, volume.snapshot_id) if each)]
     for interface in spec.interfaces:
         ids += [interface.interface_id, interface.vpc_id, interface.subnet_id]
     for each in ids:
@@ -124,6 +129,10 @@ class Layout:
 
     def volume(self, volume_id: str) -> Path:
         return self.volumes / f"{volume_id}.qcow2"
+
+    def layer(self, snapshot_id: str) -> Path:
+        """What a snapshot froze."""
+        return self.volumes / f"{snapshot_id}.qcow2"
 
     def prepare(self) -> None:
         """Make the directories. Raises ValueError if the data directory's name is too long for sockets below it."""

@@ -6,23 +6,26 @@ Every function may be repeated and cut anywhere: each effect looks at what is th
 
 from __future__ import annotations
 
+import asyncio
 import shutil
-from collections.abc import Callable, Mapping
+from collections.abc import AsyncIterator, Callable, Iterable, Mapping
+from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field
 from functools import partial
 
 from freehold.host import images
 from freehold.host.cgroup import Cgroups, Limits
 from freehold.host.effects import Effects
+from freehold.host.errors import NotYet
 from freehold.host.hypervisor import process
-from freehold.host.hypervisor.disks import Disk, Layer
+from freehold.host.hypervisor.disks import Disk, Layer, file_name
 from freehold.host.hypervisor.monitor import Monitor, MonitorError
 from freehold.host.hypervisor.qemu import Accelerator
 from freehold.host.layout import Layout, tap_name
 from freehold.host.ports import taps
 from freehold.host.ports.vswitch import Vswitch
 from freehold.host.records import GuestRecord, save
-from freehold.host.volumes import luks
+from freehold.host.volumes import luks, qcow2
 from freehold.host.volumes.pool import Pool
 from freehold.host.wire import GuestSpec, VolumeSpec
 from freehold.processes import Identity, alive
@@ -40,10 +43,21 @@ class Machine:
     cgroups: Cgroups
     effects: Effects
     _known: dict[str, Identity] = field(default_factory=dict)
+    _disks: dict[str, asyncio.Lock] = field(default_factory=dict)
+    to_freeze: set[str] = field(default_factory=set)
+    """The volumes of which a snapshot is still to be taken: they are not deleted before."""
 
     @property
     def pool(self) -> Pool:
         return Pool(self.layout)
+
+    @asynccontextmanager
+    async def disks(self, volume_ids: Iterable[str]) -> AsyncIterator[None]:
+        """Have these volumes for oneself: nobody else makes, opens, freezes or deletes them meanwhile."""
+        async with AsyncExitStack() as held:
+            for volume_id in sorted(set(volume_ids)):
+                await held.enter_async_context(self._disks.setdefault(volume_id, asyncio.Lock()))
+            yield
 
     def find(self, instance_id: str) -> int | None:
         """The process id of a guest's QEMU, if it runs."""
@@ -67,6 +81,10 @@ class Machine:
     async def build(self, spec: GuestSpec, keys: Mapping[str, bytes]) -> None:
         """Have all that a guest needs, and its QEMU with its CPUs stopped. `keys` open its encrypted volumes, by
         volume id. Raises CannotStart, HostError."""
+        async with self.disks(volume.volume_id for volume in spec.volumes):
+            await self._build(spec, keys)
+
+    async def _build(self, spec: GuestSpec, keys: Mapping[str, bytes]) -> None:
         boot_image = images.load(self.layout.paths.images, spec.metadata.image_id)
         self.pool.check_space()
         ordered = sorted(spec.volumes, key=lambda volume: not volume.boot)
@@ -85,9 +103,8 @@ class Machine:
         image = images.load(self.layout.paths.images, volume.image_id).disk if volume.image_id else None
         key = keys[volume.volume_id] if volume.encrypted else None
         await self.effects.perform("make volume", partial(self.pool.make, volume, image, key))
-        layers = [Layer(volume.volume_id, self.layout.volume(volume.volume_id), volume.encrypted)]
-        if volume.image_id is not None and image is not None:
-            layers.append(Layer(volume.image_id, image, encrypted=False))
+        chain = self.pool.layers.chain(self.layout.volume(volume.volume_id))
+        layers = [Layer(file_name(path), path, qcow2.encrypted(path)) for path in chain]
         return Disk(volume.volume_id, tuple(layers), volume.limits, None if key is None else luks.passphrase(key))
 
     async def plug(self, spec: GuestSpec) -> None:
@@ -130,7 +147,23 @@ class Machine:
         await self._do("remove files", partial(shutil.rmtree, directory, onerror=_unless_missing))
 
     async def delete_volume(self, volume_id: str) -> None:
-        await self._do("delete volume", partial(self.pool.delete, volume_id))
+        """Raises NotYet, OSError."""
+        async with self.disks((volume_id,)):
+            if volume_id in self.to_freeze and self.layout.volume(volume_id).exists():
+                raise NotYet(f"A snapshot of {volume_id} is to be taken first.")
+            await self._do("delete volume", partial(self.pool.delete, volume_id))
+        self._disks.pop(volume_id, None)
+
+    async def freeze(self, volume_id: str, snapshot_id: str) -> None:
+        """Have the volume's tip be the snapshot's layer (`Layers.freeze`)."""
+        await self._do("freeze", partial(self.pool.layers.freeze, volume_id, snapshot_id))
+
+    async def delete_snapshot(self, snapshot_id: str) -> None:
+        def act() -> None:
+            self.pool.layers.doom(snapshot_id)
+            self.pool.layers.prune()
+
+        await self._do("delete snapshot", act)
 
     async def _do(self, name: str, action: Callable[[], None]) -> None:
         async def act() -> None:

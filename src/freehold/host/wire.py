@@ -46,8 +46,8 @@ class DiskLimits(msgspec.Struct, frozen=True):
 
 
 class VolumeSpec(msgspec.Struct, frozen=True):
-    """A disk. `image_id` = it starts as an overlay of that image; None = empty. `device` is the AWS device name.
-    `encrypted` = by LUKS, with a key that comes apart from the spec (`VolumeKey`)."""
+    """A disk. `image_id` = it starts as an overlay of that image, `snapshot_id` = of that snapshot; neither = empty.
+    `device` is the AWS device name. `encrypted` = by LUKS, with a key that comes apart from the spec (`VolumeKey`)."""
 
     volume_id: str
     size_gib: int
@@ -56,6 +56,17 @@ class VolumeSpec(msgspec.Struct, frozen=True):
     boot: bool
     encrypted: bool = False
     limits: DiskLimits = DiskLimits()
+    snapshot_id: str | None = None
+
+
+class SnapshotSpec(msgspec.Struct, frozen=True):
+    """A snapshot to take of a volume: its data as it is at one instant, the same for all of a `group`. One that is
+    taken already is not taken again. `encrypted`: the volume is, and its key comes with it."""
+
+    snapshot_id: str
+    volume_id: str
+    group: str
+    encrypted: bool = False
 
 
 class InterfaceSpec(msgspec.Struct, frozen=True):
@@ -147,9 +158,11 @@ class Assignment(msgspec.Struct, frozen=True, tag="assignment", tag_field="type"
     """`complete` = these are all guests of this host: whatever else it runs was deleted, and is to be made absent.
 
     `delete_volumes` are no guest's, and are to be deleted for ever; a volume that is not there counts as deleted.
+    `snapshots` are to be taken, with all of their group; `delete_snapshots` are to be deleted for ever, their data as
+    far as nothing else needs it.
     `credentials` are of those among `guests` whose instances have a profile; the others have none from now on.
-    `keys` are of the encrypted volumes of those among `guests` that are to run. One that is to run and lacks a key can
-    not be started; if it runs already it runs on.
+    `keys` are of the encrypted volumes of `snapshots`, and of those among `guests` that are to run. A guest that is to
+    run and lacks a key can not be started; if it runs already it runs on.
     """
 
     guests: tuple[GuestSpec, ...]
@@ -157,6 +170,8 @@ class Assignment(msgspec.Struct, frozen=True, tag="assignment", tag_field="type"
     delete_volumes: tuple[str, ...] = ()
     credentials: tuple[RoleCredentials, ...] = ()
     keys: tuple[VolumeKey, ...] = ()
+    snapshots: tuple[SnapshotSpec, ...] = ()
+    delete_snapshots: tuple[str, ...] = ()
 
 
 class Ask(msgspec.Struct, frozen=True, tag="ask", tag_field="type"):
@@ -204,12 +219,24 @@ class TrafficReading(msgspec.Struct, frozen=True):
     bytes_out: Count
 
 
+class SnapshotReport(msgspec.Struct, frozen=True):
+    """A snapshot was taken: what is written from now on is not in it. `bytes_added` is what its layer holds that lower
+    ones do not, `bytes_full` what all hold. With a `message` it was not and will not be (operator's words)."""
+
+    snapshot_id: str
+    bytes_added: Count
+    bytes_full: Count
+    message: Annotated[str, msgspec.Meta(max_length=MESSAGE_CHARACTERS_MAX)] | None = None
+
+
 class Report(msgspec.Struct, frozen=True, tag="report", tag_field="type"):
-    """`deleted_volumes` are gone, as an `Assignment` asked for."""
+    """`deleted_volumes` and `deleted_snapshots` are gone, and `snapshots` taken, as an `Assignment` asked for."""
 
     guests: tuple[GuestReport, ...]
     traffic: tuple[TrafficReading, ...] = ()
     deleted_volumes: tuple[str, ...] = ()
+    snapshots: tuple[SnapshotReport, ...] = ()
+    deleted_snapshots: tuple[str, ...] = ()
 
 
 class Origin(msgspec.Struct, frozen=True):

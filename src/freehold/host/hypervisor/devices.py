@@ -8,12 +8,13 @@ from __future__ import annotations
 
 import contextlib
 import re
+from collections.abc import Mapping
 from contextlib import ExitStack
 from typing import TypedDict, cast
 
 from freehold.host.errors import HostError
 from freehold.host.hypervisor import disks
-from freehold.host.hypervisor.disks import Disk
+from freehold.host.hypervisor.disks import Disk, Layer
 from freehold.host.hypervisor.monitor import Monitor, Refused
 from freehold.host.wire import DiskLimits, InterfaceSpec
 
@@ -32,6 +33,12 @@ class NoFreePort(HostError):
 class _Property(TypedDict):
     name: str
     type: str
+
+
+class _Node(TypedDict("_Named", {"node-name": str})):
+    backing_file_depth: int
+    drv: str
+    file: str
 
 
 class _Set(TypedDict("_Numbered", {"fdset-id": int})):
@@ -132,9 +139,28 @@ async def free_port(monitor: Monitor) -> str:
     raise NoFreePort("The machine has no slot left for a disk or network card.")
 
 
+async def put_under(monitor: Monitor, volume_id: str, layer: Layer) -> None:
+    """Have a node of a new tip of a disk, for `go_over`."""
+    with ExitStack() as until:
+        (files,) = disks.opened(Disk(volume_id, (layer,)), until).files
+        number = await _hand_over(monitor, volume_id, files)
+    await monitor.execute("blockdev-add", disks.layer_nodes(volume_id, layer, number, None, top=True))
+
+
+async def go_over(monitor: Monitor, tips: Mapping[str, str]) -> None:
+    """Have disks written to other nodes from one instant on: the old one → the new one, which lies on it then."""
+    actions = [{"type": "blockdev-snapshot", "data": {"node": old, "overlay": new}} for old, new in tips.items()]
+    await monitor.execute("transaction", {"actions": actions})
+
+
+async def nodes(monitor: Monitor) -> dict[str, bool]:
+    """The named nodes of all disks, each with whether it lies on another one."""
+    answer = cast(list[_Node], await monitor.execute("query-named-block-nodes", {"flat": True}))
+    return {node["node-name"]: node["backing_file_depth"] > 0 for node in answer}
+
+
 async def has_node(monitor: Monitor, name: str) -> bool:
-    answer = cast(list[dict[str, object]], await monitor.execute("query-named-block-nodes", {"flat": True}))
-    return any(node.get("node-name") == name for node in answer)
+    return name in await nodes(monitor)
 
 
 def card_backend(interface_id: str) -> str:
@@ -180,13 +206,33 @@ async def _remove_backend(monitor: Monitor, volume_id: str) -> None:
 async def _remove_disk(monitor: Monitor, volume_id: str) -> None:
     if await has_node(monitor, disks.device_node(volume_id)):
         await monitor.execute("blockdev-del", {"node-name": disks.device_node(volume_id)})
+    await _remove_tips(monitor, volume_id)
     objects = await _names(monitor, "/objects")
     for name in (disks.limit_id(volume_id), disks.key_id(volume_id)):
         if name in objects:
             await monitor.execute("object-del", {"id": name})
-    for each in cast(list[_Set], await monitor.execute("query-fdsets")):
-        if any(file.get("opaque") == volume_id for file in each["fds"]):
-            await monitor.execute("remove-fd", {"fdset-id": each["fdset-id"]})
+    for number in await _sets(monitor, volume_id):
+        await monitor.execute("remove-fd", {"fdset-id": number})
+
+
+async def _remove_tips(monitor: Monitor, volume_id: str) -> None:
+    """Have no node of what snapshots have put on top, which no other node brings along when it goes."""
+    names = {f"/dev/fdset/{number}" for number in await _sets(monitor, volume_id)}
+    going = True
+    while going:
+        going = False
+        for node in cast(list[_Node], await monitor.execute("query-named-block-nodes", {"flat": True})):
+            if node["drv"] == "file" and node["file"] in names:
+                tip = node["node-name"].replace("file", "node", 1)
+                with contextlib.suppress(Refused):  # another one lies on it
+                    await monitor.execute("blockdev-del", {"node-name": tip})
+                    going = True
+
+
+async def _sets(monitor: Monitor, volume_id: str) -> list[int]:
+    """The sets of descriptors that are a volume's."""
+    sets = cast(list[_Set], await monitor.execute("query-fdsets"))
+    return [each["fdset-id"] for each in sets if any(file.get("opaque") == volume_id for file in each["fds"])]
 
 
 async def _names(monitor: Monitor, path: str) -> list[str]:

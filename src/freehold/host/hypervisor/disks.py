@@ -1,6 +1,6 @@
 """A disk as QEMU sees it: the same graph of nodes whether it came by the command line or was plugged in later.
 
-    virtio-blk ``vol-…``  ──►  throttle ``disk-vol-…``  ──►  qcow2 ``node-vol-…``  ──►  file ``file-vol-…``
+    virtio-blk ``vol-…``  ──►  throttle ``disk-vol-…``  ──►  qcow2 ``node-…``  ──►  file ``file-…``
                                     │                             └─ backing ──►  qcow2 …  ──►  file …
                               object ``limit-vol-…``
 
@@ -22,7 +22,7 @@ from freehold.host.wire import DiskLimits
 
 @dataclass(frozen=True, slots=True)
 class Layer:
-    """One qcow2 file of a disk: a volume's own, of which `name` is the id, or one below it that nobody writes.
+    """One qcow2 file of a disk: a volume's own, or one below it that nobody writes. `name` is `file_name`'s.
     `encrypted` = the volume's key opens it."""
 
     name: str
@@ -71,10 +71,13 @@ def device_node(volume_id: str) -> str:
     return f"disk-{volume_id}"
 
 
+def file_name(path: Path) -> str:
+    """What a file is called in the names of nodes, whatever its name in the pool is: that changes while it is open."""
+    return str(path.stat().st_ino)
+
+
 def layer_node(volume_id: str, layer: str) -> str:
     """The name of the node of one layer of a disk, at most 31 characters long."""
-    if layer == volume_id:
-        return f"node-{volume_id}"
     return "node-" + hashlib.sha256(f"{volume_id} {layer}".encode()).hexdigest()[:24]
 
 
@@ -132,13 +135,19 @@ def limits(of: DiskLimits) -> dict[str, int]:
 
 
 def _layer(disk: Disk, layer: Layer, number: int, backing: dict[str, object] | None) -> dict[str, object]:
+    return layer_nodes(disk.volume_id, layer, number, backing, top=layer is disk.layers[0])
+
+
+def layer_nodes(
+    volume_id: str, layer: Layer, number: int, backing: dict[str, object] | None, *, top: bool
+) -> dict[str, object]:
+    """One layer of a volume over `backing`, for ``blockdev-add``. `top` = it is written to."""
     # `discard` on both nodes makes the file shrink when the guest trims. `backing` is always given, so that what the
     # file's header says is never followed.
-    top = layer is disk.layers[0]
-    name = layer_node(disk.volume_id, layer.name)
+    name = layer_node(volume_id, layer.name)
     use: dict[str, object] = {"discard": "unmap"} if top else {"read-only": True}
     file = {"driver": "file", "node-name": name.replace("node", "file", 1), "filename": f"/dev/fdset/{number}", **use}
     node: dict[str, object] = {"driver": "qcow2", "node-name": name, "file": file, "backing": backing, **use}
     if layer.encrypted:
-        node["encrypt"] = {"format": "luks", "key-secret": key_id(disk.volume_id)}
+        node["encrypt"] = {"format": "luks", "key-secret": key_id(volume_id)}
     return node

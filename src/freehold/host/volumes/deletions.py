@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterable
 
 import structlog
 
+from freehold.host.errors import NotYet
 from freehold.host.layout import is_volume_id
 from freehold.host.machine import Machine
 from freehold.host.worker import Worker
@@ -46,10 +47,12 @@ class Deletions(Worker):
         self._deleted.difference_update(volume_ids)
 
     async def _round(self) -> float | None:
-        pause = None
+        pause: float | None = None
         for volume_id in sorted(self._doomed):
             try:
                 await self._machine.delete_volume(volume_id)
+            except NotYet as error:
+                pause = pause or error.seconds
             except OSError as error:
                 log.warning("volume not deleted, it is tried again", volume=volume_id, error=error.strerror)
                 pause = _RETRY_SECONDS

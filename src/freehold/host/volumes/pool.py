@@ -1,5 +1,5 @@
-"""The pool of volumes: one qcow2 file each, an overlay on its image's disk or empty. What is encrypted of an overlay is
-what it has of its own: the image below it is plain, and the same for all.
+"""The pool of volumes: one qcow2 file each, empty or an overlay on its image's disk or a snapshot's layer (layers.py).
+What is encrypted of an overlay is what it has of its own: the image below it is plain, and the same for all.
 
 A file appears complete by a rename. It is the agent's own: QEMU is handed open descriptors.
 """
@@ -14,10 +14,10 @@ from freehold.host.commands import run
 from freehold.host.errors import CannotStart, CommandError
 from freehold.host.layout import Layout
 from freehold.host.volumes import luks, qcow2
+from freehold.host.volumes.layers import NEW, Layers
 from freehold.host.wire import VolumeSpec
 
 FREE_BYTES_MIN = 1 << 30  # below this no guest is started: running ones need room to write
-_TEMPORARY = ".new"
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,30 +33,50 @@ class Pool:
                 f"{FREE_BYTES_MIN >> 20} MiB; free some or delete volumes."
             )
 
+    @property
+    def layers(self) -> Layers:
+        return Layers(self.layout)
+
     async def make(self, volume: VolumeSpec, backing: Path | None, key: bytes | None) -> None:
-        """Have the volume; data that it holds already is kept. `key` is what opens an encrypted one.
+        """Have the volume, which must not be open; data that it holds is kept. `key` is what opens an encrypted one.
 
         Raises CannotStart when there is no room for it.
         """
         path = self.layout.volume(volume.volume_id)
+        self.layers.roll_forward(volume.volume_id)
         if not path.exists():
-            temporary = path.with_suffix(_TEMPORARY)
-            overlay = ("-F", "qcow2", "-b", str(backing)) if backing else ()
-            try:
-                await run(("qemu-img", "create", "-q", "-f", "qcow2", *overlay, str(temporary), f"{volume.size_gib}G"))
-            except CommandError as error:
-                if "No space left" in error.output:
-                    self.check_space()
-                raise
-            if key is not None:
-                qcow2.encrypt(temporary, luks.header(key), luks.HEADER_BYTES)
-            temporary.chmod(0o600)
-            temporary.rename(path)
+            if volume.snapshot_id is not None:
+                backing = self.layout.layer(volume.snapshot_id)
+                if not backing.exists():
+                    raise CannotStart(f"The data of {volume.snapshot_id} is not on this host.")
+            self.layers.lay(path, backing)
+            await self._create(path, backing, volume.size_gib << 30, key)
+
+    async def make_next_tip(self, volume_id: str, snapshot_id: str, key: bytes | None) -> None:
+        """Have an empty tip for the volume, over what is its tip still and will be the snapshot's layer. `key` is what
+        opens an encrypted one. Raises HostError."""
+        path = self.layers.next_tip(volume_id, snapshot_id)
+        if not path.exists():
+            size = qcow2.size(self.layout.volume(volume_id))
+            await self._create(path, self.layout.layer(snapshot_id), size, key)
+
+    async def _create(self, path: Path, backing: Path | None, size: int, key: bytes | None) -> None:
+        """A qcow2 file of `size` bytes with nothing in it. `backing` need not be there yet."""
+        temporary = path.with_suffix(NEW)
+        overlay = ("-u", "-F", "qcow2", "-b", self.layers.name(backing)) if backing else ()
+        try:
+            await run(("qemu-img", "create", "-q", "-f", "qcow2", *overlay, str(temporary), str(size)))
+        except CommandError as error:
+            if "No space left" in error.output:
+                self.check_space()
+            raise
+        if key is not None:
+            qcow2.encrypt(temporary, luks.header(key), luks.HEADER_BYTES)
+        temporary.chmod(0o600)
+        temporary.rename(path)
 
     def delete(self, volume_id: str) -> None:
-        self.layout.volume(volume_id).unlink(missing_ok=True)
-
-    def forget_unfinished(self) -> None:
-        """Remove what an agent that was cut left half made."""
-        for leftover in self.layout.volumes.glob(f"*{_TEMPORARY}"):
-            leftover.unlink()
+        """Have the volume no more, nor the layers that only it has needed. It must not be open."""
+        self.layers.roll_forward(volume_id)
+        self.layers.delete(self.layout.volume(volume_id))
+        self.layers.prune()

@@ -1,4 +1,4 @@
-"""Making an empty qcow2 file one that is encrypted with LUKS.
+"""What a qcow2 file says of itself; and making an empty one one that is encrypted with LUKS.
 
 `qemu-img create` makes the file, plain; what it lacks is a place for LUKS's header and two words that say so. The form
 of qcow2: https://gitlab.com/qemu-project/qemu/-/blob/master/docs/interop/qcow2.txt::
@@ -10,9 +10,11 @@ of qcow2: https://gitlab.com/qemu-project/qemu/-/blob/master/docs/interop/qcow2.
 
 from __future__ import annotations
 
+import errno
 import os
 import struct
 from pathlib import Path
+from typing import Any
 
 _MAGIC = b"QFI\xfb"
 _VERSION = 3
@@ -28,6 +30,29 @@ _HEAD = struct.Struct(">4sIQIIQIIQQIIQQQQII")
 
 class NotEmpty(ValueError):
     """The file is not as `qemu-img create` leaves it."""
+
+
+def size(path: Path) -> int:
+    """The bytes that a guest sees of a file."""
+    return int(_head(path)[5])
+
+
+def encrypted(path: Path) -> bool:
+    return int(_head(path)[6]) == _LUKS
+
+
+def allocated(path: Path) -> int:
+    """The bytes that a file takes on the disk."""
+    return path.stat().st_blocks * 512
+
+
+def _head(path: Path) -> tuple[Any, ...]:
+    """Raises OSError for what is no qcow2 file."""
+    with path.open("rb") as file:
+        head = file.read(_HEAD.size)
+    if len(head) < _HEAD.size or head[:4] != _MAGIC:
+        raise OSError(errno.EINVAL, "not a qcow2 file", str(path))
+    return _HEAD.unpack(head)
 
 
 def encrypt(path: Path, header: bytes, room: int) -> None:
