@@ -151,6 +151,11 @@ class Throttle(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     reads_burst: Annotated[float, Meta(ge=1, description="How many of them it may send at once after a rest.")] = 20_000
     writes_per_second: Annotated[float, Meta(gt=0, description="The same of requests that change something.")] = 500
     writes_burst: Annotated[float, Meta(ge=1, description="How many of them at once after a rest.")] = 10_000
+    unsigned_per_second: Annotated[
+        float,
+        Meta(gt=0, description="Requests that need no signature (`AssumeRoleWithWebIdentity`), from each address."),
+    ] = 20
+    unsigned_burst: Annotated[float, Meta(ge=1, description="How many of them at once after a rest.")] = 200
 
 
 class IdentityProviders(msgspec.Struct, frozen=True, forbid_unknown_fields=True):

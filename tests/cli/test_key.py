@@ -11,6 +11,7 @@ from freehold.cli.state import open_state
 from freehold.control.accounts import create_account
 from freehold.records.accounts import AccessKey
 from freehold.records.secrets import ACCESS_KEY, Sealer
+from tests.front.audited import written
 
 
 def test_a_rotation_from_the_shell(tmp_path: Path) -> None:
@@ -30,4 +31,6 @@ def test_a_rotation_from_the_shell(tmp_path: Path) -> None:
         key = tx.get(AccessKey, key_id)
         assert key is not None
         assert Sealer.of(tmp_path).open(ACCESS_KEY, key_id, key.sealed_secret).decode() == secret
+    rotations = [record for record in written(store) if record["eventName"] == "RotateRootKey"]
+    assert [record["serviceEventDetails"] for record in rotations] == [{"atOnce": False}, {"atOnce": True}]
     store.close()

@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 from msgspec.structs import replace
 
+from freehold.control.acts import Acts
 from freehold.control.credentials import LIFETIME, ServerCredentials
 from freehold.host.wire import RoleCredentials
 from freehold.records import sessions
@@ -34,7 +35,8 @@ class Servers:
 
     def __init__(self, store: Store) -> None:
         self.store = store
-        self.credentials = ServerCredentials(SEALER)
+        self.acts = Acts()
+        self.credentials = ServerCredentials(SEALER, self.acts)
         with store.write() as tx:
             self.instance, self.bare = make_bare_instance(tx), make_bare_instance(tx, 6)
             for number in (1, 2):
@@ -72,7 +74,7 @@ def test_that_ec2_assumes_the_role_is_in_the_trail_once(servers: Servers) -> Non
     (told,) = servers.told()
     servers.told()
     for _ in range(2):
-        servers.credentials.record(servers.store)
+        servers.acts.record(servers.store)
     (record,) = written(servers.store)
     assert (record["eventSource"], record["eventName"]) == ("sts.amazonaws.com", "AssumeRole")
     assert record["userIdentity"] == {"type": "AWSService", "invokedBy": "ec2.amazonaws.com"}
@@ -83,7 +85,7 @@ def test_that_ec2_assumes_the_role_is_in_the_trail_once(servers: Servers) -> Non
     assert record["responseElements"]["credentials"]["accessKeyId"] == told.access_key_id
     assert told.secret_access_key not in json.dumps(record)
     servers.told(LIFETIME)
-    servers.credentials.record(servers.store)
+    servers.acts.record(servers.store)
     assert len(written(servers.store)) == 2
 
 

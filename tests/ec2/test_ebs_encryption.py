@@ -8,9 +8,10 @@ from typing import Any
 import pytest
 
 from freehold.control.accounts import close_account
+from freehold.control.acts import Acts
 from freehold.control.keys import delete_key
 from freehold.control.reports import apply_report
-from freehold.control.volume_keys import give_up, volume_keys
+from freehold.control.volume_keys import VolumeKeys, give_up, volume_keys
 from freehold.host.wire import Report
 from freehold.records.accounts import Account
 from freehold.records.compute import Instance
@@ -20,6 +21,7 @@ from freehold.records.keys import Key
 from freehold.records.store import Store
 from tests.ec2.calls import SEALER, Caller, refused
 from tests.ec2.launching import host_reports, launch, launch_one, run_one, shown, stop, terminate
+from tests.front.audited import written
 
 ARN = "arn:aws:kms:us-east-1:111122223333:"
 
@@ -62,6 +64,29 @@ def test_volumes_are_encrypted_by_default_each_with_a_key_of_its_own(ready: Call
     assert len(set(sent.values())) == 3
     assert {len(key) for key in sent.values()} == {32}
     assert not any(key in each.ciphertext for key in sent.values() for each in wrapped(ready.store))
+
+
+def test_that_ebs_opens_a_key_is_in_the_trail_once_for_each_start(ready: Caller) -> None:
+    instance_id, acts = run_one(ready), Acts()
+    opener = VolumeKeys(SEALER, acts)
+
+    def tell() -> None:
+        with ready.store.read() as tx:
+            opener.of(tx, tx.select(Instance, id=instance_id))
+        acts.record(ready.store)
+
+    tell()
+    tell()
+    stop(ready, instance_id)
+    tell()
+    ready.start_instances(InstanceIds=[instance_id])
+    tell()
+    volume = root_volume(ready, instance_id)
+    opened = [record for record in written(ready.store) if record["eventName"] == "Decrypt"]
+    assert len(opened) == 2
+    assert opened[0]["userIdentity"] == {"type": "AWSService", "invokedBy": "ec2.amazonaws.com"}
+    assert opened[0]["requestParameters"]["encryptionContext"] == {"aws:ebs:id": volume["VolumeId"]}
+    assert (opened[0]["resources"][0]["ARN"], opened[0]["readOnly"]) == (volume["KmsKeyId"], True)
 
 
 def test_what_stops_gets_no_keys(ready: Caller) -> None:

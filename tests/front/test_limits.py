@@ -75,6 +75,14 @@ def test_heads(api: ApiServer) -> None:
     assert refusal(send(api.url, presigned(sts, api.root, host(api)))) == (413, "RequestEntityTooLarge")
 
 
+def test_what_did_not_arrive_whole_is_in_the_trail(api: ApiServer) -> None:
+    huge = Unsigned("sts", headers=REQUESTS["sts"].headers, body=b"Action=GetCallerIdentity" + b"&" * (1 << 20))
+    request_id = call(api, huge).headers["x-amzn-requestid"]
+    (record,) = records(api, "", of=request_id)
+    assert (record["errorCode"], record["recipientAccountId"]) == ("RequestEntityTooLarge", api.account_id)
+    assert record["userIdentity"]["type"] == "Unknown"  # its signature was not looked at
+
+
 @pytest.mark.parametrize(
     "start",
     [

@@ -13,9 +13,8 @@ from botocore.exceptions import ClientError
 from hypothesis import given
 from hypothesis import strategies as st
 
+from freehold.buckets import Buckets
 from freehold.config import Config, Throttle
-from freehold.front import throttle
-from freehold.front.throttle import Buckets
 from tests.cloudapi import api_server
 
 SLOW = Config(throttle=Throttle(reads_per_second=0.001, reads_burst=5, writes_per_second=0.001, writes_burst=2))
@@ -82,7 +81,7 @@ def test_processes_share_the_buckets() -> None:
 def test_never_more_than_the_burst_and_the_rate(per_second: float, burst: int, pauses: list[float]) -> None:
     moment, taken = 1000.0, 0
     clock = pytest.MonkeyPatch()
-    clock.setattr(throttle.time, "monotonic", lambda: moment)
+    clock.setattr("freehold.buckets.time.monotonic", lambda: moment)
     buckets = Buckets()
     for pause in pauses:
         moment += pause

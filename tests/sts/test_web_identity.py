@@ -17,7 +17,7 @@ import pytest
 from botocore import UNSIGNED
 from botocore.config import Config as BotoConfig
 
-from freehold.config import IdentityProviders
+from freehold.config import Config, IdentityProviders, Throttle
 from freehold.records.identities import OidcProvider, Role
 from freehold.services.sts import providers
 from freehold.services.sts.errors import IDPCommunicationError
@@ -218,6 +218,18 @@ def test_a_session_knows_its_provider_and_how_it_was_asked_for(api: ApiServer, o
     safe = role(api, oidc, "safe", Bool={"aws:SecureTransport": "true"})
     with refused("AccessDenied"):
         anonymous.assume_role_with_web_identity(RoleArn=safe, RoleSessionName=NAME, WebIdentityToken=oidc.token())
+
+
+def test_who_asks_without_a_signature_is_slowed_down(tmp_path: Path) -> None:
+    slow = Config(throttle=Throttle(unsigned_per_second=0.001, unsigned_burst=3))
+    with api_server(tmp_path, slow) as api:
+        client = api.client("sts", signature_version=UNSIGNED)
+        for code in ("InvalidIdentityToken",) * 3 + ("Throttling",) * 2:
+            with refused(code):
+                client.assume_role_with_web_identity(
+                    RoleArn="arn:aws:iam::111122223333:role/web", RoleSessionName=NAME, WebIdentityToken="no token"
+                )
+        api.client("sts").get_caller_identity()
 
 
 def test_only_this_call_needs_no_signature(api: ApiServer, anonymous: Any) -> None:

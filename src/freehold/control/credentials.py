@@ -13,6 +13,7 @@ from dataclasses import dataclass
 
 from msgspec.structs import replace
 
+from freehold.control.acts import Acts
 from freehold.host.wire import RoleCredentials
 from freehold.iam.evaluate import Policies, Policy, evaluate
 from freehold.iam.principals import Who
@@ -21,7 +22,7 @@ from freehold.records.compute import Instance, ProfileAssociation
 from freehold.records.identities import InstanceProfile, Role
 from freehold.records.secrets import Sealer
 from freehold.records.sessions import Credentials, Delivery, Holder, Session
-from freehold.records.store import Store, Transaction
+from freehold.records.store import Transaction
 
 # https://docs.aws.amazon.com/AWSEC2/latest/UserGuide/instance-metadata-security-credentials.html: AWS's own last about
 # as long, "new credentials are available at least five minutes before the expiration of the old".
@@ -48,14 +49,14 @@ class _Made:
 
 
 class ServerCredentials:
-    """What was last made for each instance of the hosts that are linked."""
+    """What was last made for each instance of the hosts that are linked. Making it is noted in `acts`, to be recorded
+    before hosts are told."""
 
-    def __init__(self, sealer: Sealer) -> None:
+    def __init__(self, sealer: Sealer, acts: Acts) -> None:
         self._sealer = sealer
         self._lock = threading.Lock()
         self._made: dict[str, _Made] = {}
-        self._recording = threading.Lock()
-        self._events: list[str] = []
+        self._acts = acts
 
     def of(self, tx: Transaction, instances: Sequence[Instance]) -> tuple[RoleCredentials, ...]:
         """The credentials of those that have a profile, new ones where need be."""
@@ -73,15 +74,6 @@ class ServerCredentials:
                 if made is None or _is_stale(made, associated, role, tx.now):
                     self._made[instance.id] = self._new(tx.now, instance, associated, role)
             return tuple(self._made[instance_id].credentials for instance_id in associations)
-
-    def record(self, store: Store) -> None:
-        """Write into the audit trail what was made since; before hosts are told."""
-        with self._recording:
-            events = list(self._events)
-            if events:
-                with store.write() as tx:
-                    audit.record(tx, *events)
-                del self._events[: len(events)]
 
     def stale(self, tx: Transaction) -> list[str]:
         """The instances whose hosts must be told anew: half of their credentials' time has passed, or their profile
@@ -112,7 +104,7 @@ class ServerCredentials:
             arn = f"arn:aws:ec2:{instance.region}:{instance.account_id}:instance/{instance.id}"
             delivery = Delivery(arn, instance.vpc_id, instance.private_ip)
             issued = sessions.issue(self._sealer, holder, Session(now, now + LIFETIME, delivery=delivery))
-            self._events.append(_event(now, instance, usable.role, issued))
+            self._acts.add(_event(now, instance, usable.role, issued))
             told = replace(
                 told,
                 access_key_id=issued.access_key_id,

@@ -16,10 +16,11 @@ import structlog
 
 from freehold import pki
 from freehold.config import Config
+from freehold.control.acts import Acts
 from freehold.control.credentials import ServerCredentials
 from freehold.control.reports import apply_report, host_connected, host_disconnected
 from freehold.control.specs import guest_specs, instances_of_host, volumes_to_delete
-from freehold.control.volume_keys import give_up, volume_keys
+from freehold.control.volume_keys import VolumeKeys, give_up
 from freehold.host.wire import FRAME_BYTES_MAX, Ask, Assignment, Hello, HostMessage, Report, encode
 from freehold.questions import ASK_SECONDS, Answer, Question
 from freehold.records.compute import Host, Instance, Volume, instances, volumes
@@ -60,7 +61,9 @@ class HostLinks:
         self._store = store
         self._config = config
         self._sealer = sealer
-        self._credentials = ServerCredentials(sealer)
+        self._acts = Acts()
+        self._credentials = ServerCredentials(sealer, self._acts)
+        self._keys = VolumeKeys(sealer, self._acts)
         self._links: dict[str, _Link] = {}
         self._open: dict[asyncio.Task[None], asyncio.StreamWriter] = {}
 
@@ -112,7 +115,7 @@ class HostLinks:
             host_id = hello.host_id
             await asyncio.to_thread(self._connected, hello)
             link = self._links[host_id] = _Link(
-                self._store, self._config, self._sealer, self._credentials, host_id, writer
+                self._store, self._config, self._sealer, self._acts, self._credentials, self._keys, host_id, writer
             )
             log.info("host connected", host=host_id, accelerator=hello.accelerator)
             await link.send_all()
@@ -175,14 +178,18 @@ class _Link:
         store: Store,
         config: Config,
         sealer: Sealer,
+        acts: Acts,
         credentials: ServerCredentials,
+        keys: VolumeKeys,
         host_id: str,
         writer: asyncio.StreamWriter,
     ) -> None:
         self._store = store
         self._config = config
         self._sealer = sealer
+        self._acts = acts
         self._credentials = credentials
+        self._keys = keys
         self._host_id = host_id
         self._lock = asyncio.Lock()
         self._asked: dict[int, asyncio.Future[Answer]] = {}
@@ -245,14 +252,14 @@ class _Link:
         while True:
             with self._store.read() as tx:
                 wanted, going = read(tx)
-                keys, hopeless = volume_keys(tx, self._sealer, wanted)
+                keys, hopeless = self._keys.of(tx, wanted)
                 if not hopeless:
                     guests = guest_specs(tx, self._config, wanted)
                     assignment = Assignment(guests, complete, going, self._credentials.of(tx, wanted), keys)
                     break
             with self._store.write() as tx:
                 give_up(tx, self._sealer, hopeless)
-        self._credentials.record(self._store)
+        self._acts.record(self._store)
         return assignment
 
 

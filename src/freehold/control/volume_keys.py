@@ -11,7 +11,9 @@ from collections.abc import Iterable, Sequence
 
 import structlog
 
+from freehold.control.acts import Acts
 from freehold.host.wire import VolumeKey
+from freehold.records.audit import service_event
 from freehold.records.compute import Instance, StateReason, Volume
 from freehold.records.encryption import WrappedKey
 from freehold.records.feed import take_turn
@@ -21,7 +23,7 @@ from freehold.records.keys import Key
 from freehold.records.secrets import Sealer, SealError
 from freehold.records.store import Transaction
 from freehold.services.errors import AwsError
-from freehold.services.kms.volume_keys import open_volume_key
+from freehold.services.kms.volume_keys import context, open_volume_key
 
 log = structlog.get_logger()
 
@@ -40,6 +42,46 @@ class _Unusable(Exception):
     def __init__(self, reason: StateReason) -> None:
         super().__init__(reason.message)
         self.reason = reason
+
+
+class VolumeKeys:
+    """Opens the keys that hosts are told of. The first time for each start of an instance is an act of EBS, which the
+    account's trail has: the same host is told the same again with whatever else changes."""
+
+    def __init__(self, sealer: Sealer, acts: Acts) -> None:
+        self._sealer = sealer
+        self._acts = acts
+        self._told: dict[str, tuple[str, int]] = {}  # by volume: the instance, and its generation
+
+    def of(
+        self, tx: Transaction, among: Sequence[Instance]
+    ) -> tuple[tuple[VolumeKey, ...], dict[InstanceId, StateReason]]:
+        """As `volume_keys`."""
+        keys, hopeless = volume_keys(tx, self._sealer, among)
+        starts = {instance.id: (instance.id, instance.generation) for instance in among}
+        for volume in tx.select(Volume, id=[key.volume_id for key in keys]):
+            start = starts[volume.instance_id or InstanceId("")]
+            if self._told.get(volume.id) != start:
+                self._told[volume.id] = start
+                self._acts.add(_decrypted(tx, volume))
+        return keys, hopeless
+
+
+def _decrypted(tx: Transaction, volume: Volume) -> str:
+    """EBS's call of Decrypt, as CloudTrail shows it.
+
+    https://docs.aws.amazon.com/kms/latest/developerguide/ct-ec2one.html"""
+    return service_event(
+        tx.now,
+        volume.account_id,
+        volume.region,
+        "kms",
+        "Decrypt",
+        parameters={"encryptionContext": context(volume.id), "encryptionAlgorithm": "SYMMETRIC_DEFAULT"},
+        resources=[{"accountId": volume.account_id, "type": "AWS::KMS::Key", "ARN": volume.kms_key_id}],
+        invoked_by="ec2",
+        read_only=True,
+    )
 
 
 def volume_keys(

@@ -103,7 +103,7 @@ class FrontDoor:
             else:
                 response = await self._answer(arrival, incoming)
         except AwsError as error:
-            response = self._dispatcher.refuse(request, arrival.request_id, error)
+            response = await loop.run_in_executor(self._threads, self._dispatcher.refuse, arrival, error)
             response.headers["connection"] = "close"
         if not incoming.over:
             response.headers["connection"] = "close"

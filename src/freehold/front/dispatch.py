@@ -182,6 +182,13 @@ class Dispatcher:
         except Exception:
             log.exception("request failed", request_id=arrival.request_id, operation=journey.name)
             refusal = InternalError(arrival.request_id)
+        return self._refused(arrival, journey, refusal)
+
+    def refuse(self, arrival: Arrival, error: AwsError) -> HttpResponse:
+        """The response to a request that did not arrive whole; never raises. Who sent it is not proven."""
+        return self._refused(arrival, self.begin(arrival), error)
+
+    def _refused(self, arrival: Arrival, journey: Journey, refusal: AwsError) -> HttpResponse:
         family = journey.protocol.family if journey.protocol else guessed_family(arrival.request)
         status, code, message = describe(refusal, family)
         try:
@@ -191,11 +198,6 @@ class Dispatcher:
         if journey.protocol:
             return journey.protocol.error(status, code, message, arrival.request_id)
         return family_error(family, status, code, message, arrival.request_id)
-
-    def refuse(self, request: HttpRequest, request_id: str, error: AwsError) -> HttpResponse:
-        """The response to a request that did not arrive whole."""
-        family = guessed_family(request)
-        return family_error(family, *describe(error, family), request_id)
 
     def _travel(self, arrival: Arrival, journey: Journey) -> HttpResponse:
         request, claimed = arrival.request, journey.claim
@@ -248,6 +250,7 @@ class Dispatcher:
         if found is None:
             assert journey.refusal is not None
             raise journey.refusal
+        self._limiter.admit_stranger(arrival.source_ip)
         journey.service, journey.protocol = found
         journey.name, journey.routed = journey.protocol.route(request)
         journey.handler = handler = self._handler(journey.service, journey.name, journey.protocol)

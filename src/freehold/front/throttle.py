@@ -5,16 +5,11 @@ https://docs.aws.amazon.com/ec2/latest/devguide/ec2-api-throttling.html
 
 from __future__ import annotations
 
-import mmap
-import time
-from collections.abc import Hashable
 from typing import ClassVar
 
+from freehold.buckets import Buckets
 from freehold.config import Throttle
 from freehold.front.errors import Answers, FamilyError
-
-_SLOTS = 1 << 16
-_DOUBLE_BYTES = 8
 
 
 class Throttled(FamilyError):
@@ -25,26 +20,6 @@ class Throttled(FamilyError):
         "rest-json": (429, "ThrottlingException", "Rate exceeded"),
         "rest-xml": (503, "SlowDown", "Please reduce your request rate."),
     }
-
-
-class Buckets:
-    """Token buckets in memory that processes share when they are forked after it is made.
-
-    A bucket is found by the hash of its key; of many keys two may share one. No one waits for a lock: of two who take
-    from a bucket in the same microsecond one may go uncounted.
-    """
-
-    def __init__(self) -> None:
-        # For each bucket: the tokens that are missing from it, and when that was (seconds of the monotonic clock).
-        self._slots = memoryview(mmap.mmap(-1, _SLOTS * 2 * _DOUBLE_BYTES)).cast("d")
-
-    def take(self, key: Hashable, per_second: float, burst: float) -> bool:
-        """Take a token, if there is one, from a bucket that holds `burst` and gets `per_second` back."""
-        slot, now = hash(key) % _SLOTS * 2, time.monotonic()
-        missing = max(0.0, self._slots[slot] - (now - self._slots[slot + 1]) * per_second)
-        taken = missing + 1 <= burst
-        self._slots[slot], self._slots[slot + 1] = missing + taken, now
-        return taken
 
 
 class Limiter:
@@ -61,4 +36,10 @@ class Limiter:
         if not read_only:
             rate, burst = limits.writes_per_second, limits.writes_burst
         if not self._buckets.take((account_id, service, read_only), rate, burst):
+            raise Throttled()
+
+    def admit_stranger(self, source_ip: str) -> None:
+        """The same for one who sends requests without a signature, known by the address alone."""
+        limits = self._limits
+        if not self._buckets.take(source_ip, limits.unsigned_per_second, limits.unsigned_burst):
             raise Throttled()

@@ -156,6 +156,7 @@ def service_event(
     resources: Any = UNSET,
     details: Any = UNSET,
     invoked_by: str = "",
+    read_only: bool = False,
 ) -> str:
     """The record of an act of the cloud itself: `service` (``ec2``) did it, or `invoked_by` called it.
 
@@ -175,7 +176,7 @@ def service_event(
         response_elements=elements,
         request_id=event_id,
         event_id=event_id,
-        read_only=False,
+        read_only=read_only,
         resources=resources,
         event_type="AwsApiCall" if invoked_by else "AwsServiceEvent",
         service_event_details=details,

@@ -2,33 +2,23 @@
 
 from __future__ import annotations
 
-import datetime as dt
-import threading
+from freehold.buckets import Buckets
+
+_AT_ONCE = 10
+_PER_SECOND = _AT_ONCE / 300
 
 
 class Guesses:
-    """How many wrong answers were given for each secret of late. Ten in five minutes are too many: of a million codes
-    of an MFA device three are right at any time. Each process of the front door counts for itself."""
-
-    _MAX = 10
-    _WINDOW = dt.timedelta(minutes=5)
-    _REMEMBERED_MAX = 10_000
+    """Wrong answers, of which ten may be given for a secret at once and then one each half minute: of a million codes
+    of an MFA device three are right at any time."""
 
     def __init__(self) -> None:
-        self._wrong: dict[str, list[dt.datetime]] = {}
-        self._lock = threading.Lock()
+        self._buckets = Buckets()
 
-    def too_many(self, secret: str, now: dt.datetime) -> bool:
+    def too_many(self, secret: str) -> bool:
         """`secret` is a name of it: the device's ARN, the user's id."""
-        with self._lock:
-            recent = [at for at in self._wrong.pop(secret, ()) if at > now - self._WINDOW]
-            if recent:
-                self._wrong[secret] = recent
-            return len(recent) >= self._MAX
+        return not self._buckets.has(secret, _PER_SECOND, _AT_ONCE)
 
-    def add(self, secret: str, now: dt.datetime) -> None:
+    def add(self, secret: str) -> None:
         """Count a wrong answer."""
-        with self._lock:
-            if len(self._wrong) >= self._REMEMBERED_MAX:
-                del self._wrong[next(iter(self._wrong))]
-            self._wrong.setdefault(secret, []).append(now)
+        self._buckets.take(secret, _PER_SECOND, _AT_ONCE)

@@ -117,10 +117,10 @@ def _changed(call: Call, request: ChangePasswordRequestTypeDef) -> _NewPassword:
     if call.principal.kind != "user":
         raise InvalidUserType("Only IAM Users can change their own password")
     profile = _load(call, own_user(call))
-    if _guesses.too_many(profile.user_id, call.now):
+    if _guesses.too_many(profile.user_id):
         raise Throttling
     if not passwords.matches(profile.password_hash, request["OldPassword"]):
-        _guesses.add(profile.user_id, call.now)
+        _guesses.add(profile.user_id)
         raise OldPasswordIncorrect
     return _successor(call, profile, request["NewPassword"])
 

@@ -34,7 +34,7 @@ def proven_at(call: Call, request: Mapping[str, Any]) -> dt.datetime | None:
         )
     if not call.tx.writable:
         raise WriteNeeded
-    if _guesses.too_many(device.arn, call.now) or not mfa.verify_code(call.tx, call.sealer, device, code):
-        _guesses.add(device.arn, call.now)
+    if _guesses.too_many(device.arn) or not mfa.verify_code(call.tx, call.sealer, device, code):
+        _guesses.add(device.arn)
         raise AccessDenied(f"{_FAILED} with invalid MFA one time pass code. ")
     return call.now
