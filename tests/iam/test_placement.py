@@ -72,3 +72,33 @@ def test_moving_needs_the_instance_and_the_group(grants: Grants) -> None:
     only_group = client(grants, allow("ec2:ModifyInstancePlacement", f"{EVERY}placement-group/*"))
     with denied("ec2:ModifyInstancePlacement", instance_id):
         only_group.modify_instance_placement(InstanceId=instance_id, GroupName="blue")
+
+
+def test_reservations_are_said_what_they_are(grants: Grants) -> None:
+    asked = {
+        "InstanceType": "fh1.nano",
+        "InstancePlatform": "Linux/UNIX",
+        "AvailabilityZone": "us-east-1a",
+        "InstanceCount": 1,
+    }
+    few = {"NumericLessThanEquals": {"ec2:InstanceCount": "2"}, "StringEquals": {"ec2:InstanceType": "fh1.nano"}}
+    ec2 = client(grants, allow(["ec2:CreateCapacityReservation", "ec2:CreateTags"], **few))
+    with denied("ec2:CreateCapacityReservation on resource: arn:aws:ec2:us-east-1:", ":capacity-reservation/*"):
+        ec2.create_capacity_reservation(**asked | {"InstanceCount": 3})
+    tags = {"TagSpecifications": [{"ResourceType": "capacity-reservation", "Tags": [{"Key": "team", "Value": "red"}]}]}
+    with denied("ec2:CreateTags"):
+        client(grants, allow("ec2:CreateCapacityReservation")).create_capacity_reservation(**asked, **tags)
+    made = ec2.create_capacity_reservation(**asked, **tags)["CapacityReservation"]["CapacityReservationId"]
+
+    target = {"CapacityReservationSpecification": {"CapacityReservationTarget": {"CapacityReservationId": made}}}
+    others = allow("ec2:RunInstances", [f"{EVERY}{one}/*" for one in TYPES])
+    with denied(f":capacity-reservation/{made}"):
+        run(client(grants, others), InstanceType="fh1.nano", **target)
+    red = allow("ec2:RunInstances", f"{EVERY}capacity-reservation/*", StringEquals={"aws:ResourceTag/team": "red"})
+    run(client(grants, others, red), InstanceType="fh1.nano", **target)
+
+    count = {"ForAllValues:StringEquals": {"ec2:Attribute": ["InstanceCount"]}}
+    ec2 = client(grants, allow("ec2:ModifyCapacityReservation", **count))
+    ec2.modify_capacity_reservation(CapacityReservationId=made, InstanceCount=2)
+    with denied("ec2:ModifyCapacityReservation"):
+        ec2.modify_capacity_reservation(CapacityReservationId=made, InstanceMatchCriteria="targeted")

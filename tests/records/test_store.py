@@ -15,7 +15,7 @@ from alembic.migration import MigrationContext
 
 from freehold.records import feed
 from freehold.records.accounts import Account, accounts
-from freehold.records.compute import Instance, MetadataOptions
+from freehold.records.compute import CapacitySpecification, Instance, MetadataOptions
 from freehold.records.ids import AccountId, is_ec2_id, new_account_id, new_id
 from freehold.records.migrations import upgrade
 from freehold.records.schema import metadata
@@ -47,6 +47,7 @@ def test_a_record_comes_back_as_it_was_written(store: Store) -> None:
             "metadata_options": MetadataOptions(http_tokens="optional"), "generation": 1, "reboots": 0,
             "system_impaired": False, "launched_at": NOW, "force_stop": False, "holds_capacity": True,
             "cpu_credits": "standard", "auto_recovery": "default", "reboot_migration": "default",
+            "capacity": CapacitySpecification(),
         }
     )  # fmt: skip
     with store.write() as tx:

@@ -18,6 +18,7 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from freehold import config as configuration
 from freehold.config import Config
+from freehold.control.capacity import end_reservations
 from freehold.control.delivery import Delivery
 from freehold.control.hosts import HostLinks, link_security, renew_link
 from freehold.control.housekeeping import keep_house
@@ -45,6 +46,7 @@ _LOOK_SECONDS = 5.0  # a lost ring costs at most this
 _HOUSEKEEPING_SECONDS = 60.0
 _RENEWAL_SECONDS = 30.0
 _CERTIFICATES_SECONDS = 3600.0
+_CAPACITY_SECONDS = 5.0
 _DELIVERY_SECONDS = 300.0  # "CloudTrail typically delivers logs within an average of about 5 minutes of an API call"
 _TRAIL_SECONDS = 1.0  # how far the chain of the audit trail is behind the writers, who do not wake it
 
@@ -81,10 +83,11 @@ async def run(
     delivery = asyncio.create_task(_delivering(Delivery(store, sealer, LocalObjects(paths.objects))))
     trail = asyncio.create_task(_chaining(chain, dt.timedelta(days=config.audit.keep_days)))
     renewer = asyncio.create_task(_renewing(links))
+    holder = asyncio.create_task(_holding(store))
     certifier = asyncio.create_task(_certifying(paths, security))
     follower = asyncio.create_task(_follow(store, bell, rung, position, links, network))
     log.info("controllers started")
-    tasks = (house, trail, delivery, renewer, certifier, follower)
+    tasks = (house, trail, delivery, renewer, holder, certifier, follower)
     await asyncio.wait({asyncio.create_task(stopping.wait()), *tasks}, return_when=asyncio.FIRST_COMPLETED)
     questions.close()
     server.close()
@@ -167,6 +170,16 @@ async def _renewing(links: HostLinks) -> None:
             await links.renew_credentials()
         except SQLAlchemyError:
             log.exception("credentials not renewed, the next round will make up for it")
+
+
+async def _holding(store: Store) -> None:
+    """Reservations of capacity are looked at often enough that nobody pays for one long after its end."""
+    while True:
+        try:
+            await asyncio.to_thread(end_reservations, store)
+        except SQLAlchemyError:
+            log.exception("reservations not ended, the next round will make up for it")
+        await asyncio.sleep(_CAPACITY_SECONDS)
 
 
 async def _certifying(paths: Paths, security: ssl.SSLContext) -> None:

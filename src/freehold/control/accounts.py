@@ -27,6 +27,7 @@ from freehold.records.compute import (
 from freehold.records.ids import AccountId, InstanceId, new_account_id, new_iam_id
 from freehold.records.instances import send_down
 from freehold.records.network import Address, interface_groups, network_interfaces, vpcs
+from freehold.records.reservations import CapacityReservation, end
 from freehold.records.schema import TABLES
 from freehold.records.secrets import Sealer
 from freehold.records.store import Transaction
@@ -62,6 +63,8 @@ def close_account(tx: Transaction, account: Account) -> bool:
     tx.update(account, closing_at=account.closing_at or tx.now)
     tx.delete_where(AccessKey, access_keys.c.account_id == account.id)
     _terminate_instances(tx, account.id)
+    for reservation in tx.select(CapacityReservation, account_id=account.id, state="active"):
+        end(tx, reservation, "cancelled")
     for volume in tx.select(Volume, volumes.c.account_id == account.id, volumes.c.state == "available"):
         begin_deleting(tx, volume)
     alive = tx.count(Instance, instances.c.account_id == account.id, instances.c.state != "terminated")

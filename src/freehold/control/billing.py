@@ -47,9 +47,10 @@ class NoPrice(Exception):
 
 def rates(config: Config) -> dict[str, tuple[Decimal, str]]:
     """The price book: for each item the price of one unit, and the unit."""
-    prices = config.prices
+    prices, types = config.prices, offered(config)
     return (
-        {f"instance:{name}": (kind.price_per_hour, "hour") for name, kind in offered(config).items()}
+        {f"instance:{name}": (kind.price_per_hour, "hour") for name, kind in types.items()}
+        | {f"reserved:{name}": (kind.price_per_hour, "hour") for name, kind in types.items()}
         | {f"volume:{name}": (price, "GiB-month") for name, price in prices.volume_gib_month.items()}
         | {"address": (prices.address_hour, "hour"), "egress": (prices.egress_gb, "GB")}
     )

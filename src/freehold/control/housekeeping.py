@@ -10,6 +10,7 @@ from freehold.records import feed
 from freehold.records.accounts import Account, accounts
 from freehold.records.compute import IdempotencyToken, Instance, idempotency_tokens, instances
 from freehold.records.identities import AccessReport, RoleDeletion, access_reports, role_deletions
+from freehold.records.reservations import CapacityReservation, reservations
 from freehold.records.store import Store
 from freehold.records.tags import delete_tags_of
 
@@ -19,6 +20,7 @@ _TERMINATED_SHOWN = dt.timedelta(hours=1)
 _TOKEN_KEPT = dt.timedelta(days=7)
 _REPORT_KEPT = dt.timedelta(days=7)
 _TASK_KEPT = dt.timedelta(days=1)
+_RESERVATION_SHOWN = dt.timedelta(days=1)
 _BATCH = 200
 
 
@@ -33,6 +35,9 @@ def keep_house(store: Store, config: Config) -> None:
         tx.delete_where(IdempotencyToken, idempotency_tokens.c.created_at < tx.now - _TOKEN_KEPT)
         tx.delete_where(AccessReport, access_reports.c.created_at < tx.now - _REPORT_KEPT)
         tx.delete_where(RoleDeletion, role_deletions.c.created_at < tx.now - _TASK_KEPT)
+        for reservation in tx.select(CapacityReservation, reservations.c.ended_at < tx.now - _RESERVATION_SHOWN):
+            delete_tags_of(tx, reservation.id)
+            tx.delete(reservation)
     while True:
         with store.write() as tx:
             feed.take_turn(tx)  # or one of them could be tagged between here and the commit

@@ -18,7 +18,6 @@ from msgspec.structs import replace
 from freehold.config import Config
 from freehold.control.accounts import go_on_closing
 from freehold.host.wire import REPORT_SECONDS, GuestReport, Hello, Report, TrafficReading
-from freehold.records.capacity import release
 from freehold.records.compute import (
     ConsoleOutput,
     Host,
@@ -40,6 +39,7 @@ from freehold.records.network import (
     interface_groups,
     network_interfaces,
 )
+from freehold.records.reservations import release
 from freehold.records.store import Transaction
 from freehold.records.tags import delete_tags_of
 from freehold.records.usage import count_usage, open_usage

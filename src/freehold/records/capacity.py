@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 import sqlalchemy as sa
 
-from freehold.records.compute import Host, Instance, hosts
+from freehold.records.compute import Host, hosts
 from freehold.records.ids import HostId
 from freehold.records.store import Transaction
 
@@ -23,8 +23,24 @@ class Hosts:
     first: frozenset[HostId] = frozenset()
     last: frozenset[HostId] = frozenset()
 
+    def conditions(self, on_host: HostId | None) -> list[sa.ColumnElement[bool]]:
+        """What hosts must meet; `on_host` and no other if it is given."""
+        return [
+            *([hosts.c.id == on_host] if on_host is not None else []),
+            *([hosts.c.id.not_in(self.never)] if self.never else []),
+        ]
+
+    def liking(self) -> sa.ColumnElement[int]:
+        """The less, the better."""
+        return sa.case((hosts.c.id.in_(self.first), 0), (hosts.c.id.in_(self.last), 2), else_=1)
+
 
 ANY = Hosts()
+
+
+def heard_of(tx: Transaction) -> sa.ColumnElement[bool]:
+    """Whether a host reported lately."""
+    return hosts.c.reported_at >= tx.now - _SILENCE_MAX
 
 
 def reserve(
@@ -36,18 +52,14 @@ def reserve(
     None = it fits nowhere. The caller records the host, and `holds_capacity`, in the instance.
     """
     fits = [
-        hosts.c.reported_at >= tx.now - _SILENCE_MAX,
+        heard_of(tx),
         sa.or_(hosts.c.zone.is_(None), hosts.c.zone == zone),
         hosts.c.vcpus_used + vcpus <= hosts.c.vcpus,
         hosts.c.memory_used_mib + memory_mib <= hosts.c.memory_mib,
+        *among.conditions(on_host),
     ]
-    if on_host is not None:
-        fits.append(hosts.c.id == on_host)
-    if among.never:
-        fits.append(hosts.c.id.not_in(among.never))
-    liking = sa.case((hosts.c.id.in_(among.first), 0), (hosts.c.id.in_(among.last), 2), else_=1)
     free_memory = hosts.c.memory_mib - hosts.c.memory_used_mib
-    order = (liking, hosts.c.connected.desc(), free_memory.desc(), hosts.c.id)
+    order = (among.liking(), hosts.c.connected.desc(), free_memory.desc(), hosts.c.id)
     candidates = sa.select(hosts.c.id).where(*fits).order_by(*(order if among != ANY else order[1:])).limit(1)
     while (candidate := tx.connection.execute(candidates).scalar()) is not None:
         # The conditions are checked again by the update: on PostgreSQL another launch may have taken the room since.
@@ -78,16 +90,10 @@ def zones_that_hold(
     }
 
 
-def release(tx: Transaction, instance: Instance) -> Instance:
-    """Give back what the instance holds of its host; nothing if it holds nothing. Returns the instance as stored."""
-    if not instance.holds_capacity:
-        return instance
+def free(tx: Transaction, host_id: HostId, vcpus: int, memory_mib: int) -> None:
+    """Give back what `reserve` reserved."""
     tx.connection.execute(
         sa.update(hosts)
-        .where(hosts.c.id == instance.host_id)
-        .values(
-            vcpus_used=hosts.c.vcpus_used - instance.vcpus,
-            memory_used_mib=hosts.c.memory_used_mib - instance.memory_mib,
-        )
+        .where(hosts.c.id == host_id)
+        .values(vcpus_used=hosts.c.vcpus_used - vcpus, memory_used_mib=hosts.c.memory_used_mib - memory_mib)
     )
-    return tx.update(instance, holds_capacity=False)

@@ -37,6 +37,14 @@ class MetadataDefaults(Record, frozen=True):
     enforced: Literal["enabled", "disabled"] | None = None
 
 
+class CapacitySpecification(msgspec.Struct, frozen=True):
+    """Which capacity reservations an instance may have room of: open ones that fit (`preference` ``open``; else it has
+    other room), none, or only those, or the `target` alone."""
+
+    preference: Literal["open", "none", "capacity-reservations-only"] | None = "open"
+    target: str | None = None
+
+
 class StateReason(msgspec.Struct, frozen=True):
     """Why an instance left its last state: code such as ``Client.UserInitiatedShutdown``, and a message."""
 
@@ -58,6 +66,7 @@ class Instance(Record, frozen=True):
     `holds_capacity` = its vCPUs and memory are reserved on `host_id`. `failure` is what its host last said why it does
     not run, in words for the operator, who alone may see them. `core_count`: how many of its type's vCPUs the guest
     has; None: all. User data is kept in InstanceUserData. The name of its placement group never changes, and stays.
+    `capacity_reservation_id` = what it holds is a reservation's room.
     """
 
     id: InstanceId
@@ -101,6 +110,8 @@ class Instance(Record, frozen=True):
     core_count: int | None = None
     auto_recovery: Literal["default", "disabled"] = "default"
     reboot_migration: Literal["default", "disabled"] = "default"
+    capacity: CapacitySpecification = CapacitySpecification()
+    capacity_reservation_id: str | None = None
 
 
 class InstanceUserData(Record, frozen=True):
@@ -240,6 +251,7 @@ instances = table(
         ("subnet_id",),
         ("reservation_id",),
         ("placement_group_id",),
+        ("capacity_reservation_id",),
         ("state", "terminated_at"),
     ),
 )

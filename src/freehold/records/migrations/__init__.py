@@ -26,6 +26,7 @@ from freehold.records import (  # noqa: F401
     lookups,
     network,
     placement,
+    reservations,
     seals,
     tags,
     trails,

@@ -133,8 +133,6 @@ def _interface_address(prefix: str) -> dict[str, Condition]:
 _PRIVATE_IP = network_interfaces.c.private_ip
 _ABSENT = (
     "affinity",
-    "capacity-reservation-id",
-    "capacity-reservation-specification.capacity-reservation-target.capacity-reservation-id",
     "capacity-reservation-specification.capacity-reservation-target.capacity-reservation-resource-group-arn",
     "host-id",
     "instance-lifecycle",
@@ -181,7 +179,13 @@ FILTERS: dict[str, Condition] = {
     "block-device-mapping.status": _volume(constant("attached")),
     "block-device-mapping.volume-id": _volume(text(volumes.c.id)),
     "boot-mode": constant("legacy-bios"),
-    "capacity-reservation-specification.capacity-reservation-preference": constant("open"),
+    "capacity-reservation-id": text(instances.c.capacity_reservation_id),
+    "capacity-reservation-specification.capacity-reservation-preference": text(
+        _Member(instances.c.capacity, "preference")
+    ),
+    "capacity-reservation-specification.capacity-reservation-target.capacity-reservation-id": text(
+        _Member(instances.c.capacity, "target")
+    ),
     "client-token": text(instances.c.client_token),
     "current-instance-boot-mode": constant("legacy-bios"),
     "dns-name": _address(public_dns(addresses.c.public_ip)),

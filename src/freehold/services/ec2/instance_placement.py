@@ -13,7 +13,6 @@ from freehold.records.placement import PlacementGroup
 from freehold.services.ec2 import launch_placement
 from freehold.services.ec2.compute_errors import IncorrectInstanceState
 from freehold.services.ec2.errors import InvalidParameterCombination, MissingParameter
-from freehold.services.ec2.launch_placement import Seating
 from freehold.services.ec2.parameters import refuse_others
 from freehold.services.ec2.placement_groups import needed_named
 from freehold.services.ec2.resources import INSTANCE
@@ -60,7 +59,7 @@ def modify_instance_placement(call: Call, request: ModifyInstancePlacementReques
     if placement.get("GroupName") == "" and "PartitionNumber" in request:
         raise InvalidParameterCombination("The parameter PartitionNumber needs a placement group.")
     grouping = launch_placement.asked_for(call, placement, instance.instance_type)
-    Seating(call.tx, grouping, instance.zone, instance.id)
+    launch_placement.check_zone(call.tx, grouping, instance)
     group: PlacementGroup | None = grouping.group
     call.tx.update(
         instance,

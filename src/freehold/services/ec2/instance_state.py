@@ -30,7 +30,7 @@ from freehold.services.ec2.compute_errors import (
 )
 from freehold.services.ec2.errors import MissingParameter
 from freehold.services.ec2.instance_states import shown
-from freehold.services.ec2.launch_placement import Seating, grouping_of, no_room
+from freehold.services.ec2.launch_placement import Seating, no_room, to_start
 from freehold.services.ec2.parameters import refuse_others
 from freehold.services.ec2.resources import INSTANCE, named_by
 from freehold.services.errors import PartlyDone
@@ -133,11 +133,10 @@ def _start(call: Call, instance: Instance) -> Instance:
     if instance.state != "stopped":
         raise IncorrectInstanceState(f"The instance '{instance.id}' is not in a state from which it can be started.")
     # Its disks are on that host and nowhere else.
-    grouping = grouping_of(call.tx, instance)
-    seating = Seating(call.tx, grouping, instance.zone, instance.id)
-    place = seating.reserve(instance.vcpus, instance.memory_mib, instance.host_id)
+    wanted = to_start(call.tx, instance)
+    place = Seating(call.tx, call.account_id, wanted, instance.zone, instance.id).reserve(instance.host_id)
     if place is None:
-        raise no_room(grouping, instance.instance_type, instance.zone)
+        raise no_room(wanted, instance.zone)
     started = call.tx.update(
         instance,
         state="pending",
@@ -147,6 +146,7 @@ def _start(call: Call, instance: Instance) -> Instance:
         system_impaired=False,
         holds_capacity=True,
         partition_number=place.partition,
+        capacity_reservation_id=place.capacity_reservation_id,
         generation=instance.generation + 1,
         launched_at=call.now,
     )

@@ -11,11 +11,11 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import sqlalchemy as sa
 
 from freehold.dns_names import private_dns_name, public_dns_name
-from freehold.records.compute import Instance, profile_associations, volumes
+from freehold.records.compute import CapacitySpecification, Instance, profile_associations, volumes
 from freehold.records.network import addresses, interface_groups, network_interfaces, security_groups
 from freehold.records.statements import any_of, places
 from freehold.records.tags import Tag, tags_of
-from freehold.services.ec2 import metadata_options
+from freehold.services.ec2 import launch_capacity, metadata_options
 from freehold.services.ec2.instance_filters import FILTERS
 from freehold.services.ec2.instance_states import shown
 from freehold.services.ec2.paging import described, not_with_ids
@@ -32,7 +32,6 @@ if TYPE_CHECKING:
 _SAME: Mapping[str, Any] = {
     "Architecture": "x86_64",
     "CurrentInstanceBootMode": "legacy-bios",
-    "CapacityReservationSpecification": Shared(CapacityReservationPreference="open"),
     "EnaSupport": False,
     "EnclaveOptions": Shared(Enabled=False),
     "HibernationOptions": Shared(Configured=False),
@@ -164,6 +163,7 @@ def _description(
         "EbsOptimized": instance.ebs_optimized,
         "RootDeviceName": instance.root_device_name,
         "BlockDeviceMappings": [_mapping(mapping) for mapping in mapped],
+        "CapacityReservationSpecification": _capacity(instance.capacity),
         "CpuOptions": _cpu_options(instance.core_count or instance.vcpus),
         "MaintenanceOptions": _maintenance_options(instance.auto_recovery, instance.reboot_migration),
         "MetadataOptions": metadata_options.shown(instance.metadata_options),
@@ -173,6 +173,8 @@ def _description(
         "PublicDnsName": "",
         "Tags": tag_list(held),
     }
+    if instance.capacity_reservation_id is not None:
+        description["CapacityReservationId"] = instance.capacity_reservation_id
     if instance.key_name is not None:
         description["KeyName"] = instance.key_name
     if profile is not None:
@@ -195,6 +197,11 @@ def _description(
             description["PublicIpAddress"] = primary["Association"]["PublicIp"]
             description["PublicDnsName"] = primary["Association"]["PublicDnsName"]
     return description
+
+
+@functools.lru_cache(1024)
+def _capacity(capacity: CapacitySpecification) -> Shared:
+    return Shared(launch_capacity.shown(capacity))
 
 
 @functools.lru_cache(1024)

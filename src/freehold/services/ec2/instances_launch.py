@@ -26,6 +26,7 @@ from freehold.services.ec2 import (
     credit_specifications,
     ebs_encryption,
     instance_profiles,
+    launch_capacity,
     launch_from_template,
     launch_interface,
     launch_placement,
@@ -51,7 +52,7 @@ from freehold.services.ec2.interfaces import create_primary_interface
 from freehold.services.ec2.key_pairs import load_named
 from freehold.services.ec2.launch_interface import PrimaryInterface
 from freehold.services.ec2.launch_needs import needs
-from freehold.services.ec2.launch_placement import Grouping, Place, Seating
+from freehold.services.ec2.launch_placement import Place, Seating, Wanted
 from freehold.services.ec2.parameters import refuse_others
 from freehold.services.ec2.resources import IMAGE, INSTANCE, NETWORK_INTERFACE, VOLUME
 from freehold.services.ec2.root_volumes import RootVolume
@@ -73,6 +74,8 @@ _HONOURED = {
     "BlockDeviceMappings.Ebs.Throughput",
     "BlockDeviceMappings.Ebs.VolumeSize",
     "BlockDeviceMappings.Ebs.VolumeType",
+    "CapacityReservationSpecification.CapacityReservationPreference",
+    "CapacityReservationSpecification.CapacityReservationTarget.CapacityReservationId",
     "ClientToken",
     "CpuOptions.CoreCount",
     "CreditSpecification.CpuCredits",
@@ -111,7 +114,6 @@ _HONOURED = {
     "UserData",
 }
 _DEFAULTS = {
-    "CapacityReservationSpecification.CapacityReservationPreference": "open",
     "CpuOptions.AmdSevSnp": "disabled",
     "CpuOptions.ThreadsPerCore": 1,
     "EnablePrimaryIpv6": False,
@@ -143,7 +145,7 @@ class _Launch:
     key_name: str | None
     root: RootVolume
     interface: PrimaryInterface
-    grouping: Grouping
+    wanted: Wanted
     metadata: MetadataOptions
     cpu_credits: CpuCredits
     user_data: bytes | None
@@ -210,6 +212,8 @@ def _launch(call: Call, request: RunInstancesRequestTypeDef) -> _Launch:
     cpu_credits = credit_specifications.asked_for(call.config, type_name, request.get("CreditSpecification", {}))
     grouping = launch_placement.asked_for(call, request.get("Placement") or {}, type_name)
     core_count = cores(type_name, instance_type.vcpus, request.get("CpuOptions", {}).get("CoreCount"))
+    capacity = launch_capacity.asked_for(call, request.get("CapacityReservationSpecification") or {}, type_name)
+    wanted = Wanted(type_name, instance_type.vcpus, instance_type.memory_mib, capacity, grouping)
     image = IMAGE.load(call, request.get("ImageId", ""))
     if instance_type.memory_mib < image.minimum_memory_mib:
         raise InvalidParameterCombination(
@@ -229,7 +233,7 @@ def _launch(call: Call, request: RunInstancesRequestTypeDef) -> _Launch:
         key_name,
         root,
         interface,
-        grouping,
+        wanted,
         metadata,
         cpu_credits,
         data,
@@ -249,18 +253,17 @@ def _instances_of(call: Call, reservation_id: str, token: str) -> list[Instance]
 def _reserve(call: Call, launch: _Launch, low: int, high: int) -> tuple[Subnet, list[Place]]:
     """Room for `low` to `high` instances in the first of the possible subnets whose zone has it: a place for each.
 
-    Raises InsufficientInstanceCapacity, which names the last zone tried; Unsupported where there never will be room;
-    InvalidPlacementGroup.InUse.
+    Raises InsufficientInstanceCapacity, which names the last zone tried, or ReservationCapacityExceeded; Unsupported
+    where there never will be room; InvalidPlacementGroup.InUse.
     """
-    vcpus, memory_mib = launch.instance_type.vcpus, launch.instance_type.memory_mib
     candidates = launch_interface.possible_subnets(call, launch.interface)
-    if zone := launch_placement.zone_of_cluster(call.tx, launch.grouping):
+    if zone := launch_placement.zone_of_cluster(call.tx, launch.wanted.grouping):
         candidates = [subnet for subnet in candidates if subnet.zone == zone] or candidates
     for subnet in candidates:
         places: list[Place] = []
         attempt = call.tx.connection.begin_nested()
-        seating = Seating(call.tx, launch.grouping, subnet.zone)
-        while len(places) < high and (place := seating.reserve(vcpus, memory_mib)) is not None:
+        seating = Seating(call.tx, call.account_id, launch.wanted, subnet.zone)
+        while len(places) < high and (place := seating.reserve()) is not None:
             places.append(place)
         if len(places) >= low:
             attempt.commit()
@@ -270,7 +273,7 @@ def _reserve(call: Call, launch: _Launch, low: int, high: int) -> tuple[Subnet, 
     holding = zones_of(call)[launch.type_name]
     if call.tx.select(Host, limit=1) and not {subnet.zone for subnet in candidates} & set(holding):
         raise Unsupported(launch.type_name, zone, holding)
-    raise launch_placement.no_room(launch.grouping, launch.type_name, zone)
+    raise launch_placement.no_room(launch.wanted, zone)
 
 
 def _make(
@@ -296,7 +299,7 @@ def _make(
     root_volumes.create(
         call, launch.root, encryption, launch.image, instance_id, subnet.zone, place.host_id, volume_tags
     )
-    group = launch.grouping.group
+    group = launch.wanted.grouping.group
     instance = Instance(
         id=instance_id,
         account_id=call.account_id,
@@ -336,6 +339,8 @@ def _make(
         partition_number=place.partition,
         core_count=launch.core_count,
         auto_recovery=request.get("MaintenanceOptions", {}).get("AutoRecovery") or "default",
+        capacity=launch.wanted.capacity,
+        capacity_reservation_id=place.capacity_reservation_id,
     )
     call.tx.insert(instance)
     if launch.user_data is not None:

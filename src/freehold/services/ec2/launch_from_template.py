@@ -23,6 +23,7 @@ _RENAMED = {"ElasticGpuSpecifications": "ElasticGpuSpecification", "RamDiskId": 
 _NOT_OF_THE_INSTANCE = {"ClientToken", "DryRun", "LaunchTemplate", "MaxCount", "MinCount"}
 _INTERFACE = {"NetworkInterfaces", "PrivateIpAddress", "SecurityGroupIds", "SecurityGroups", "SubnetId"}
 _MEMBERS = {
+    "capacity-reservation": {"CapacityReservationSpecification"},
     "image": {"ImageId"},
     "key-pair": {"KeyName"},
     "network-interface": _INTERFACE,

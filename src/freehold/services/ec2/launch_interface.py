@@ -6,9 +6,10 @@ may not be mixed.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from ipaddress import AddressValueError, IPv4Address, IPv4Network
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from freehold.records.network import SecurityGroup, Subnet, security_groups, subnets
 from freehold.services.ec2.compute_errors import InvalidAvailabilityZone, VPCIdNotSpecified
@@ -45,7 +46,7 @@ def asked_for(call: Call, request: RunInstancesRequestTypeDef) -> PrimaryInterfa
 
     Raises InvalidParameterCombination, InvalidParameterValue, MissingParameter or UnsupportedOperation.
     """
-    placed = _zone(call, request)
+    placed = named_zone(call, request.get("Placement") or {})
     specifications = request.get("NetworkInterfaces") or ()
     if not specifications:
         names = tuple(request.get("SecurityGroups") or ())
@@ -130,9 +131,11 @@ def group_ids(call: Call, wanted: PrimaryInterface, vpc_id: str) -> list[str]:
     return list(dict.fromkeys(ids))
 
 
-def _zone(call: Call, request: RunInstancesRequestTypeDef) -> str | None:
-    """The name of the availability zone that the placement asks for, by name or id."""
-    placement = request.get("Placement") or {}
+def named_zone(call: Call, placement: Mapping[str, Any]) -> str | None:
+    """The name of the availability zone that AvailabilityZone or AvailabilityZoneId asks for.
+
+    Raises InvalidParameterValue for one that is not there, InvalidParameterCombination for two that differ.
+    """
     zones = call.config.zone_names(call.region)
     by_id = {zone_id(call.region, zone): zone for zone in zones}
     asked = {

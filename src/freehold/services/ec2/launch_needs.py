@@ -17,6 +17,7 @@ from freehold.services.ec2 import (
     ebs_encryption,
     instance_profiles,
     key_pairs,
+    launch_capacity,
     launch_from_template,
     launch_interface,
     launch_placement,
@@ -39,6 +40,7 @@ from freehold.services.ec2.condition_keys import (
 from freehold.services.ec2.launch_from_template import under_template
 from freehold.services.ec2.launch_interface import PrimaryInterface
 from freehold.services.ec2.resources import (
+    CAPACITY_RESERVATION,
     IMAGE,
     INSTANCE,
     LAUNCH_TEMPLATE,
@@ -86,6 +88,8 @@ def _of_launch(call: Call, request: RunInstancesRequestTypeDef) -> Iterator[Need
         yield SUBNET.needed(call, subnet.id)
     for group_id in groups:
         yield SECURITY_GROUP.needed(call, group_id)
+    if named := launch_capacity.target(request.get("CapacityReservationSpecification") or {}):
+        yield CAPACITY_RESERVATION.needed(call, named)
     if group is not None:
         yield placement_groups.needed_named(call, group.name)
     if request.get("KeyName"):

@@ -1,17 +1,19 @@
-"""Where in a placement group a launch is to be, and room for its instances on the hosts that the group allows."""
+"""Room for the instances of a launch: in a capacity reservation or not, on hosts that their placement group allows."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from freehold.instance_types import is_burstable
 from freehold.records.capacity import ANY, reserve
-from freehold.records.compute import Instance
-from freehold.records.ids import HostId, InstanceId
+from freehold.records.compute import CapacitySpecification, Instance
+from freehold.records.ids import AccountId, HostId, InstanceId
 from freehold.records.placement import Choice, PlacementGroup, Seat, choices, seats
+from freehold.records.reservations import take
 from freehold.records.store import Transaction
+from freehold.services.ec2.capacity_errors import ReservationCapacityExceeded
 from freehold.services.ec2.compute_errors import InsufficientInstanceCapacity
 from freehold.services.ec2.errors import InvalidParameterCombination, InvalidParameterValue
 from freehold.services.ec2.placement_errors import InsufficientGroupCapacity, InvalidPlacementGroupInUse
@@ -35,6 +37,18 @@ class Place:
 
     host_id: HostId
     partition: int | None
+    capacity_reservation_id: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Wanted:
+    """What an instance needs room for, and which room it may have."""
+
+    type_name: str
+    vcpus: int
+    memory_mib: int
+    capacity: CapacitySpecification
+    grouping: Grouping
 
 
 def named(call: Call, placement: Mapping[str, Any]) -> PlacementGroup | None:
@@ -76,37 +90,80 @@ def asked_for(call: Call, placement: Mapping[str, Any], type_name: str) -> Group
 class Seating:
     """Finds places for instances of one launch, or one start, in a zone; the first as good as the group allows."""
 
-    def __init__(self, tx: Transaction, grouping: Grouping, zone: str, but: InstanceId | None = None) -> None:
-        """Raises InvalidPlacementGroup.InUse for a cluster that is in another zone."""
+    def __init__(
+        self, tx: Transaction, account_id: AccountId, wanted: Wanted, zone: str, but: InstanceId | None = None
+    ) -> None:
+        """`but` is the instance itself, if it starts. Raises InvalidPlacementGroup.InUse for a cluster in another
+        zone."""
         self._tx = tx
-        self._grouping = grouping
+        self._account_id = account_id
+        self._wanted = wanted
         self._zone = zone
+        grouping = wanted.grouping
         self._taken = [] if grouping.group is None else seats(tx, grouping.group, but)
-        if grouping.group is not None and grouping.group.strategy == "cluster":
-            for seat in self._taken:
-                if seat.zone != zone:
-                    raise InvalidPlacementGroupInUse(grouping.group.name, seat.zone)
+        _check_cluster(grouping, zone, self._taken)
 
-    def reserve(self, vcpus: int, memory_mib: int, on_host: HostId | None = None) -> Place | None:
-        """Room for the next instance; None where there is no more."""
-        for choice in self._choices():
-            host_id = reserve(self._tx, self._zone, vcpus, memory_mib, on_host, choice.hosts)
+    def reserve(self, on_host: HostId | None = None) -> Place | None:
+        """Room for the next instance, of a reservation if it may be; None where there is no more."""
+        possible = self._choices()
+        place = self._in_reservation(possible, on_host) or self._on_host(possible, on_host)
+        if place is not None:
+            self._taken.append(Seat(self._zone, place.host_id, place.partition))
+        return place
+
+    def _in_reservation(self, possible: Sequence[Choice], on_host: HostId | None) -> Place | None:
+        wanted = self._wanted
+        size = (wanted.vcpus, wanted.memory_mib)
+        for choice in possible:
+            of = (self._account_id, self._zone, wanted.type_name, size, wanted.capacity)
+            taken = take(self._tx, *of, on_host, choice.hosts)
+            if taken is not None:
+                reservation_id, host_id = taken
+                return Place(host_id, choice.partition, reservation_id)
+        return None
+
+    def _on_host(self, possible: Sequence[Choice], on_host: HostId | None) -> Place | None:
+        wanted = self._wanted
+        if only_reserved(wanted.capacity):
+            return None
+        for choice in possible:
+            host_id = reserve(self._tx, self._zone, wanted.vcpus, wanted.memory_mib, on_host, choice.hosts)
             if host_id is not None:
-                self._taken.append(Seat(self._zone, host_id, choice.partition))
                 return Place(host_id, choice.partition)
         return None
 
     def _choices(self) -> list[Choice]:
-        if self._grouping.group is None:
+        grouping = self._wanted.grouping
+        if grouping.group is None:
             return [Choice(ANY)]
-        return choices(self._grouping.group, self._zone, self._grouping.partition, self._taken)
+        return choices(grouping.group, self._zone, grouping.partition, self._taken)
 
 
-def no_room(grouping: Grouping, type_name: str, zone: str) -> AwsError:
-    """The InsufficientInstanceCapacity that says what there is no room in."""
+def check_zone(tx: Transaction, grouping: Grouping, instance: Instance) -> None:
+    """Raises InvalidPlacementGroup.InUse for an instance that can not be in a cluster in another zone."""
     if grouping.group is not None:
-        return InsufficientGroupCapacity(grouping.group.name)
-    return InsufficientInstanceCapacity(type_name, zone)
+        _check_cluster(grouping, instance.zone, seats(tx, grouping.group, instance.id))
+
+
+def _check_cluster(grouping: Grouping, zone: str, taken: Sequence[Seat]) -> None:
+    if grouping.group is not None and grouping.group.strategy == "cluster":
+        for seat in taken:
+            if seat.zone != zone:
+                raise InvalidPlacementGroupInUse(grouping.group.name, seat.zone)
+
+
+def only_reserved(capacity: CapacitySpecification) -> bool:
+    """Whether an instance may have no other room than a reservation's."""
+    return capacity.target is not None or capacity.preference == "capacity-reservations-only"
+
+
+def no_room(wanted: Wanted, zone: str) -> AwsError:
+    """The error that says what there is no room in."""
+    if only_reserved(wanted.capacity):
+        return ReservationCapacityExceeded(wanted.capacity.target)
+    if wanted.grouping.group is not None:
+        return InsufficientGroupCapacity(wanted.grouping.group.name)
+    return InsufficientInstanceCapacity(wanted.type_name, zone)
 
 
 def zone_of_cluster(tx: Transaction, grouping: Grouping) -> str | None:
@@ -116,9 +173,9 @@ def zone_of_cluster(tx: Transaction, grouping: Grouping) -> str | None:
     return next((seat.zone for seat in seats(tx, grouping.group)), None)
 
 
-def grouping_of(tx: Transaction, instance: Instance) -> Grouping:
-    """Where an instance that is to start belongs."""
-    if instance.placement_group_id is None:
-        return Grouping()
-    group = tx.get(PlacementGroup, instance.placement_group_id)
-    return Grouping(group, instance.partition_number)
+def to_start(tx: Transaction, instance: Instance) -> Wanted:
+    """What an instance that is to start needs."""
+    grouping = Grouping()
+    if instance.placement_group_id is not None:
+        grouping = Grouping(tx.get(PlacementGroup, instance.placement_group_id), instance.partition_number)
+    return Wanted(instance.instance_type, instance.vcpus, instance.memory_mib, instance.capacity, grouping)

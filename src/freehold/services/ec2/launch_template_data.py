@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 
 from freehold.records.compute import Instance, InstanceUserData, Volume
-from freehold.services.ec2 import user_data
+from freehold.services.ec2 import launch_capacity, user_data
 from freehold.services.ec2.compute_errors import IncorrectInstanceState
 from freehold.services.ec2.errors import InvalidParameterValue, MissingParameter
 from freehold.services.ec2.instances import descriptions
@@ -96,7 +96,7 @@ def get_launch_template_data(call: Call, request: GetLaunchTemplateDataRequestTy
     (described,) = descriptions(call, [instance])
     data: dict[str, Any] = {
         "BlockDeviceMappings": [_mapping(volume) for volume in call.tx.select(Volume, instance_id=instance.id)],
-        "CapacityReservationSpecification": {"CapacityReservationPreference": "open"},
+        "CapacityReservationSpecification": launch_capacity.shown(instance.capacity),
         "CpuOptions": dict(described["CpuOptions"]),
         "DisableApiStop": instance.disable_api_stop,
         "DisableApiTermination": instance.disable_api_termination,

@@ -26,9 +26,14 @@ from freehold.records.network import (
     Vpc,
 )
 from freehold.records.placement import PlacementGroup
+from freehold.records.reservations import CapacityReservation
 from freehold.records.schema import TABLES, Record
 from freehold.records.tags import Tag
 from freehold.services.ec2 import errors
+from freehold.services.ec2.capacity_errors import (
+    InvalidCapacityReservationIdMalformed,
+    InvalidCapacityReservationIdNotFound,
+)
 from freehold.services.ec2.condition_keys import keys_of
 from freehold.services.ec2.launch_template_errors import (
     InvalidLaunchTemplateIdMalformed,
@@ -163,6 +168,13 @@ def made(
 
 
 ADDRESS = Kind(Address, "elastic-ip", "eipalloc", errors.InvalidAllocationIDNotFound, None, id_column="allocation_id")
+CAPACITY_RESERVATION = Kind(
+    CapacityReservation,
+    "capacity-reservation",
+    "cr",
+    InvalidCapacityReservationIdNotFound,
+    InvalidCapacityReservationIdMalformed,
+)
 IMAGE = Kind(Image, "image", "ami", errors.InvalidAMIIDNotFound, errors.InvalidAMIIDMalformed, shared=True)
 INSTANCE = Kind(Instance, "instance", "i", errors.InvalidInstanceIDNotFound, errors.InvalidInstanceIDMalformed)
 INTERNET_GATEWAY = Kind(
@@ -223,6 +235,7 @@ KINDS: dict[str, Kind[Record]] = {
     kind.prefix: kind  # type: ignore[misc]
     for kind in (
         ADDRESS,
+        CAPACITY_RESERVATION,
         IMAGE,
         INSTANCE,
         INTERNET_GATEWAY,

@@ -178,6 +178,32 @@ def upgrade() -> None:
         batch_op.create_index("buckets_by_account_id_name", ["account_id", "name"], unique=False)
 
     op.create_table(
+        "capacity_reservations",
+        sa.Column("id", sa.Text(), autoincrement=False, nullable=False),
+        sa.Column("account_id", sa.Text(), autoincrement=False, nullable=False),
+        sa.Column("region", sa.Text(), autoincrement=False, nullable=False),
+        sa.Column("zone", sa.Text(), autoincrement=False, nullable=False),
+        sa.Column("instance_type", sa.Text(), autoincrement=False, nullable=False),
+        sa.Column("vcpus", sa.BigInteger(), autoincrement=False, nullable=False),
+        sa.Column("memory_mib", sa.BigInteger(), autoincrement=False, nullable=False),
+        sa.Column("match", sa.Text(), autoincrement=False, nullable=False),
+        sa.Column("state", sa.Text(), autoincrement=False, nullable=False),
+        sa.Column("total", sa.BigInteger(), autoincrement=False, nullable=False),
+        sa.Column("ebs_optimized", sa.Boolean(), autoincrement=False, nullable=False),
+        sa.Column("created_at", sa.BigInteger(), autoincrement=False, nullable=False),
+        sa.Column("ends_at", sa.BigInteger(), autoincrement=False, nullable=True),
+        sa.Column("ended_at", sa.BigInteger(), autoincrement=False, nullable=True),
+        sa.PrimaryKeyConstraint("id"),
+        sqlite_autoincrement=False,
+        sqlite_with_rowid=False,
+    )
+    with op.batch_alter_table("capacity_reservations", schema=None) as batch_op:
+        batch_op.create_index(
+            "capacity_reservations_by_account_id_region_id", ["account_id", "region", "id"], unique=False
+        )
+        batch_op.create_index("capacity_reservations_by_state_ends_at", ["state", "ends_at"], unique=False)
+
+    op.create_table(
         "changes",
         sa.Column("position", sa.BigInteger().with_variant(sa.Integer(), "sqlite"), autoincrement=True, nullable=False),
         sa.Column("topic", sa.Text(), autoincrement=False, nullable=False),
@@ -377,6 +403,8 @@ def upgrade() -> None:
         sa.Column("core_count", sa.BigInteger(), autoincrement=False, nullable=True),
         sa.Column("auto_recovery", sa.Text(), autoincrement=False, nullable=False),
         sa.Column("reboot_migration", sa.Text(), autoincrement=False, nullable=False),
+        sa.Column("capacity", sa.Text(), autoincrement=False, nullable=False),
+        sa.Column("capacity_reservation_id", sa.Text(), autoincrement=False, nullable=True),
         sa.PrimaryKeyConstraint("id"),
         sqlite_autoincrement=False,
         sqlite_with_rowid=False,
@@ -384,6 +412,7 @@ def upgrade() -> None:
     with op.batch_alter_table("instances", schema=None) as batch_op:
         batch_op.create_index("instances_by_account_id_region_id", ["account_id", "region", "id"], unique=False)
         batch_op.create_index("instances_by_account_id_region_state", ["account_id", "region", "state"], unique=False)
+        batch_op.create_index("instances_by_capacity_reservation_id", ["capacity_reservation_id"], unique=False)
         batch_op.create_index("instances_by_host_id", ["host_id"], unique=False)
         batch_op.create_index("instances_by_placement_group_id", ["placement_group_id"], unique=False)
         batch_op.create_index("instances_by_reservation_id", ["reservation_id"], unique=False)
@@ -763,6 +792,20 @@ def upgrade() -> None:
         )
         batch_op.create_index("profile_associations_by_profile_id", ["profile_id"], unique=False)
         batch_op.create_index("profile_associations_one_instance_id", ["instance_id"], unique=True)
+
+    op.create_table(
+        "reserved_rooms",
+        sa.Column("reservation_id", sa.Text(), autoincrement=False, nullable=False),
+        sa.Column("host_id", sa.Text(), autoincrement=False, nullable=False),
+        sa.Column("account_id", sa.Text(), autoincrement=False, nullable=False),
+        sa.Column("total", sa.BigInteger(), autoincrement=False, nullable=False),
+        sa.Column("used", sa.BigInteger(), autoincrement=False, nullable=False),
+        sa.PrimaryKeyConstraint("reservation_id", "host_id"),
+        sqlite_autoincrement=False,
+        sqlite_with_rowid=False,
+    )
+    with op.batch_alter_table("reserved_rooms", schema=None) as batch_op:
+        batch_op.create_index("reserved_rooms_by_account_id", ["account_id"], unique=False)
 
     op.create_table(
         "role_deletions",
@@ -1205,6 +1248,10 @@ def downgrade() -> None:
         batch_op.drop_index("role_deletions_by_account_id")
 
     op.drop_table("role_deletions")
+    with op.batch_alter_table("reserved_rooms", schema=None) as batch_op:
+        batch_op.drop_index("reserved_rooms_by_account_id")
+
+    op.drop_table("reserved_rooms")
     with op.batch_alter_table("profile_associations", schema=None) as batch_op:
         batch_op.drop_index("profile_associations_one_instance_id")
         batch_op.drop_index("profile_associations_by_profile_id")
@@ -1306,6 +1353,7 @@ def downgrade() -> None:
         batch_op.drop_index("instances_by_reservation_id")
         batch_op.drop_index("instances_by_placement_group_id")
         batch_op.drop_index("instances_by_host_id")
+        batch_op.drop_index("instances_by_capacity_reservation_id")
         batch_op.drop_index("instances_by_account_id_region_state")
         batch_op.drop_index("instances_by_account_id_region_id")
 
@@ -1342,6 +1390,11 @@ def downgrade() -> None:
     op.drop_table("credential_reports")
     op.drop_table("console_outputs")
     op.drop_table("changes")
+    with op.batch_alter_table("capacity_reservations", schema=None) as batch_op:
+        batch_op.drop_index("capacity_reservations_by_state_ends_at")
+        batch_op.drop_index("capacity_reservations_by_account_id_region_id")
+
+    op.drop_table("capacity_reservations")
     with op.batch_alter_table("buckets", schema=None) as batch_op:
         batch_op.drop_index("buckets_by_account_id_name")
 
