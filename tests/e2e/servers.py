@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import socket
 import subprocess
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import boto3
 
 from freehold.cli.host_keys import host_keys, known_hosts
+from freehold.cli.temporary import free_port
 from tests.cli.clouds import CommandCloud
 
 if TYPE_CHECKING:
@@ -84,14 +87,29 @@ class Servers:
         for each in instance_ids:
             wait(lambda each=each: self.console(each).count(READY) >= boots, f"{each} is ready")  # type: ignore[misc]
 
-    def try_ssh(self, instance_id: str, command: str) -> subprocess.CompletedProcess[str]:
-        """Run a command in a server, which must show the host keys that it printed on its console."""
+    def _login(self, instance_id: str) -> tuple[str, ...]:
+        """The start of an SSH command to a server, which must show the host keys that it printed on its console."""
         address = self.get(instance_id)["PublicIpAddress"]
         trusted = self.key.with_name(f"known-{instance_id}")
         trusted.write_text(known_hosts(address, host_keys(self.console(instance_id))))
-        return subprocess.run(
-            (*ssh_command(self.key, trusted), f"root@{address}", command), capture_output=True, text=True, timeout=60
-        )
+        return (*ssh_command(self.key, trusted), f"root@{address}")
+
+    def try_ssh(self, instance_id: str, command: str) -> subprocess.CompletedProcess[str]:
+        """Run a command in a server."""
+        return subprocess.run((*self._login(instance_id), command), capture_output=True, text=True, timeout=60)
+
+    @contextmanager
+    def tunnel(self, instance_id: str, *targets: str) -> Iterator[list[str]]:
+        """Local addresses whose connections a server opens on to the targets, each ``address:port``."""
+        local = [f"127.0.0.1:{free_port()}" for _ in targets]
+        forwards = (word for pair in zip(local, targets, strict=True) for word in ("-L", ":".join(pair)))
+        with subprocess.Popen((*self._login(instance_id), "-N", "-o", "ExitOnForwardFailure=yes", *forwards)) as ssh:
+            try:
+                for address in local:
+                    wait(lambda address=address: _connects(address), f"a tunnel at {address}")  # type: ignore[misc]
+                yield local
+            finally:
+                ssh.terminate()
 
     def ssh(self, instance_id: str, command: str) -> str:
         done = self.try_ssh(instance_id, command)
@@ -104,6 +122,12 @@ class Servers:
         if permissions:
             self.ec2.authorize_security_group_ingress(GroupId=group, IpPermissions=list(permissions))
         return group
+
+
+def _connects(address: str) -> bool:
+    host, _, port = address.partition(":")
+    with socket.socket() as probe:
+        return probe.connect_ex((host, int(port))) == 0
 
 
 def ssh_command(key: Path, known: Path) -> tuple[str, ...]:

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import json
 import re
+import subprocess
+import sys
+from pathlib import Path
 from typing import Any
 
 import boto3
@@ -111,6 +114,24 @@ def test_a_server_reaches_the_api_from_within(servers: Servers, server: str, key
     assert f":assumed-role/worker/{server}</Arn>" in answer
     denied = servers.try_ssh(server, f"wget -O - '{API}/?Action=GetCallerIdentity&Version=2011-06-15'")
     assert "403" in denied.stderr
+
+
+def test_an_sdk_needs_nothing_but_the_endpoint(servers: Servers, server: str, tmp_path: Path) -> None:
+    """The SDK's own chain of providers and the AWS CLI, by the server's network and as the server: the image has no
+    Python, so they run beside it and all they send goes through it."""
+    script = "import boto3; print(boto3.client('sts', region_name='us-east-1').get_caller_identity()['Arn'])"
+    boto, cli = [sys.executable, "-c", script], [sys.executable, "-m", "awscli", "sts", "get-caller-identity"]
+    with servers.tunnel(server, "169.254.169.254:80", "169.254.169.254:4600") as (metadata, api):
+        clean = {
+            "HOME": str(tmp_path),
+            "PATH": "/usr/bin:/bin",
+            "AWS_EC2_METADATA_SERVICE_ENDPOINT": f"http://{metadata}/",
+            "AWS_ENDPOINT_URL": f"http://{api}",
+            "AWS_DEFAULT_REGION": "us-east-1",
+        }
+        for command in (boto, cli):
+            answer = subprocess.run(command, env=clean, capture_output=True, text=True, timeout=60)
+            assert f":assumed-role/worker/{server}" in answer.stdout, answer.stderr
 
 
 def test_policies_know_the_vpc(servers: Servers, server: str, keys: dict[str, str]) -> None:

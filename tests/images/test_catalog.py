@@ -57,6 +57,13 @@ def test_a_damaged_manifest_is_not_passed_over(tmp_path: Path) -> None:
         load(tmp_path)
 
 
+def test_what_another_version_knows_of_an_image_is_passed_over(tmp_path: Path) -> None:
+    write(tmp_path, MANIFEST)
+    file = tmp_path / "images" / MANIFEST.image_id / "image.json"
+    file.write_bytes(msgspec.json.encode(msgspec.structs.asdict(MANIFEST) | {"sound": "yes"}))
+    assert load(tmp_path) == [MANIFEST]
+
+
 @given(st.text(st.characters(codec="utf-8")), st.lists(st.text(st.characters(codec="utf-8", exclude_characters="\n"))))
 def test_an_image_id_follows_from_the_content(recipe: str, ingredients: list[str]) -> None:
     """Well formed, repeatable, and another one as soon as something else goes in."""

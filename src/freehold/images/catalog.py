@@ -19,8 +19,9 @@ MANIFEST_FILE = "image.json"
 _IMAGE_ID = re.compile(r"ami-[0-9a-f]{17}")
 
 
-class ImageManifest(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """`image.json`: what a cloud needs to know of an image to list it and to start a machine from it."""
+class ImageManifest(msgspec.Struct, frozen=True):
+    """`image.json`: what a cloud needs to know of an image to list it and to start a machine from it. Clouds of other
+    versions may share a cache of images: what only they know is passed over."""
 
     image_id: str  # ami- and 17 hex digits, from the image's content: the same build has the same id everywhere
     name: str
