@@ -78,7 +78,6 @@ def make_bare_instance(tx: Transaction, number: int = 5, **changes: Any) -> Inst
         "host_id": HOST,
         "generation": 1,
         "reboots": 0,
-        "system_impaired": False,
         "launched_at": tx.now,
         "terminated_at": None,
         "holds_capacity": True,

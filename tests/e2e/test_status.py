@@ -2,9 +2,16 @@
 
 from __future__ import annotations
 
+import json
+from typing import TYPE_CHECKING
+
 import pytest
 
 from tests.e2e.servers import Servers, tcp, wait
+from tests.e2e.test_servers import TOKEN
+
+if TYPE_CHECKING:
+    from mypy_boto3_ec2.type_defs import InstanceStatusTypeDef
 
 POOL = "198.18.7.0/27"
 
@@ -20,6 +27,60 @@ def test_the_console_is_shown_as_it_is_at_the_call(servers: Servers, server: str
     for number in range(3):
         servers.ssh(server, f"echo word-{number} >/dev/ttyS0")
         assert f"word-{number}" in servers.console(server)
+
+
+def status(servers: Servers, instance_id: str) -> InstanceStatusTypeDef:
+    (shown,) = servers.ec2.describe_instance_status(InstanceIds=[instance_id])["InstanceStatuses"]
+    return shown
+
+
+def test_a_server_that_does_not_answer_is_impaired(servers: Servers, server: str) -> None:
+    def is_now(expected: str) -> bool:
+        return status(servers, server)["InstanceStatus"]["Status"] == expected
+
+    wait(lambda: is_now("ok"), "its status is ok")
+    assert status(servers, server)["SystemStatus"]["Status"] == "ok"
+    assert status(servers, server)["AttachedEbsStatus"]["Status"] == "ok"
+    servers.ssh(server, "echo 8 >/proc/sys/net/ipv4/conf/all/arp_ignore")  # to nobody
+    wait(lambda: is_now("impaired"), "it is impaired")
+    (reachability,) = status(servers, server)["InstanceStatus"]["Details"]
+    assert (reachability["Name"], reachability["Status"]) == ("reachability", "failed")
+    assert reachability["ImpairedSince"] > servers.get(server)["LaunchTime"]
+    assert status(servers, server)["SystemStatus"]["Status"] == "ok"
+    servers.ssh(server, "echo 0 >/proc/sys/net/ipv4/conf/all/arp_ignore")
+    wait(lambda: is_now("ok"), "it is well again")
+
+
+def test_what_the_operator_schedules_is_seen_and_done(servers: Servers, server: str) -> None:
+    """By the API, by the server itself, and then by everybody."""
+    schedule = ("event", "schedule", server, "instance-reboot")
+    plan = servers.cloud.ok(*schedule, "--at", "2096-12-01T04:00Z", "--deadline", "2096-12-08T04:00Z").strip()
+    (event,) = status(servers, server)["Events"]
+    assert (event["InstanceEventId"], event["Code"]) == (plan, "instance-reboot")
+    moved = servers.ec2.modify_instance_event_start_time(
+        InstanceId=server, InstanceEventId=plan, NotBefore="2096-12-07T04:00:00Z"
+    )["Event"]
+
+    def told(what: str) -> list[dict[str, str]]:
+        ask = f'wget -q -O - --header "X-aws-ec2-metadata-token: $({TOKEN})" http://169.254.169.254/latest/meta-data'
+        document: list[dict[str, str]] = json.loads(servers.ssh(server, f"{ask}/events/maintenance/{what}"))
+        return document
+
+    assert moved["NotBefore"].isoformat() == "2096-12-07T04:00:00+00:00"
+    wait(lambda: [each["NotBefore"] for each in told("scheduled")] == ["07 Dec 2096 04:00:00 GMT"], "IMDS tells it")
+    servers.cloud.ok("event", "cancel", plan)
+    wait(lambda: told("scheduled") == [], "it is canceled")
+    assert [(each["EventId"], each["State"]) for each in told("history")] == [(plan, "canceled")]
+
+    now = servers.cloud.ok(*schedule).strip()
+    servers.wait_until_ready(server, boots=2)
+    states = {each["event_id"]: each["state"] for each in json.loads(servers.cloud.ok("event", "list", "--json"))}
+    assert states == {plan: "canceled", now: "completed"}
+    assert status(servers, server)["Events"][0]["Description"].startswith("[Completed] ")
+
+    servers.ec2.report_instance_status(Instances=[server], Status="impaired", ReasonCodes=["performance-other"])
+    (report,) = json.loads(servers.cloud.ok("event", "reports", "--json"))
+    assert (report["instance_id"], report["reason_codes"]) == (server, ["performance-other"])
 
 
 def test_a_diagnostic_interrupt_reaches_the_kernel(servers: Servers, server: str) -> None:

@@ -396,26 +396,6 @@ def test_a_protected_instance_keeps_the_whole_call(ready: Caller) -> None:
     assert state(ready, protected) == "stopped"
 
 
-def test_the_status_follows_the_state(ready: Caller) -> None:
-    instance_id = run_one(ready)
-
-    def status(**request: Any) -> list[tuple[str, str]]:
-        answer = ready.describe_instance_status(InstanceIds=[instance_id], **request)
-        return [(s["InstanceState"]["Name"], s["InstanceStatus"]["Status"]) for s in answer["InstanceStatuses"]]
-
-    assert status() == [("running", "initializing")]
-    host_reports(ready.store, instance_id, "running", console=b"Linux version 6.1\n")
-    assert status() == [("running", "ok")]
-    ready.stop_instances(InstanceIds=[instance_id])
-    assert status() == []
-    assert status(IncludeAllInstances=True) == [("stopping", "not-applicable")]
-    host_reports(ready.store, instance_id, "stopped")
-    ready.start_instances(InstanceIds=[instance_id])
-    host_reports(ready.store, instance_id, "running")
-    # What the console showed was of the last time that it ran.
-    assert status() == [("running", "initializing")]
-
-
 def test_calls_at_once_reserve_once(ready: Caller) -> None:
     """On PostgreSQL there are several writers: two starts, and a start and a report, must not both act on one state."""
     instance_ids = [run_one(ready) for _ in range(3)]

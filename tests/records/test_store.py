@@ -45,9 +45,9 @@ def test_a_record_comes_back_as_it_was_written(store: Store) -> None:
             "state_transition_reason": "", "shutdown_behavior": "stop", "disable_api_termination": True,
             "disable_api_stop": False, "ebs_optimized": False, "monitoring": False, "root_device_name": "/dev/xvda",
             "metadata_options": MetadataOptions(http_tokens="optional"), "generation": 1, "reboots": 0,
-            "system_impaired": False, "launched_at": NOW, "force_stop": False, "holds_capacity": True,
-            "cpu_credits": "standard", "auto_recovery": "default", "reboot_migration": "default",
-            "capacity": CapacitySpecification(),
+            "launched_at": NOW, "force_stop": False, "holds_capacity": True,
+            "cpu_credits": "standard", "reachability": "failed", "auto_recovery": "default",
+            "reboot_migration": "default", "capacity": CapacitySpecification(),
         }
     )  # fmt: skip
     with store.write() as tx:

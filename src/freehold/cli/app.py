@@ -11,6 +11,9 @@ from freehold.cli import DEFAULT_DATA_DIR, DEFAULT_PORT
 
 _PATH: Any = click.Path(path_type=Path)
 _FAMILIES = click.Choice(["freehold-micro", "debian-12"])
+_EVENTS = click.Choice(
+    ["instance-stop", "instance-reboot", "instance-retirement", "system-reboot", "system-maintenance"]
+)
 _WIDE = {"max_content_width": 110}
 # `--help` after `freehold aws` is for the AWS CLI.
 _PASSED_ON: dict[str, Any] = {
@@ -202,6 +205,103 @@ def console(instance_id: str, data_dir: Path) -> None:
     from freehold.cli.instances import console as join
 
     join(data_dir, instance_id)
+
+
+@app.group()
+def event() -> None:
+    """Scheduled events of servers, and what their owners report."""
+
+
+@event.command("schedule")
+@click.argument("instance_id", metavar="ID")
+@click.argument("code", type=_EVENTS, metavar="CODE")
+@click.option("--at", "not_before", metavar="TIME", help="When it begins (ISO 8601, UTC); else now.")
+@click.option("--until", "not_after", metavar="TIME", help="When it is over at the latest.")
+@click.option("--deadline", metavar="TIME", help="Until when its owner may move it.")
+@click.option("--description", help="What its owner is told.")
+@data_dir_option
+def event_schedule(
+    instance_id: str,
+    code: str,
+    not_before: str | None,
+    not_after: str | None,
+    deadline: str | None,
+    description: str | None,
+    data_dir: Path,
+) -> None:
+    """Schedule an event for a server; prints its id.
+
+    CODE is instance-stop, instance-reboot or instance-retirement, which the cloud carries out, or system-reboot or
+    system-maintenance, which announce what you do yourself. Owners see it by DescribeInstanceStatus, servers by IMDS.
+
+    \b
+    Examples:
+      freehold event schedule i-0123456789abcdef0 instance-reboot --at 2026-12-01T04:00Z --deadline 2026-12-08T04:00Z
+      freehold event schedule i-0123456789abcdef0 system-maintenance --at 2026-12-01T04:00Z --until 2026-12-01T06:00Z
+    """
+    from freehold.cli.events import schedule
+
+    schedule(data_dir, instance_id, code, not_before, not_after, deadline, description)
+
+
+@event.command("list")
+@json_option
+@data_dir_option
+def event_list(as_json: bool, data_dir: Path) -> None:
+    """List what is scheduled, and what ended in the last week.
+
+    \b
+    Example:
+      freehold event list --json
+    """
+    from freehold.cli.events import show
+
+    show(data_dir, as_json=as_json)
+
+
+@event.command("complete")
+@click.argument("event_id", metavar="EVENT")
+@data_dir_option
+def event_complete(event_id: str, data_dir: Path) -> None:
+    """Say that what an event announced is done.
+
+    \b
+    Example:
+      freehold event complete instance-event-0123456789abcdef0
+    """
+    from freehold.cli.events import end
+
+    end(data_dir, event_id, "completed")
+
+
+@event.command("cancel")
+@click.argument("event_id", metavar="EVENT")
+@data_dir_option
+def event_cancel(event_id: str, data_dir: Path) -> None:
+    """Cancel an event that has not been carried out.
+
+    \b
+    Example:
+      freehold event cancel instance-event-0123456789abcdef0
+    """
+    from freehold.cli.events import end
+
+    end(data_dir, event_id, "canceled")
+
+
+@event.command("reports")
+@json_option
+@data_dir_option
+def event_reports(as_json: bool, data_dir: Path) -> None:
+    """List what owners last reported of their servers' status.
+
+    \b
+    Example:
+      freehold event reports
+    """
+    from freehold.cli.events import reports
+
+    reports(data_dir, as_json=as_json)
 
 
 @app.command()

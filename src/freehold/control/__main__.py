@@ -20,6 +20,7 @@ from freehold import config as configuration
 from freehold.config import Config
 from freehold.control.capacity import end_reservations
 from freehold.control.delivery import Delivery
+from freehold.control.events import carry_out_events
 from freehold.control.hosts import HostLinks, link_security, renew_link
 from freehold.control.housekeeping import keep_house
 from freehold.control.keys import keep_keys
@@ -44,6 +45,7 @@ log = structlog.get_logger()
 
 _LOOK_SECONDS = 5.0  # a lost ring costs at most this
 _HOUSEKEEPING_SECONDS = 60.0
+_EVENTS_SECONDS = 5.0
 _RENEWAL_SECONDS = 30.0
 _CERTIFICATES_SECONDS = 3600.0
 _CAPACITY_SECONDS = 5.0
@@ -79,6 +81,7 @@ async def run(
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, stopping.set)
     house = asyncio.create_task(_housekeeping(store, config, sealer, roots))
+    events = asyncio.create_task(_carrying_out(store))
     chain = Chain(store, sealer, paths.audit_head)
     delivery = asyncio.create_task(_delivering(Delivery(store, sealer, LocalObjects(paths.objects))))
     trail = asyncio.create_task(_chaining(chain, dt.timedelta(days=config.audit.keep_days)))
@@ -87,7 +90,7 @@ async def run(
     certifier = asyncio.create_task(_certifying(paths, security))
     follower = asyncio.create_task(_follow(store, bell, rung, position, links, network))
     log.info("controllers started")
-    tasks = (house, trail, delivery, renewer, holder, certifier, follower)
+    tasks = (house, events, trail, delivery, renewer, holder, certifier, follower)
     await asyncio.wait({asyncio.create_task(stopping.wait()), *tasks}, return_when=asyncio.FIRST_COMPLETED)
     questions.close()
     server.close()
@@ -160,6 +163,15 @@ async def _housekeeping(store: Store, config: Config, sealer: Sealer, roots: Roo
         except (SQLAlchemyError, SealError):
             log.exception("housekeeping failed, the next round will make up for it")
         await asyncio.sleep(_HOUSEKEEPING_SECONDS)
+
+
+async def _carrying_out(store: Store) -> None:
+    while True:
+        try:
+            await asyncio.to_thread(carry_out_events, store)
+        except SQLAlchemyError:
+            log.exception("scheduled events not carried out, the next round will make up for it")
+        await asyncio.sleep(_EVENTS_SECONDS)
 
 
 async def _renewing(links: HostLinks) -> None:

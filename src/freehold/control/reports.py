@@ -12,6 +12,9 @@ card could have sent.
 
 from __future__ import annotations
 
+import datetime as dt
+from typing import Any
+
 import structlog
 from msgspec.structs import replace
 
@@ -30,7 +33,7 @@ from freehold.records.compute import (
 )
 from freehold.records.feed import publish, take_turn
 from freehold.records.ids import HostId
-from freehold.records.instances import give_up_start, send_down
+from freehold.records.instances import UNKNOWN_STATUS, give_up_start, send_down
 from freehold.records.network import (
     Address,
     InterfaceGroup,
@@ -109,10 +112,8 @@ def _apply_guest(tx: Transaction, instance: Instance, guest: GuestReport) -> Non
             _guest_shut_down(tx, _runs(tx, instance), guest)
         case "pending", "failed":
             _launch_failed(tx, instance, guest)
-        case "running", "running" if instance.system_impaired:
-            tx.update(instance, system_impaired=False, failure=None)
-        case "running", "failed" if not instance.system_impaired:
-            tx.update(instance, system_impaired=True, failure=_failure(instance, guest))
+        case "running", "running" | "starting" | "failed":
+            _fares(tx, instance, guest)
         case "running", "stopped" if guest.guest_shutdown:
             _guest_shut_down(tx, instance, guest)
         case "stopping", "stopped":
@@ -124,8 +125,33 @@ def _apply_guest(tx: Transaction, instance: Instance, guest: GuestReport) -> Non
 def _runs(tx: Transaction, instance: Instance) -> Instance:
     open_usage(tx, instance.account_id, instance.region, instance.id, f"instance:{instance.instance_type}")
     return tx.update(
-        instance, state="running", state_reason=None, state_transition_reason="", system_impaired=False, failure=None
+        instance, state="running", state_reason=None, state_transition_reason="", failure=None, **UNKNOWN_STATUS
     )
+
+
+def _fares(tx: Transaction, instance: Instance, guest: GuestReport) -> None:
+    """Record the status of a running instance, if it is another one."""
+    now: dict[str, Any] = {"disks_impaired_since": _since(tx, instance.disks_impaired_since, guest.disks_fail)}
+    if guest.state == "failed":
+        now["system_impaired_since"] = _since(tx, instance.system_impaired_since, True)
+        if instance.system_impaired_since is None:
+            now["failure"] = _failure(instance, guest)
+    elif guest.state == "running":
+        now |= {"system_impaired_since": None, "failure": None}
+    if guest.answers is not None:
+        now["reachability"] = "passed" if guest.answers else "failed"
+    elif guest.state == "starting":
+        now["reachability"] = "initializing"
+    now["unreachable_since"] = _since(
+        tx, instance.unreachable_since, now.get("reachability", instance.reachability) == "failed"
+    )
+    if any(getattr(instance, name) != value for name, value in now.items()):
+        tx.update(instance, **now)
+
+
+def _since(tx: Transaction, before: dt.datetime | None, impaired: bool) -> dt.datetime | None:
+    """Since when it is so."""
+    return (before or tx.now) if impaired else None
 
 
 def _failure(instance: Instance, guest: GuestReport) -> str:

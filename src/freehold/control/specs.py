@@ -10,7 +10,7 @@ import sqlalchemy as sa
 
 from freehold.config import Config
 from freehold.dns_names import private_dns_name
-from freehold.host.wire import GuestSpec, InterfaceSpec, MetadataSpec, VolumeSpec
+from freehold.host.wire import EventSpec, GuestSpec, InterfaceSpec, MetadataSpec, VolumeSpec
 from freehold.records.compute import (
     Instance,
     InstanceState,
@@ -22,6 +22,7 @@ from freehold.records.compute import (
     key_pairs,
     volumes,
 )
+from freehold.records.events import SHOWN, InstanceEvent, instance_events
 from freehold.records.network import (
     Address,
     InterfaceGroup,
@@ -99,6 +100,13 @@ def guest_specs(tx: Transaction, config: Config, wanted: Sequence[Instance]) -> 
         (key.account_id, key.region, key.name): key.public_key
         for key in tx.select(KeyPair, key_pairs.c.name.in_({i.key_name for i in wanted if i.key_name}))
     }
+    events_of: dict[str, list[EventSpec]] = defaultdict(list)
+    shown = sa.or_(instance_events.c.ended_at.is_(None), instance_events.c.ended_at > tx.now - SHOWN)
+    for event in tx.select(
+        InstanceEvent, instance_events.c.instance_id.in_(ids), shown, order_by=[instance_events.c.not_before]
+    ):
+        spec = EventSpec(event.id, event.code, event.description, event.not_before, event.not_after, event.state)
+        events_of[event.instance_id].append(spec)
 
     def interface_spec(interface: NetworkInterface) -> InterfaceSpec:
         return InterfaceSpec(
@@ -157,6 +165,7 @@ def guest_specs(tx: Transaction, config: Config, wanted: Sequence[Instance]) -> 
                 http_tokens=options.http_tokens,
                 http_put_response_hop_limit=options.http_put_response_hop_limit,
                 http_endpoint=options.http_endpoint,
+                events=tuple(events_of[instance.id]),
                 placement_group=instance.placement_group_name,
                 partition_number=instance.partition_number,
             ),

@@ -20,6 +20,7 @@ from freehold.host.layout import MalformedSpec, check_ids, tap_name
 from freehold.host.machine import Machine
 from freehold.host.metadata.service import MetadataService
 from freehold.host.ports import taps
+from freehold.host.probes import Probes
 from freehold.host.records import load_record, load_spec
 from freehold.host.starts import Starts
 from freehold.host.stats.egress import Egress
@@ -45,6 +46,7 @@ class Agent:
         self._snapshots = Snapshots(machine, self.changed.set, self._user_of, self._monitor_of)
         self._deletions = Deletions(machine, self.changed.set)
         self._guests: dict[str, Guest] = {}
+        self._probes = Probes(self._guests, self._changed)
         self._credentials: dict[str, RoleCredentials] = {}  # never on disk: a new agent waits for the control plane
         self._consoles: dict[str, Console] = {}
         self.answers = Answers(self._guests, self._consoles)
@@ -70,6 +72,7 @@ class Agent:
         self._metadata.start()
         self._egress.start()
         self._snapshots.start()
+        self._probes.start()
         self._deletions.start()
 
     async def close(self) -> None:
@@ -78,6 +81,7 @@ class Agent:
         await self.answers.close()
         await self._egress.close()
         await self._snapshots.close()
+        await self._probes.close()
         await self._deletions.close()
         tasks = [*self._tasks.values(), *(task for task in (self._cleaning, self._looking) if task)]
         for task in tasks:
@@ -193,7 +197,7 @@ class Agent:
         self.changed.set()
 
     def _report(self, instance_id: str, *, console: bool) -> GuestReport:
-        report = self._guests[instance_id].report()
+        report = replace(self._guests[instance_id].report(), answers=self._probes.answers(instance_id))
         return replace(report, console=self._consoles[instance_id].take()) if console else report
 
     async def _look_at_consoles(self) -> None:

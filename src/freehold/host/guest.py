@@ -87,6 +87,7 @@ class Guest:
             record.state,
             record.changed_at,
             guest_shutdown=record.guest_shutdown,
+            disks_fail=record.disks_fail,
             message=record.message and record.message[:MESSAGE_CHARACTERS_MAX],
         )
 
@@ -228,7 +229,7 @@ class Guest:
                 await self._take_down()
                 return None
             case "io-error":
-                await self._turn("failed", message=_BROKEN[status])
+                await self._turn("failed", message=_BROKEN[status], disks_fail=True)
                 self._machine.pool.check_space()
                 await self._machine.effects.perform("start cpus", monitor.start_cpus)
                 return _RETRY_SECONDS
@@ -330,7 +331,7 @@ class Guest:
         """Be in a state from now on, unless it is so already."""
         if state != self.record.state:
             changes["changed_at"] = dt.datetime.now(dt.UTC)
-        await self._record(replace(self.record, **{"state": state, "message": None, **changes}))
+        await self._record(replace(self.record, **{"state": state, "message": None, "disks_fail": False, **changes}))
 
     async def _record(self, record: GuestRecord) -> None:
         """Write the record down, then report it, if it is another one."""

@@ -26,7 +26,8 @@ class GuestRecord(msgspec.Struct, frozen=True):
     """How far a guest has come, for spec `generation`. Times in UTC.
 
     `reboots` is the number acted on; `resetting` = its reset has begun; `shutdown_asked_at` = when a stop or reboot
-    began to ask the guest to shut down, from which its grace counts.
+    began to ask the guest to shut down, from which its grace counts; `disks_fail`: it has failed for its disks can not
+    be written.
     """
 
     generation: int
@@ -37,6 +38,7 @@ class GuestRecord(msgspec.Struct, frozen=True):
     reboots: int = 0
     resetting: bool = False
     shutdown_asked_at: dt.datetime | None = None
+    disks_fail: bool = False
 
 
 def new_record(spec: GuestSpec) -> GuestRecord:

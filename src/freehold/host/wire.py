@@ -84,6 +84,17 @@ class InterfaceSpec(msgspec.Struct, frozen=True):
     security_groups: tuple[tuple[str, str], ...]  # (id, name)
 
 
+class EventSpec(msgspec.Struct, frozen=True):
+    """A scheduled event, as IMDS tells the guest of it."""
+
+    event_id: str
+    code: str
+    description: str
+    not_before: dt.datetime
+    not_after: dt.datetime | None
+    state: Literal["active", "completed", "canceled"]
+
+
 class MetadataSpec(msgspec.Struct, frozen=True):
     """What IMDS tells the guest. Times in UTC; `user_data` None = none was given."""
 
@@ -102,6 +113,7 @@ class MetadataSpec(msgspec.Struct, frozen=True):
     http_tokens: Literal["required", "optional"]
     http_put_response_hop_limit: int
     http_endpoint: Literal["enabled", "disabled"]
+    events: tuple[EventSpec, ...] = ()
     placement_group: str | None = None
     partition_number: int | None = None
 
@@ -197,7 +209,9 @@ class GuestReport(msgspec.Struct, frozen=True):
     `state` ``starting``: being made; ``running``: QEMU runs its CPUs; ``stopping``: told to shut down; ``stopped``: no
     process, disks kept; ``absent``: nothing is left; ``failed``: could not be started, `message` says why (operator's
     words, no tenant text). `guest_shutdown` = it stopped because the guest itself powered off. `changed_at` is when the
-    state began. `console` is the newest console output (at most 64 KiB), only when it has changed since last reported.
+    state began. `answers`: whether it answers on its private address; None = that can not be said yet. `disks_fail`: it
+    is paused because its disks can not be written. `console` is the newest console output (at most 64 KiB), only when
+    it has changed since last reported.
     """
 
     instance_id: str
@@ -205,6 +219,8 @@ class GuestReport(msgspec.Struct, frozen=True):
     state: Literal["starting", "running", "stopping", "stopped", "absent", "failed"]
     changed_at: Moment
     guest_shutdown: bool = False
+    answers: bool | None = None
+    disks_fail: bool = False
     message: Annotated[str, msgspec.Meta(max_length=MESSAGE_CHARACTERS_MAX)] | None = None
     console: Annotated[bytes, msgspec.Meta(max_length=CONSOLE_BYTES_MAX)] | None = None
 

@@ -67,6 +67,12 @@ class Instance(Record, frozen=True):
     not run, in words for the operator, who alone may see them. `core_count`: how many of its type's vCPUs the guest
     has; None: all. User data is kept in InstanceUserData. The name of its placement group never changes, and stays.
     `capacity_reservation_id` = what it holds is a reservation's room.
+    not run, in words for the operator, who alone may see them. User data is kept in InstanceUserData. The name of its
+    placement group never changes, and stays with it.
+
+    How it fares while it runs, for DescribeInstanceStatus: `reachability` says whether the guest answers its host,
+    `unreachable_since` since when it does not; `system_impaired_since` since when the host can not run it,
+    `disks_impaired_since` since when it can not write its disks (None: it can).
     """
 
     id: InstanceId
@@ -97,7 +103,6 @@ class Instance(Record, frozen=True):
     host_id: HostId | None
     generation: int
     reboots: int
-    system_impaired: bool
     launched_at: dt.datetime
     terminated_at: dt.datetime | None
     force_stop: bool = False
@@ -112,6 +117,10 @@ class Instance(Record, frozen=True):
     reboot_migration: Literal["default", "disabled"] = "default"
     capacity: CapacitySpecification = CapacitySpecification()
     capacity_reservation_id: str | None = None
+    reachability: Literal["initializing", "passed", "failed"] = "initializing"
+    unreachable_since: dt.datetime | None = None
+    system_impaired_since: dt.datetime | None = None
+    disks_impaired_since: dt.datetime | None = None
 
 
 class InstanceUserData(Record, frozen=True):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime as dt
+from collections.abc import Mapping
 from typing import Any, Literal
 
 from freehold.records.addressing import take_addresses
@@ -10,6 +11,14 @@ from freehold.records.compute import Instance, StateReason
 from freehold.records.feed import publish
 from freehold.records.store import Transaction
 from freehold.records.usage import UsageEntry, close_usage
+
+UNKNOWN_STATUS: Mapping[str, Any] = {
+    "reachability": "initializing",
+    "unreachable_since": None,
+    "system_impaired_since": None,
+    "disks_impaired_since": None,
+}
+"""What is known of how an instance fares when it begins to run."""
 
 
 def send_down(
@@ -39,6 +48,12 @@ def send_down(
     )
     publish(tx, "guest", instance.id)
     return going
+
+
+def reboot(tx: Transaction, instance: Instance) -> None:
+    """Have the host reboot the instance, which pends or runs."""
+    tx.update(instance, reboots=instance.reboots + 1, generation=instance.generation + 1, reachability="initializing")
+    publish(tx, "guest", instance.id)
 
 
 def give_up_start(tx: Transaction, instance: Instance, reason: StateReason, *, failure: str | None = None) -> None:

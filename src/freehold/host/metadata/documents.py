@@ -9,12 +9,12 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import TypeAlias
 from urllib.parse import unquote
 
 from freehold.dns_names import public_dns_name
-from freehold.host.wire import GuestSpec, InterfaceSpec, MetadataSpec, RoleCredentials
+from freehold.host.wire import EventSpec, GuestSpec, InterfaceSpec, MetadataSpec, RoleCredentials
 
 Tree: TypeAlias = "dict[str, Tree | str | bytes]"
 
@@ -30,6 +30,7 @@ _TAG_KEY = re.compile(r"[A-Za-z0-9+\-=.,_:@]{1,128}")
 _TAG_KEYS_RESERVED = {".", "..", "_index"}
 
 _MOMENT = "%Y-%m-%dT%H:%M:%SZ"
+_EVENT_MOMENT = "%d %b %Y %H:%M:%S GMT"
 
 _LISTING = ""  # the name of what a directory says of itself, where that is not simply its names
 
@@ -75,7 +76,7 @@ def _metadata(spec: GuestSpec) -> Tree:
         "ami-launch-index": str(metadata.launch_index),
         "ami-manifest-path": "(unknown)",
         "block-device-mapping": _devices(spec),
-        "events": {"maintenance": {"history": "[]", "scheduled": "[]"}},
+        "events": {"maintenance": _events(metadata.events)},
         "hibernation": {"configured": "false"},
         "hostname": metadata.hostname,
         "instance-action": "none",
@@ -114,6 +115,27 @@ def _placement(metadata: MetadataSpec) -> Tree:
     if metadata.partition_number is not None:
         placement["partition-number"] = str(metadata.partition_number)
     return placement
+
+
+def _events(events: Sequence[EventSpec]) -> Tree:
+    """https://docs.aws.amazon.com/AWSEC2/latest/UserGuide/viewing_scheduled_events.html"""
+    words = {"active": "", "completed": "[Completed] ", "canceled": "[Canceled] "}
+
+    def shown(event: EventSpec) -> dict[str, str]:
+        document = {
+            "NotBefore": f"{event.not_before:{_EVENT_MOMENT}}",
+            "Code": event.code,
+            "Description": words[event.state] + event.description,
+            "EventId": event.event_id,
+        }
+        if event.not_after is not None:
+            document["NotAfter"] = f"{event.not_after:{_EVENT_MOMENT}}"
+        return {**document, "State": event.state}
+
+    return {
+        "history": json.dumps([shown(event) for event in events if event.state != "active"], indent=2),
+        "scheduled": json.dumps([shown(event) for event in events if event.state == "active"], indent=2),
+    }
 
 
 def _role(credentials: RoleCredentials | None) -> Tree:

@@ -5,6 +5,7 @@ https://docs.aws.amazon.com/AWSEC2/latest/APIReference/errors-overview.html
 
 from __future__ import annotations
 
+import datetime as dt
 from collections.abc import Sequence
 
 from freehold.services.errors import AwsError
@@ -69,6 +70,18 @@ class InstanceCreditSpecificationNotSupported(AwsError):
     code = "InstanceCreditSpecification.NotSupported"
 
 
+class InstanceEventStartTimeCannotChange(AwsError):
+    """The event has no deadline, is about to begin, or has ended."""
+
+    code = "InstanceEventStartTimeCannotChange"
+
+    def __init__(self, event_id: str) -> None:
+        super().__init__(
+            f"The start time of the event '{event_id}' can not be changed: only an event with a deadline "
+            "(NotBeforeDeadline) that is not to start in the next 5 minutes can be moved."
+        )
+
+
 class InstanceLimitExceeded(AwsError):
     code = "InstanceLimitExceeded"
 
@@ -101,6 +114,23 @@ class InvalidInstanceAttributeValue(AwsError):
     """A value that the attribute of an instance can not have."""
 
     code = "InvalidInstanceAttributeValue"
+
+
+class InvalidInstanceEventIDNotFound(AwsError):
+    code = "InvalidInstanceEventIDNotFound"
+
+    def __init__(self, event_id: str) -> None:
+        super().__init__(f"The instance event ID '{event_id}' does not exist")
+
+
+class InvalidInstanceEventStartTime(AwsError):
+    code = "InvalidInstanceEventStartTime"
+
+    def __init__(self, deadline: dt.datetime) -> None:
+        super().__init__(
+            f"The start time must be at least 60 minutes from now, and not after the event's deadline "
+            f"{deadline:%Y-%m-%dT%H:%M:%SZ}."
+        )
 
 
 class InvalidInstanceType(AwsError):

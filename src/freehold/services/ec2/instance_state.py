@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from freehold.records.compute import Instance, StateReason
 from freehold.records.feed import publish, take_turn
-from freehold.records.instances import send_down
+from freehold.records.instances import UNKNOWN_STATUS, reboot, send_down
 from freehold.records.network import NetworkInterface, network_interfaces
 from freehold.services.ec2 import ebs_encryption
 from freehold.services.ec2.addresses import allocate_auto
@@ -85,8 +85,7 @@ def reboot_instances(call: Call, request: RebootInstancesRequestTypeDef) -> Resp
             raise IncorrectInstanceState(
                 f"The instance '{instance.id}' is not in a state from which it can be rebooted."
             )
-        call.tx.update(instance, reboots=instance.reboots + 1, generation=instance.generation + 1)
-        publish(call.tx, "guest", instance.id)
+        reboot(call.tx, instance)
     return {}
 
 
@@ -143,7 +142,7 @@ def _start(call: Call, instance: Instance) -> Instance:
         state_reason=StateReason("pending", "pending"),
         state_transition_reason="",
         force_stop=False,
-        system_impaired=False,
+        **UNKNOWN_STATUS,
         holds_capacity=True,
         partition_number=place.partition,
         capacity_reservation_id=place.capacity_reservation_id,

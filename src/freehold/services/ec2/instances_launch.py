@@ -329,7 +329,6 @@ def _make(
         host_id=place.host_id,
         generation=1,
         reboots=0,
-        system_impaired=False,
         launched_at=call.now,
         terminated_at=None,
         holds_capacity=True,

@@ -336,6 +336,31 @@ def upgrade() -> None:
         batch_op.create_index("inline_policies_by_account_id", ["account_id"], unique=False)
 
     op.create_table(
+        "instance_events",
+        sa.Column("id", sa.Text(), autoincrement=False, nullable=False),
+        sa.Column("account_id", sa.Text(), autoincrement=False, nullable=False),
+        sa.Column("region", sa.Text(), autoincrement=False, nullable=False),
+        sa.Column("instance_id", sa.Text(), autoincrement=False, nullable=False),
+        sa.Column("code", sa.Text(), autoincrement=False, nullable=False),
+        sa.Column("description", sa.Text(), autoincrement=False, nullable=False),
+        sa.Column("not_before", sa.BigInteger(), autoincrement=False, nullable=False),
+        sa.Column("not_after", sa.BigInteger(), autoincrement=False, nullable=True),
+        sa.Column("not_before_deadline", sa.BigInteger(), autoincrement=False, nullable=True),
+        sa.Column("scheduled_at", sa.BigInteger(), autoincrement=False, nullable=False),
+        sa.Column("reboots", sa.BigInteger(), autoincrement=False, nullable=False),
+        sa.Column("state", sa.Text(), autoincrement=False, nullable=False),
+        sa.Column("ended_at", sa.BigInteger(), autoincrement=False, nullable=True),
+        sa.PrimaryKeyConstraint("id"),
+        sqlite_autoincrement=False,
+        sqlite_with_rowid=False,
+    )
+    with op.batch_alter_table("instance_events", schema=None) as batch_op:
+        batch_op.create_index("instance_events_by_account_id_region_id", ["account_id", "region", "id"], unique=False)
+        batch_op.create_index("instance_events_by_ended_at", ["ended_at"], unique=False)
+        batch_op.create_index("instance_events_by_instance_id", ["instance_id"], unique=False)
+        batch_op.create_index("instance_events_by_state_not_before", ["state", "not_before"], unique=False)
+
+    op.create_table(
         "instance_profiles",
         sa.Column("id", sa.Text(), autoincrement=False, nullable=False),
         sa.Column("account_id", sa.Text(), autoincrement=False, nullable=False),
@@ -390,7 +415,6 @@ def upgrade() -> None:
         sa.Column("host_id", sa.Text(), autoincrement=False, nullable=True),
         sa.Column("generation", sa.BigInteger(), autoincrement=False, nullable=False),
         sa.Column("reboots", sa.BigInteger(), autoincrement=False, nullable=False),
-        sa.Column("system_impaired", sa.Boolean(), autoincrement=False, nullable=False),
         sa.Column("launched_at", sa.BigInteger(), autoincrement=False, nullable=False),
         sa.Column("terminated_at", sa.BigInteger(), autoincrement=False, nullable=True),
         sa.Column("force_stop", sa.Boolean(), autoincrement=False, nullable=False),
@@ -405,6 +429,10 @@ def upgrade() -> None:
         sa.Column("reboot_migration", sa.Text(), autoincrement=False, nullable=False),
         sa.Column("capacity", sa.Text(), autoincrement=False, nullable=False),
         sa.Column("capacity_reservation_id", sa.Text(), autoincrement=False, nullable=True),
+        sa.Column("reachability", sa.Text(), autoincrement=False, nullable=False),
+        sa.Column("unreachable_since", sa.BigInteger(), autoincrement=False, nullable=True),
+        sa.Column("system_impaired_since", sa.BigInteger(), autoincrement=False, nullable=True),
+        sa.Column("disks_impaired_since", sa.BigInteger(), autoincrement=False, nullable=True),
         sa.PrimaryKeyConstraint("id"),
         sqlite_autoincrement=False,
         sqlite_with_rowid=False,
@@ -924,6 +952,24 @@ def upgrade() -> None:
         batch_op.create_index("service_uses_by_account_id", ["account_id"], unique=False)
 
     op.create_table(
+        "status_reports",
+        sa.Column("instance_id", sa.Text(), autoincrement=False, nullable=False),
+        sa.Column("account_id", sa.Text(), autoincrement=False, nullable=False),
+        sa.Column("region", sa.Text(), autoincrement=False, nullable=False),
+        sa.Column("reported_at", sa.BigInteger(), autoincrement=False, nullable=False),
+        sa.Column("status", sa.Text(), autoincrement=False, nullable=False),
+        sa.Column("reason_codes", sa.Text(), autoincrement=False, nullable=False),
+        sa.Column("description", sa.Text(), autoincrement=False, nullable=False),
+        sa.Column("start_time", sa.BigInteger(), autoincrement=False, nullable=True),
+        sa.Column("end_time", sa.BigInteger(), autoincrement=False, nullable=True),
+        sa.PrimaryKeyConstraint("instance_id"),
+        sqlite_autoincrement=False,
+        sqlite_with_rowid=False,
+    )
+    with op.batch_alter_table("status_reports", schema=None) as batch_op:
+        batch_op.create_index("status_reports_by_account_id", ["account_id"], unique=False)
+
+    op.create_table(
         "subnets",
         sa.Column("id", sa.Text(), autoincrement=False, nullable=False),
         sa.Column("account_id", sa.Text(), autoincrement=False, nullable=False),
@@ -1215,6 +1261,10 @@ def downgrade() -> None:
         batch_op.drop_index("subnets_by_account_id_region_id")
 
     op.drop_table("subnets")
+    with op.batch_alter_table("status_reports", schema=None) as batch_op:
+        batch_op.drop_index("status_reports_by_account_id")
+
+    op.drop_table("status_reports")
     with op.batch_alter_table("service_uses", schema=None) as batch_op:
         batch_op.drop_index("service_uses_by_account_id")
 
@@ -1364,6 +1414,13 @@ def downgrade() -> None:
         batch_op.drop_index("instance_profiles_by_role_id")
 
     op.drop_table("instance_profiles")
+    with op.batch_alter_table("instance_events", schema=None) as batch_op:
+        batch_op.drop_index("instance_events_by_state_not_before")
+        batch_op.drop_index("instance_events_by_instance_id")
+        batch_op.drop_index("instance_events_by_ended_at")
+        batch_op.drop_index("instance_events_by_account_id_region_id")
+
+    op.drop_table("instance_events")
     with op.batch_alter_table("inline_policies", schema=None) as batch_op:
         batch_op.drop_index("inline_policies_by_account_id")
 
