@@ -140,6 +140,9 @@ class Prices(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         dict[str, Decimal],
         Meta(description="Price of a GiB of volume for a month (730 hours), by volume type."),
     ] = msgspec.field(default_factory=lambda: {"gp3": Decimal("0.08"), "gp2": Decimal("0.10")})
+    snapshot_gib_month: Annotated[
+        Decimal, Meta(description="Price of a GiB that a snapshot adds to those before it, for a month (730 hours).")
+    ] = Decimal("0.05")
     address_hour: Annotated[Decimal, Meta(description="Price of a public IPv4 address for an hour.")] = Decimal("0.005")
     egress_gb: Annotated[Decimal, Meta(description="Price of a GB (10⁹ bytes) sent to the internet.")] = Decimal("0.09")
 

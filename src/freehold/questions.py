@@ -32,7 +32,13 @@ class Interrupt(msgspec.Struct, frozen=True, tag="interrupt", tag_field="about")
     instance_id: str
 
 
-Question = ConsoleText | Interrupt
+class Taken(msgspec.Struct, frozen=True, tag="taken", tag_field="about"):
+    """Wait until these snapshots are taken. The answer is empty."""
+
+    snapshot_ids: tuple[str, ...]
+
+
+Question = ConsoleText | Interrupt | Taken
 
 
 class Answer(msgspec.Struct, frozen=True, tag="answer", tag_field="type"):

@@ -127,13 +127,14 @@ async def _follow(
             network.look_at(key for topic, key in changed if topic == "vpc")
             guests = [key for topic, key in changed if topic == "guest"]
             volumes = [key for topic, key in changed if topic == "volume"]
-            if guests or volumes:
-                await links.send_changed(guests, volumes)
+            snapshots = [key for topic, key in changed if topic == "snapshot"]
+            if guests or volumes or snapshots:
+                await links.send_changed(guests, volumes, snapshots)
 
 
 def _read_feed(store: Store, position: int) -> tuple[int, set[tuple[str, str]]]:
     with store.read() as tx:
-        return feed.since(tx, position, ("guest", "volume", "vpc"))
+        return feed.since(tx, position, ("guest", "snapshot", "volume", "vpc"))
 
 
 async def _delivering(delivery: Delivery) -> None:

@@ -31,6 +31,7 @@ from freehold.records.network import Address, interface_groups, network_interfac
 from freehold.records.reservations import CapacityReservation, end
 from freehold.records.schema import TABLES
 from freehold.records.secrets import Sealer
+from freehold.records.snapshots import Snapshot, delete
 from freehold.records.store import Transaction
 from freehold.records.usage import UsageEntry, close_usage
 from freehold.records.volumes import begin_deleting
@@ -68,6 +69,8 @@ def close_account(tx: Transaction, account: Account) -> bool:
         end(tx, reservation, "cancelled")
     for volume in tx.select(Volume, volumes.c.account_id == account.id, volumes.c.state == "available"):
         begin_deleting(tx, volume)
+    for snapshot in tx.select(Snapshot, account_id=account.id):
+        delete(tx, snapshot)
     alive = tx.count(Instance, instances.c.account_id == account.id, instances.c.state != "terminated")
     gone = not alive and not tx.count(Volume, volumes.c.account_id == account.id)
     if gone:

@@ -21,6 +21,7 @@ from freehold.records.usage import UsageEntry, usage
 _HOUR = Decimal(3600)
 _MONTH = 730 * _HOUR
 _GB = Decimal(10**9)
+_GIB = Decimal(1 << 30)
 
 
 class BillLine(msgspec.Struct, frozen=True):
@@ -52,6 +53,7 @@ def rates(config: Config) -> dict[str, tuple[Decimal, str]]:
         {f"instance:{name}": (kind.price_per_hour, "hour") for name, kind in types.items()}
         | {f"reserved:{name}": (kind.price_per_hour, "hour") for name, kind in types.items()}
         | {f"volume:{name}": (price, "GiB-month") for name, price in prices.volume_gib_month.items()}
+        | {"snapshot": (prices.snapshot_gib_month, "GiB-month")}
         | {"address": (prices.address_hour, "hour"), "egress": (prices.egress_gb, "GB")}
     )
 
@@ -95,6 +97,8 @@ def _line(
             sum((entry.quantity * span for entry, span in zip(held, spans, strict=True)), start=Decimal(0))
             / unit_seconds
         )
+        if first.item == "snapshot":  # counted in bytes
+            quantity /= _GIB
     return BillLine(
         account_id=first.account_id,
         region=first.region,

@@ -9,6 +9,7 @@ import asyncio
 import ssl
 from collections import defaultdict
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 import msgspec
@@ -19,12 +20,20 @@ from freehold.config import Config
 from freehold.control.acts import Acts
 from freehold.control.credentials import ServerCredentials
 from freehold.control.reports import apply_report, host_connected, host_disconnected
-from freehold.control.specs import guest_specs, instances_of_host, volumes_to_delete
+from freehold.control.specs import (
+    guest_specs,
+    instances_of_host,
+    snapshot_specs,
+    snapshots_to_delete,
+    snapshots_to_take,
+    volumes_to_delete,
+)
 from freehold.control.volume_keys import VolumeKeys, give_up
 from freehold.host.wire import FRAME_BYTES_MAX, Ask, Assignment, Hello, HostMessage, Report, encode
 from freehold.questions import ASK_SECONDS, Answer, Question
 from freehold.records.compute import Host, Instance, Volume, instances, volumes
 from freehold.records.secrets import Sealer
+from freehold.records.snapshots import DoomedSnapshot, Snapshot, doomed_snapshots, snapshots
 from freehold.records.store import Store, Transaction
 
 log = structlog.get_logger()
@@ -81,12 +90,15 @@ class HostLinks:
             writer.close()
         await asyncio.gather(*self._open)
 
-    async def send_changed(self, instance_ids: Sequence[str], volume_ids: Sequence[str] = ()) -> None:
-        """Tell the hosts of these instances what should now be true of them, and which of these volumes are to go."""
-        by_host = await asyncio.to_thread(self._hosts_of, instance_ids, volume_ids)
-        for host_id, (on_host, volumes_on_host) in by_host.items():
+    async def send_changed(
+        self, instance_ids: Sequence[str], volume_ids: Sequence[str] = (), snapshot_ids: Sequence[str] = ()
+    ) -> None:
+        """Tell the hosts of these instances what should now be true of them, which of these volumes are to go, and
+        which of these snapshots are to be taken or to go."""
+        by_host = await asyncio.to_thread(self._hosts_of, instance_ids, volume_ids, snapshot_ids)
+        for host_id, on_host in by_host.items():
             if link := self._links.get(host_id):
-                await link.send_changed(on_host, volumes_on_host)
+                await link.send_changed(*on_host)
 
     async def renew_credentials(self) -> None:
         """Send the hosts fresh credentials of their servers' roles before the old ones are past half their time."""
@@ -139,15 +151,19 @@ class HostLinks:
                 log.info("host disconnected", host=host_id)
 
     def _hosts_of(
-        self, instance_ids: Sequence[str], volume_ids: Sequence[str]
-    ) -> dict[str, tuple[list[str], list[str]]]:
-        """The ids of instances and of volumes, by host."""
-        found: dict[str, tuple[list[str], list[str]]] = defaultdict(lambda: ([], []))
+        self, instance_ids: Sequence[str], volume_ids: Sequence[str], snapshot_ids: Sequence[str]
+    ) -> dict[str, tuple[list[str], list[str], list[str]]]:
+        """The ids of instances, of volumes and of snapshots, by host."""
+        found: dict[str, tuple[list[str], list[str], list[str]]] = defaultdict(lambda: ([], [], []))
         with self._store.read() as tx:
             for instance in tx.select(Instance, instances.c.id.in_(instance_ids)):
                 found[instance.host_id or ""][0].append(instance.id)
             for volume in tx.select(Volume, volumes.c.id.in_(volume_ids)):
                 found[volume.host_id or ""][1].append(volume.id)
+            for snapshot in tx.select(Snapshot, id=list(snapshot_ids)):
+                found[snapshot.host_id][2].append(snapshot.id)
+            for doomed in tx.select(DoomedSnapshot, snapshot_id=list(snapshot_ids)):
+                found[doomed.host_id][2].append(doomed.snapshot_id)
         return found
 
     def _stale(self) -> list[str]:
@@ -221,9 +237,9 @@ class _Link:
         async with self._lock:
             await self._send(await asyncio.to_thread(self._read_all))
 
-    async def send_changed(self, instance_ids: list[str], volume_ids: list[str]) -> None:
+    async def send_changed(self, instance_ids: list[str], volume_ids: list[str], snapshot_ids: list[str]) -> None:
         async with self._lock:
-            await self._send(await asyncio.to_thread(self._read_some, instance_ids, volume_ids))
+            await self._send(await asyncio.to_thread(self._read_some, instance_ids, volume_ids, snapshot_ids))
 
     async def _send(self, message: Assignment | Ask) -> None:
         try:
@@ -233,34 +249,60 @@ class _Link:
             pass  # its reader sees the broken link and ends it
 
     def _read_all(self) -> Assignment:
-        def read(tx: Transaction) -> tuple[Sequence[Instance], tuple[str, ...]]:
-            return instances_of_host(tx, self._host_id), volumes_to_delete(tx, self._host_id)
+        def read(tx: Transaction) -> _Wanted:
+            return _Wanted(
+                instances_of_host(tx, self._host_id),
+                volumes_to_delete(tx, self._host_id),
+                snapshots_to_take(tx, self._host_id),
+                snapshots_to_delete(tx, self._host_id),
+            )
 
         return self._assignment(read, complete=True)
 
-    def _read_some(self, instance_ids: list[str], volume_ids: list[str]) -> Assignment:
-        def read(tx: Transaction) -> tuple[Sequence[Instance], tuple[str, ...]]:
-            going = volumes_to_delete(tx, self._host_id, volumes.c.id.in_(volume_ids))
-            return tx.select(Instance, instances.c.id.in_(instance_ids)), going
+    def _read_some(self, instance_ids: list[str], volume_ids: list[str], snapshot_ids: list[str]) -> Assignment:
+        def read(tx: Transaction) -> _Wanted:
+            # Those of one instant are told of together.
+            instants = {each.instant for each in tx.select(Snapshot, id=snapshot_ids)}
+            return _Wanted(
+                tx.select(Instance, instances.c.id.in_(instance_ids)),
+                volumes_to_delete(tx, self._host_id, volumes.c.id.in_(volume_ids)),
+                snapshots_to_take(tx, self._host_id, snapshots.c.instant.in_(instants)),
+                snapshots_to_delete(tx, self._host_id, doomed_snapshots.c.snapshot_id.in_(snapshot_ids)),
+            )
 
         return self._assignment(read, complete=False)
 
-    def _assignment(
-        self, read: Callable[[Transaction], tuple[Sequence[Instance], tuple[str, ...]]], *, complete: bool
-    ) -> Assignment:
-        """What `read` finds: instances, and volumes that are to go."""
+    def _assignment(self, read: Callable[[Transaction], _Wanted], *, complete: bool) -> Assignment:
+        """What `read` finds."""
         while True:
             with self._store.read() as tx:
-                wanted, going = read(tx)
-                keys, hopeless = self._keys.of(tx, wanted)
+                wanted = read(tx)
+                keys, hopeless = self._keys.of(tx, wanted.instances)
                 if not hopeless:
-                    guests = guest_specs(tx, self._config, wanted)
-                    assignment = Assignment(guests, complete, going, self._credentials.of(tx, wanted), keys)
+                    assignment = Assignment(
+                        guest_specs(tx, self._config, wanted.instances),
+                        complete,
+                        wanted.volumes_to_delete,
+                        self._credentials.of(tx, wanted.instances),
+                        (*keys, *self._keys.of_snapshots(tx, wanted.snapshots)),
+                        snapshot_specs(wanted.snapshots),
+                        wanted.snapshots_to_delete,
+                    )
                     break
             with self._store.write() as tx:
                 give_up(tx, self._sealer, hopeless)
         self._acts.record(self._store)
         return assignment
+
+
+@dataclass(frozen=True, slots=True)
+class _Wanted:
+    """What a host is to be told of."""
+
+    instances: Sequence[Instance]
+    volumes_to_delete: tuple[str, ...]
+    snapshots: Sequence[Snapshot]
+    snapshots_to_delete: tuple[str, ...]
 
 
 async def _read(reader: asyncio.StreamReader) -> HostMessage:

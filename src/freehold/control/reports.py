@@ -20,7 +20,7 @@ from msgspec.structs import replace
 
 from freehold.config import Config
 from freehold.control.accounts import go_on_closing
-from freehold.host.wire import REPORT_SECONDS, GuestReport, Hello, Report, TrafficReading
+from freehold.host.wire import REPORT_SECONDS, GuestReport, Hello, Report, SnapshotReport, TrafficReading
 from freehold.records.compute import (
     ConsoleOutput,
     Host,
@@ -43,6 +43,7 @@ from freehold.records.network import (
     network_interfaces,
 )
 from freehold.records.reservations import release
+from freehold.records.snapshots import DoomedSnapshot, Snapshot, failed, taken
 from freehold.records.store import Transaction
 from freehold.records.tags import delete_tags_of
 from freehold.records.usage import count_usage, open_usage
@@ -50,6 +51,7 @@ from freehold.records.volumes import forget
 
 log = structlog.get_logger()
 
+_SNAPSHOT_FAILED = "Client.InternalError"  # what AWS says of one whose KMS key can not be used, among others
 _BYTES_PER_SECOND_MAX = 50 * 10**9  # 400 Gbit/s
 
 
@@ -97,6 +99,23 @@ def apply_report(tx: Transaction, host_id: str, report: Report) -> None:
         if volume is not None and volume.host_id == host_id and volume.state == "deleting":
             forget(tx, volume)
             go_on_closing(tx, volume.account_id)
+    for said in report.snapshots:
+        snapshot = tx.get(Snapshot, said.snapshot_id)
+        if snapshot is not None and snapshot.host_id == host_id:
+            _apply_snapshot(tx, snapshot, said)
+    for snapshot_id in report.deleted_snapshots:
+        tx.delete_where(DoomedSnapshot, host_id=host_id, snapshot_id=snapshot_id)
+
+
+def _apply_snapshot(tx: Transaction, snapshot: Snapshot, said: SnapshotReport) -> None:
+    if snapshot.state != "pending":
+        return
+    if said.message is None:
+        taken(tx, snapshot, said.bytes_added, said.bytes_full)
+    else:
+        log.warning("snapshot not taken", snapshot=snapshot.id, host=snapshot.host_id, reason=said.message)
+        failed(tx, snapshot, _SNAPSHOT_FAILED)
+    publish(tx, "volume", snapshot.volume_id)  # which may be waiting to be deleted
 
 
 def _apply_guest(tx: Transaction, instance: Instance, guest: GuestReport) -> None:

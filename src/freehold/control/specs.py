@@ -10,7 +10,7 @@ import sqlalchemy as sa
 
 from freehold.config import Config
 from freehold.dns_names import private_dns_name
-from freehold.host.wire import EventSpec, GuestSpec, InterfaceSpec, MetadataSpec, VolumeSpec
+from freehold.host.wire import EventSpec, GuestSpec, InterfaceSpec, MetadataSpec, SnapshotSpec, VolumeSpec
 from freehold.records.compute import (
     Instance,
     InstanceState,
@@ -37,6 +37,7 @@ from freehold.records.network import (
     subnets,
     vpcs,
 )
+from freehold.records.snapshots import DoomedSnapshot, Snapshot, doomed_snapshots, snapshots
 from freehold.records.store import Transaction
 from freehold.records.tags import tags_of
 
@@ -59,6 +60,20 @@ def volumes_to_delete(tx: Transaction, host_id: str, *among: sa.ColumnElement[bo
     """The volumes on a host that are to be deleted though no instance goes with them."""
     doomed = tx.select(Volume, volumes.c.host_id == host_id, volumes.c.state == "deleting", *among)
     return tuple(volume.id for volume in doomed)
+
+
+def snapshots_to_take(tx: Transaction, host_id: str, *among: sa.ColumnElement[bool]) -> list[Snapshot]:
+    """The snapshots that a host is to take."""
+    return tx.select(Snapshot, snapshots.c.host_id == host_id, snapshots.c.state == "pending", *among)
+
+
+def snapshot_specs(pending: Sequence[Snapshot]) -> tuple[SnapshotSpec, ...]:
+    return tuple(SnapshotSpec(each.id, each.volume_id, each.instant, each.encrypted) for each in pending)
+
+
+def snapshots_to_delete(tx: Transaction, host_id: str, *among: sa.ColumnElement[bool]) -> tuple[str, ...]:
+    """The snapshots that a host is to delete."""
+    return tuple(each.snapshot_id for each in tx.select(DoomedSnapshot, doomed_snapshots.c.host_id == host_id, *among))
 
 
 def guest_specs(tx: Transaction, config: Config, wanted: Sequence[Instance]) -> tuple[GuestSpec, ...]:
@@ -142,6 +157,7 @@ def guest_specs(tx: Transaction, config: Config, wanted: Sequence[Instance]) -> 
                     device=volume.device or "",
                     boot=volume.device == instance.root_device_name,
                     encrypted=volume.encrypted,
+                    snapshot_id=volume.snapshot_id,
                 )
                 for volume in attached
             ),

@@ -7,6 +7,7 @@ https://docs.aws.amazon.com/ebs/latest/userguide/ebs-encryption-unusable-keys.ht
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Iterable, Sequence
 
 import structlog
@@ -17,10 +18,11 @@ from freehold.records.audit import service_event
 from freehold.records.compute import Instance, StateReason, Volume
 from freehold.records.encryption import WrappedKey
 from freehold.records.feed import take_turn
-from freehold.records.ids import InstanceId
+from freehold.records.ids import InstanceId, SnapshotId, VolumeId
 from freehold.records.instances import give_up_start
 from freehold.records.keys import Key
 from freehold.records.secrets import Sealer, SealError
+from freehold.records.snapshots import Snapshot
 from freehold.records.store import Transaction
 from freehold.services.errors import AwsError
 from freehold.services.kms.volume_keys import context, open_volume_key
@@ -66,8 +68,16 @@ class VolumeKeys:
                 self._acts.add(_decrypted(tx, volume))
         return keys, hopeless
 
+    def of_snapshots(self, tx: Transaction, pending: Sequence[Snapshot]) -> tuple[VolumeKey, ...]:
+        """As `snapshot_keys`."""
+        for snapshot in pending:
+            if snapshot.encrypted and snapshot.id not in self._told:
+                self._told[snapshot.id] = (snapshot.id, 0)
+                self._acts.add(_decrypted(tx, snapshot))
+        return snapshot_keys(tx, self._sealer, pending)
 
-def _decrypted(tx: Transaction, volume: Volume) -> str:
+
+def _decrypted(tx: Transaction, volume: Volume | Snapshot) -> str:
     """EBS's call of Decrypt, as CloudTrail shows it.
 
     https://docs.aws.amazon.com/kms/latest/developerguide/ct-ec2one.html"""
@@ -77,7 +87,7 @@ def _decrypted(tx: Transaction, volume: Volume) -> str:
         volume.region,
         "kms",
         "Decrypt",
-        parameters={"encryptionContext": context(volume.id), "encryptionAlgorithm": "SYMMETRIC_DEFAULT"},
+        parameters={"encryptionContext": context(VolumeId(volume.id)), "encryptionAlgorithm": "SYMMETRIC_DEFAULT"},
         resources=[{"accountId": volume.account_id, "type": "AWS::KMS::Key", "ARN": volume.kms_key_id}],
         invoked_by="ec2",
         read_only=True,
@@ -103,6 +113,17 @@ def volume_keys(
     return tuple(keys), hopeless
 
 
+def snapshot_keys(tx: Transaction, sealer: Sealer, pending: Sequence[Snapshot]) -> tuple[VolumeKey, ...]:
+    """The keys of the volumes of which snapshots are to be taken; none of those whose KMS key can not be used."""
+    encrypted = {snapshot.id: snapshot for snapshot in pending if snapshot.encrypted}
+    keys = {}
+    for wrapped in tx.select(WrappedKey, volume_id=list(encrypted)):
+        snapshot = encrypted[SnapshotId(wrapped.volume_id)]
+        with contextlib.suppress(_Unusable):
+            keys[snapshot.volume_id] = VolumeKey(snapshot.volume_id, _opened(tx, sealer, snapshot, wrapped))
+    return tuple(keys.values())
+
+
 def give_up(tx: Transaction, sealer: Sealer, instance_ids: Iterable[InstanceId]) -> None:
     """Have none of these start for whose volumes there is no key."""
     take_turn(tx)
@@ -113,11 +134,11 @@ def give_up(tx: Transaction, sealer: Sealer, instance_ids: Iterable[InstanceId])
             give_up_start(tx, instance, hopeless[instance.id])
 
 
-def _opened(tx: Transaction, sealer: Sealer, volume: Volume, wrapped: WrappedKey | None) -> bytes:
+def _opened(tx: Transaction, sealer: Sealer, volume: Volume | Snapshot, wrapped: WrappedKey | None) -> bytes:
     """Raises _Unusable."""
     try:
         if wrapped is not None:
-            return open_volume_key(tx, sealer, volume.account_id, volume.id, wrapped.ciphertext)
+            return open_volume_key(tx, sealer, volume.account_id, wrapped.made_for, wrapped.ciphertext)
     except SealError as error:
         log.error("volume key not opened", volume=volume.id, reason=str(error))
         raise _Unusable(_OURS) from None

@@ -33,7 +33,7 @@ from freehold.front.signature import Claim
 from freehold.front.signature_errors import MissingSignature
 from freehold.front.throttle import Limiter
 from freehold.iam.policy import decide
-from freehold.questions import Ask, ask_nobody
+from freehold.questions import Ask, NoAnswer, ask_nobody
 from freehold.records import audit
 from freehold.records.access_keys import Use, Uses
 from freehold.records.accounts import OpenedRegion
@@ -324,6 +324,9 @@ class Dispatcher:
                 return journey.protocol.error(*error, arrival.request_id)
             response = handler.codec.respond(answer, arrival.request_id)
             audit.record(tx, *tx.acts, *self._recorder.events(arrival, journey, tx.now, answer=answer))
+        for host_id, question in call.answered_after:
+            with suppress(NoAnswer):
+                self._ask(host_id, question)
         return response
 
     def _handler(self, service: str, name: str, protocol: WireProtocol) -> Handler:

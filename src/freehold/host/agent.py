@@ -49,7 +49,7 @@ class Agent:
         self._probes = Probes(self._guests, self._changed)
         self._credentials: dict[str, RoleCredentials] = {}  # never on disk: a new agent waits for the control plane
         self._consoles: dict[str, Console] = {}
-        self.answers = Answers(self._guests, self._consoles)
+        self.answers = Answers(self._guests, self._consoles, self._snapshots)
         self._tasks: dict[str, asyncio.Task[None]] = {}
         self._unreported: set[str] = set()
         self._news: set[str] = set()

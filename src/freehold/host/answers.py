@@ -12,8 +12,9 @@ from freehold.host.console import Console
 from freehold.host.errors import HostError
 from freehold.host.guest import Guest
 from freehold.host.hypervisor.monitor import Monitor
+from freehold.host.volumes.snapshots import Snapshots
 from freehold.host.wire import Ask
-from freehold.questions import ASK_SECONDS, Answer, ConsoleText, Interrupt, Question
+from freehold.questions import ASK_SECONDS, Answer, ConsoleText, Interrupt, Question, Taken
 
 log = structlog.get_logger()
 
@@ -25,11 +26,12 @@ class _Gone(Exception):
 
 
 class Answers:
-    """From the guests of an agent and their consoles, by instance id."""
+    """From the guests of an agent and their consoles, by instance id, and its snapshots."""
 
-    def __init__(self, guests: Mapping[str, Guest], consoles: Mapping[str, Console]) -> None:
+    def __init__(self, guests: Mapping[str, Guest], consoles: Mapping[str, Console], snapshots: Snapshots) -> None:
         self._guests = guests
         self._consoles = consoles
+        self._snapshots = snapshots
         self._tasks: set[asyncio.Task[None]] = set()
 
     def take(self, ask: Ask, send: Callable[[Answer], None]) -> None:
@@ -67,6 +69,9 @@ class Answers:
                 return self._consoles[question.instance_id].end()
             case Interrupt():
                 await self._monitor(question.instance_id).interrupt()
+                return b""
+            case Taken():
+                await self._snapshots.until_taken(question.snapshot_ids)
                 return b""
         assert_never(question)
 

@@ -7,7 +7,7 @@ from typing import Literal
 
 import msgspec
 
-from freehold.records.ids import AccountId, HostId, ImageId, InstanceId, SubnetId, VolumeId, VpcId
+from freehold.records.ids import AccountId, HostId, ImageId, InstanceId, SnapshotId, SubnetId, VolumeId, VpcId
 from freehold.records.schema import Record, table
 
 InstanceState = Literal["pending", "running", "stopping", "stopped", "shutting-down", "terminated"]
@@ -162,6 +162,7 @@ class Volume(Record, frozen=True):
     created_at: dt.datetime
     encrypted: bool = False
     kms_key_id: str | None = None
+    snapshot_id: SnapshotId | None = None
 
 
 class Image(Record, frozen=True):

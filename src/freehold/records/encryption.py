@@ -17,13 +17,16 @@ class EbsEncryption(Record, frozen=True):
 
 
 class WrappedKey(Record, frozen=True):
-    """The key of an encrypted volume, which only the volume's KMS key can decrypt (services/kms/volume_keys.py).
+    """The key of an encrypted volume or snapshot, which only its KMS key can decrypt (services/kms/volume_keys.py).
 
-    It goes with its volume, in the same transaction: from then on nobody can read what the disk may still hold."""
+    A snapshot has its volume's key, and so has a volume made from it: `made_for` is the volume that it was made for, to
+    which the ciphertext is bound. It goes with its volume, in the same transaction: from then on nobody can read what
+    the disk may still hold."""
 
-    volume_id: VolumeId
+    volume_id: str
     account_id: AccountId
     ciphertext: bytes
+    made_for: VolumeId
 
 
 ebs_encryption = table("ebs_encryption", EbsEncryption, key=("account_id", "region"))

@@ -16,6 +16,7 @@ from typing import NewType
 AccountId = NewType("AccountId", str)
 InstanceId = NewType("InstanceId", str)
 VolumeId = NewType("VolumeId", str)
+SnapshotId = NewType("SnapshotId", str)
 InterfaceId = NewType("InterfaceId", str)
 VpcId = NewType("VpcId", str)
 SubnetId = NewType("SubnetId", str)

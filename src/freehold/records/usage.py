@@ -18,7 +18,7 @@ from freehold.records.store import Transaction
 
 
 class UsageEntry(Record, frozen=True):
-    """`quantity` is in the item's unit: 1 instance, GiB of a volume, 1 address, bytes.
+    """`quantity` is in the item's unit: 1 instance, GiB of a volume, bytes of a snapshot, 1 address, bytes.
 
     `closed_at` None = held still.
     """

@@ -18,7 +18,7 @@ import importlib
 import pkgutil
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import AbstractContextManager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Literal
 
 import botocore
@@ -26,7 +26,7 @@ from botocore.loaders import Loader
 from botocore.model import OperationModel, ServiceModel
 
 from freehold.config import Config
-from freehold.questions import Ask, ask_nobody
+from freehold.questions import Ask, Question, ask_nobody
 from freehold.records.ids import AccountId
 from freehold.records.secrets import Sealer
 from freehold.records.sessions import Session as Session
@@ -73,7 +73,8 @@ class Call:
     sealed secrets in records; `prepared` is what `prepare` of the operation made (see `operation`); `secure`: the call
     came by HTTPS; `mfa_at`: the request itself had a code of the caller's MFA device; `source_vpc`: it
     came from a guest in this VPC, whose private address `source_ip` is; `referer` is the header of this name; `ask`
-    asks a host and waits, which no operation does in a write transaction."""
+    asks a host and waits, which no operation does in a write transaction; `answered_after` are hosts and questions for
+    after the commit: the answer of the operation waits for theirs, whatever they are."""
 
     service: str
     operation: str
@@ -91,6 +92,7 @@ class Call:
     source_vpc: str | None = None
     referer: str = ""
     ask: Ask = ask_nobody
+    answered_after: list[tuple[str, Question]] = field(default_factory=list)
 
     @property
     def account_id(self) -> AccountId:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import time
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -47,6 +48,7 @@ class Snapshots(Worker):
         self._doomed: set[str] = set()
         self._taken: dict[str, SnapshotReport] = {}
         self._deleted: set[str] = set()
+        self._progress = asyncio.Condition()
 
     def take(self, wanted: Iterable[SnapshotSpec], keys: Mapping[str, bytes]) -> None:
         """Have these snapshots taken, as soon as can be. `keys` open the encrypted ones' volumes, by volume id."""
@@ -68,6 +70,12 @@ class Snapshots(Worker):
                 self.wake()
             else:
                 log.error("not the id of a snapshot", snapshot=snapshot_id)
+
+    async def until_taken(self, snapshot_ids: Sequence[str]) -> None:
+        """Wait until these are taken: also for those of which nobody has told yet."""
+        layers = self._machine.pool.layers
+        async with self._progress:
+            await self._progress.wait_for(lambda: all(map(layers.frozen, filter(is_snapshot_id, snapshot_ids))))
 
     def taken(self) -> tuple[SnapshotReport, ...]:
         """What was taken, or can not be, and was not yet reported to be."""
@@ -101,6 +109,8 @@ class Snapshots(Worker):
                 pause = pause or _RETRY_SECONDS
             else:
                 self._report(group, None)
+                async with self._progress:
+                    self._progress.notify_all()
         begun = {snapshot_id: volume_id for volume_id, snapshot_id in self._machine.pool.layers.prepared()}
         for snapshot_id in sorted(self._doomed - self._wanted.keys()):
             if snapshot_id in begun:  # and QEMU may have gone over

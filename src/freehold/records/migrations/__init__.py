@@ -29,6 +29,7 @@ from freehold.records import (  # noqa: F401
     placement,
     reservations,
     seals,
+    snapshots,
     tags,
     trails,
     usage,

@@ -20,6 +20,7 @@ from freehold.records.network import (
 )
 from freehold.records.placement import PlacementGroup
 from freehold.records.schema import Record
+from freehold.records.snapshots import Snapshot
 from freehold.services.ec2.zones import zone_id
 from freehold.services.operation import Call, Value
 
@@ -132,6 +133,17 @@ def _of_placement_group(_call: Call, group: PlacementGroup) -> Keys:
     return {"ec2:PlacementGroupName": group.name, "ec2:PlacementGroupStrategy": group.strategy}
 
 
+def _of_snapshot(call: Call, snapshot: Snapshot) -> Keys:
+    return {
+        "ec2:Encrypted": written(snapshot.encrypted),
+        "ec2:Owner": snapshot.account_id,
+        "ec2:ParentVolume": f"arn:aws:ec2:{snapshot.region}:{snapshot.account_id}:volume/{snapshot.volume_id}",
+        "ec2:SnapshotID": snapshot.id,
+        "ec2:SnapshotTime": snapshot.started_at.strftime("%Y-%m-%dT%H:%M:%SZ"),
+        "ec2:VolumeSize": written(snapshot.size_gib),
+    }
+
+
 def _of_subnet(call: Call, subnet: Subnet) -> Keys:
     return {"ec2:SubnetID": subnet.id, **in_zone(subnet.region, subnet.zone), **in_vpc(call, subnet.vpc_id)}
 
@@ -155,6 +167,7 @@ _OF: dict[type[Record], Callable[[Call, Any], Keys]] = {
     PlacementGroup: _of_placement_group,
     RouteTable: lambda call, table: {"ec2:RouteTableID": table.id, **in_vpc(call, table.vpc_id)},
     SecurityGroup: lambda call, group: {"ec2:SecurityGroupID": group.id, **in_vpc(call, group.vpc_id)},
+    Snapshot: _of_snapshot,
     Subnet: _of_subnet,
     Volume: _of_volume,
     Vpc: lambda _call, vpc: {"ec2:Tenancy": "default", "ec2:VpcID": vpc.id},

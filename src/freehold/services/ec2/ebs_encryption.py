@@ -148,7 +148,7 @@ def make_key(call: Call, volume: Volume, encryption: VolumeEncryption) -> None:
         ciphertext = new_volume_key(call.tx, call.sealer, encryption.key, volume.id)
     except AwsError:
         return  # as in `VolumeEncryption`
-    call.tx.insert(WrappedKey(volume.id, volume.account_id, ciphertext))
+    call.tx.insert(WrappedKey(volume.id, volume.account_id, ciphertext, volume.id))
     parameters = {"keyId": encryption.arn, "encryptionContext": context(volume.id), "numberOfBytes": VOLUME_KEY_BYTES}
     where = (call.now, call.account_id, call.region)
     call.tx.acts.append(

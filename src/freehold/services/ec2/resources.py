@@ -28,6 +28,7 @@ from freehold.records.network import (
 from freehold.records.placement import PlacementGroup
 from freehold.records.reservations import CapacityReservation
 from freehold.records.schema import TABLES, Record
+from freehold.records.snapshots import Snapshot
 from freehold.records.tags import Tag
 from freehold.services.ec2 import errors
 from freehold.services.ec2.capacity_errors import (
@@ -40,6 +41,7 @@ from freehold.services.ec2.launch_template_errors import (
     InvalidLaunchTemplateIdNotFound,
 )
 from freehold.services.ec2.placement_errors import InvalidPlacementGroupIdMalformed, InvalidPlacementGroupUnknown
+from freehold.services.ec2.snapshot_errors import InvalidSnapshotIDMalformed, InvalidSnapshotNotFound
 from freehold.services.operation import Call, Needed, Resources, Value
 
 R = TypeVar("R", bound=Record)
@@ -53,7 +55,7 @@ MAX_IDS = 1000
 class Kind(Generic[R]):
     """A kind of resource. `resource_type` is EC2's name of it (as in tags and policies); `prefix` begins its ids, which
     are in `id_column`; `malformed` None: AWS has no such code and answers `not_found`; `shared`: every account's.
-    `arn_column` is what ARNs have, where that is not the id."""
+    `arn_column` is what ARNs have, where that is not the id; `nameless`: ARNs do not say whose it is."""
 
     record: type[R]
     resource_type: str
@@ -63,6 +65,7 @@ class Kind(Generic[R]):
     id_column: str = "id"
     arn_column: str | None = None
     shared: bool = False
+    nameless: bool = False
 
     @property
     def id(self) -> sa.Column[str]:
@@ -103,7 +106,7 @@ class Kind(Generic[R]):
         return [found[resource_id] for resource_id in dict.fromkeys(resource_ids)]
 
     def arn(self, call: Call, resource_id: str) -> str:
-        if self.shared:
+        if self.shared or self.nameless:
             return f"arn:aws:ec2:{call.region}::{self.resource_type}/{resource_id}"
         return call.arn(f"{self.resource_type}/{resource_id}")
 
@@ -227,6 +230,7 @@ SECURITY_GROUP_RULE = Kind(
     errors.InvalidSecurityGroupRuleIdNotFound,
     errors.InvalidSecurityGroupRuleIdMalformed,
 )
+SNAPSHOT = Kind(Snapshot, "snapshot", "snap", InvalidSnapshotNotFound, InvalidSnapshotIDMalformed, nameless=True)
 SUBNET = Kind(Subnet, "subnet", "subnet", errors.InvalidSubnetIDNotFound, errors.InvalidSubnetIDMalformed)
 VOLUME = Kind(Volume, "volume", "vol", errors.InvalidVolumeNotFound, errors.InvalidVolumeIDMalformed)
 VPC = Kind(Vpc, "vpc", "vpc", errors.InvalidVpcIDNotFound, errors.InvalidVpcIDMalformed)
@@ -246,6 +250,7 @@ KINDS: dict[str, Kind[Record]] = {
         ROUTE_TABLE,
         SECURITY_GROUP,
         SECURITY_GROUP_RULE,
+        SNAPSHOT,
         SUBNET,
         VOLUME,
         VPC,

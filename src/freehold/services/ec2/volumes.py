@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+import sqlalchemy as sa
+
 from freehold.records.compute import Volume, volumes
 from freehold.records.feed import take_turn
 from freehold.records.tags import Tag, tags_of
@@ -39,7 +41,7 @@ _FILTERS: dict[str, Condition] = {
     "multi-attach-enabled": constant("false"),
     "operator.managed": constant("false"),
     "size": number(volumes.c.size_gib),
-    "snapshot-id": constant(""),
+    "snapshot-id": text(sa.func.coalesce(volumes.c.snapshot_id, "")),
     "status": text(volumes.c.state),
     "volume-id": text(volumes.c.id),
     "volume-type": text(volumes.c.volume_type),
@@ -88,7 +90,7 @@ def _described(volume: Volume, tags: list[Tag]) -> dict[str, Any]:
         "VolumeType": volume.volume_type,
         "Iops": volume.iops,
         **({"Throughput": volume.throughput_mibps} if volume.throughput_mibps else {}),
-        "SnapshotId": "",
+        "SnapshotId": volume.snapshot_id or "",
         "AvailabilityZone": volume.zone,
         "AvailabilityZoneId": zone_id(volume.region, volume.zone),
         "State": volume.state,

@@ -246,6 +246,17 @@ def upgrade() -> None:
         batch_op.create_index("digest_keys_by_valid_until", ["valid_until"], unique=False)
 
     op.create_table(
+        "doomed_snapshots",
+        sa.Column("host_id", sa.Text(), autoincrement=False, nullable=False),
+        sa.Column("snapshot_id", sa.Text(), autoincrement=False, nullable=False),
+        sa.PrimaryKeyConstraint("host_id", "snapshot_id"),
+        sqlite_autoincrement=False,
+        sqlite_with_rowid=False,
+    )
+    with op.batch_alter_table("doomed_snapshots", schema=None) as batch_op:
+        batch_op.create_index("doomed_snapshots_by_snapshot_id", ["snapshot_id"], unique=False)
+
+    op.create_table(
         "ebs_encryption",
         sa.Column("account_id", sa.Text(), autoincrement=False, nullable=False),
         sa.Column("region", sa.Text(), autoincrement=False, nullable=False),
@@ -952,6 +963,35 @@ def upgrade() -> None:
         batch_op.create_index("service_uses_by_account_id", ["account_id"], unique=False)
 
     op.create_table(
+        "snapshots",
+        sa.Column("id", sa.Text(), autoincrement=False, nullable=False),
+        sa.Column("account_id", sa.Text(), autoincrement=False, nullable=False),
+        sa.Column("region", sa.Text(), autoincrement=False, nullable=False),
+        sa.Column("zone", sa.Text(), autoincrement=False, nullable=False),
+        sa.Column("volume_id", sa.Text(), autoincrement=False, nullable=False),
+        sa.Column("host_id", sa.Text(), autoincrement=False, nullable=False),
+        sa.Column("instant", sa.Text(), autoincrement=False, nullable=False),
+        sa.Column("size_gib", sa.BigInteger(), autoincrement=False, nullable=False),
+        sa.Column("description", sa.Text(), autoincrement=False, nullable=False),
+        sa.Column("state", sa.Text(), autoincrement=False, nullable=False),
+        sa.Column("started_at", sa.BigInteger(), autoincrement=False, nullable=False),
+        sa.Column("encrypted", sa.Boolean(), autoincrement=False, nullable=False),
+        sa.Column("kms_key_id", sa.Text(), autoincrement=False, nullable=True),
+        sa.Column("state_message", sa.Text(), autoincrement=False, nullable=False),
+        sa.Column("completed_at", sa.BigInteger(), autoincrement=False, nullable=True),
+        sa.Column("progress", sa.BigInteger(), autoincrement=False, nullable=False),
+        sa.Column("bytes_added", sa.BigInteger(), autoincrement=False, nullable=False),
+        sa.Column("bytes_full", sa.BigInteger(), autoincrement=False, nullable=False),
+        sa.PrimaryKeyConstraint("id"),
+        sqlite_autoincrement=False,
+        sqlite_with_rowid=False,
+    )
+    with op.batch_alter_table("snapshots", schema=None) as batch_op:
+        batch_op.create_index("snapshots_by_account_id_region_id", ["account_id", "region", "id"], unique=False)
+        batch_op.create_index("snapshots_by_host_id_state", ["host_id", "state"], unique=False)
+        batch_op.create_index("snapshots_by_volume_id_state", ["volume_id", "state"], unique=False)
+
+    op.create_table(
         "status_reports",
         sa.Column("instance_id", sa.Text(), autoincrement=False, nullable=False),
         sa.Column("account_id", sa.Text(), autoincrement=False, nullable=False),
@@ -1165,6 +1205,7 @@ def upgrade() -> None:
         sa.Column("created_at", sa.BigInteger(), autoincrement=False, nullable=False),
         sa.Column("encrypted", sa.Boolean(), autoincrement=False, nullable=False),
         sa.Column("kms_key_id", sa.Text(), autoincrement=False, nullable=True),
+        sa.Column("snapshot_id", sa.Text(), autoincrement=False, nullable=True),
         sa.PrimaryKeyConstraint("id"),
         sqlite_autoincrement=False,
         sqlite_with_rowid=False,
@@ -1197,6 +1238,7 @@ def upgrade() -> None:
         sa.Column("volume_id", sa.Text(), autoincrement=False, nullable=False),
         sa.Column("account_id", sa.Text(), autoincrement=False, nullable=False),
         sa.Column("ciphertext", sa.LargeBinary(), autoincrement=False, nullable=False),
+        sa.Column("made_for", sa.Text(), autoincrement=False, nullable=False),
         sa.PrimaryKeyConstraint("volume_id"),
         sqlite_autoincrement=False,
         sqlite_with_rowid=False,
@@ -1265,6 +1307,12 @@ def downgrade() -> None:
         batch_op.drop_index("status_reports_by_account_id")
 
     op.drop_table("status_reports")
+    with op.batch_alter_table("snapshots", schema=None) as batch_op:
+        batch_op.drop_index("snapshots_by_volume_id_state")
+        batch_op.drop_index("snapshots_by_host_id_state")
+        batch_op.drop_index("snapshots_by_account_id_region_id")
+
+    op.drop_table("snapshots")
     with op.batch_alter_table("service_uses", schema=None) as batch_op:
         batch_op.drop_index("service_uses_by_account_id")
 
@@ -1440,6 +1488,10 @@ def downgrade() -> None:
 
     op.drop_table("groups")
     op.drop_table("ebs_encryption")
+    with op.batch_alter_table("doomed_snapshots", schema=None) as batch_op:
+        batch_op.drop_index("doomed_snapshots_by_snapshot_id")
+
+    op.drop_table("doomed_snapshots")
     with op.batch_alter_table("digest_keys", schema=None) as batch_op:
         batch_op.drop_index("digest_keys_by_valid_until")
 

@@ -1,0 +1,25 @@
+"""Error codes of the operations on snapshots, in alphabetical order of code.
+
+https://docs.aws.amazon.com/AWSEC2/latest/APIReference/errors-overview.html
+"""
+
+from __future__ import annotations
+
+from freehold.services.ec2.errors import Malformed, NotFound
+from freehold.services.errors import AwsError
+
+
+class ConcurrentSnapshotLimitExceeded(AwsError):
+    code = "ConcurrentSnapshotLimitExceeded"
+
+    def __init__(self) -> None:
+        super().__init__("Maximum allowed in-progress snapshots for a single volume exceeded.")
+
+
+class InvalidSnapshotIDMalformed(Malformed):
+    code = "InvalidSnapshotID.Malformed"
+
+
+class InvalidSnapshotNotFound(NotFound):
+    code = "InvalidSnapshot.NotFound"
+    noun = "snapshot"

@@ -1,0 +1,147 @@
+"""Snapshots: CreateSnapshot, DeleteSnapshot.
+
+A snapshot has what the volume's guest had written, and the host acknowledged, when the call is answered: the answer
+waits for the host to say so, for some seconds at most. No guest has an agent that could be told to freeze its file
+systems: what its cache has not written yet is not in the snapshot, as on AWS.
+
+https://docs.aws.amazon.com/ebs/latest/userguide/ebs-create-snapshot.html
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+from freehold.questions import Taken
+from freehold.records.compute import Volume
+from freehold.records.encryption import WrappedKey
+from freehold.records.feed import publish, take_turn
+from freehold.records.ids import SnapshotId, new_id
+from freehold.records.snapshots import Snapshot, delete
+from freehold.records.tags import Tag, put_tags
+from freehold.services.ec2.errors import IncorrectState, InvalidParameterValue
+from freehold.services.ec2.parameters import refuse_others
+from freehold.services.ec2.resources import SNAPSHOT, VOLUME, made, named_by
+from freehold.services.ec2.snapshot_errors import ConcurrentSnapshotLimitExceeded
+from freehold.services.ec2.tags import specified, tag_list
+from freehold.services.operation import Call, Needed, Response, Value, operation
+
+if TYPE_CHECKING:
+    from mypy_boto3_ec2.type_defs import CreateSnapshotRequestTypeDef, DeleteSnapshotRequestTypeDef
+
+DESCRIPTION_CHARACTERS_MAX = 255
+PENDING_MAX = 5
+"""Of one volume: https://docs.aws.amazon.com/general/latest/gr/ebs-service.html#limits_ebs."""
+
+
+def _needed_to_create(call: Call, request: CreateSnapshotRequestTypeDef) -> Iterator[Needed]:
+    volume_id = request["VolumeId"]
+    parent: dict[str, Value] = {"ec2:ParentVolume": VOLUME.arn(call, volume_id)}
+    yield VOLUME.needed(call, volume_id)
+
+    def keys() -> Mapping[str, Value]:
+        volume = call.tx.find(Volume, id=volume_id, **VOLUME.owner(call))
+        if volume is None:
+            return parent
+        return parent | {"ec2:SourceAvailabilityZone": volume.zone, "ec2:VolumeSize": str(volume.size_gib)}
+
+    yield from made(call, request, SNAPSHOT, keys=keys)
+
+
+@operation(resources=_needed_to_create)
+def create_snapshot(call: Call, request: CreateSnapshotRequestTypeDef) -> Response:
+    """Of an attached volume or a free one. Raises IncorrectState, ConcurrentSnapshotLimitExceeded."""
+    refuse_others(request, {"Description", "TagSpecifications", "VolumeId"}, {"Location": "regional"})
+    description = checked_description(request)
+    tags = specified(request.get("TagSpecifications"), SNAPSHOT.resource_type)[SNAPSHOT.resource_type]
+    take_turn(call.tx)
+    volume = VOLUME.load(call, request["VolumeId"])
+    (snapshot,) = begin(call, [volume], description, {volume.id: tags})
+    return described(snapshot, tags_given(call, snapshot, tags))
+
+
+@operation(resources=named_by("SnapshotId", SNAPSHOT))
+def delete_snapshot(call: Call, request: DeleteSnapshotRequestTypeDef) -> Response:
+    """What was restored from it, and later snapshots, keep all that they need."""
+    refuse_others(request, {"SnapshotId"})
+    take_turn(call.tx)
+    delete(call.tx, SNAPSHOT.load(call, request["SnapshotId"]))
+    return {}
+
+
+def checked_description(request: Mapping[str, Any]) -> str:
+    description = str(request.get("Description", ""))
+    if len(description) > DESCRIPTION_CHARACTERS_MAX:
+        raise InvalidParameterValue(
+            f"Value for parameter description is invalid: at most {DESCRIPTION_CHARACTERS_MAX} characters."
+        )
+    return description
+
+
+def begin(
+    call: Call, volumes: Sequence[Volume], description: str, tags: Mapping[str, Mapping[str, str]]
+) -> list[Snapshot]:
+    """Have snapshots of some volumes, all of one instant; the call is answered when their host has taken them. `tags`
+    by volume id."""
+    instant = new_id("instant")
+    begun = []
+    for volume in volumes:
+        if volume.state not in ("available", "in-use") or volume.host_id is None:
+            raise IncorrectState(f"The volume '{volume.id}' is in the '{volume.state}' state.")
+        if call.tx.count(Snapshot, volume_id=volume.id, state="pending") >= PENDING_MAX:
+            raise ConcurrentSnapshotLimitExceeded
+        snapshot = Snapshot(
+            id=SnapshotId(new_id("snap")),
+            account_id=call.account_id,
+            region=call.region,
+            zone=volume.zone,
+            volume_id=volume.id,
+            host_id=volume.host_id,
+            instant=instant,
+            size_gib=volume.size_gib,
+            description=description,
+            state="pending",
+            started_at=call.now,
+            encrypted=volume.encrypted,
+            kms_key_id=volume.kms_key_id,
+        )
+        call.tx.insert(snapshot)
+        wrapped = call.tx.find(WrappedKey, volume_id=volume.id)
+        if wrapped is not None:
+            call.tx.insert(WrappedKey(snapshot.id, snapshot.account_id, wrapped.ciphertext, wrapped.made_for))
+        put_tags(call.tx, call.account_id, call.region, SNAPSHOT.resource_type, snapshot.id, tags.get(volume.id, {}))
+        publish(call.tx, "snapshot", snapshot.id)
+        begun.append(snapshot)
+    for host_id in {snapshot.host_id for snapshot in begun}:
+        ids = tuple(snapshot.id for snapshot in begun if snapshot.host_id == host_id)
+        call.answered_after.append((host_id, Taken(ids)))
+    return begun
+
+
+def tags_given(call: Call, snapshot: Snapshot, pairs: Mapping[str, str]) -> list[Tag]:
+    of = (call.account_id, call.region, SNAPSHOT.resource_type)
+    return [Tag(snapshot.id, key, value, *of) for key, value in sorted(pairs.items())]
+
+
+def described(snapshot: Snapshot, tags: Sequence[Tag]) -> dict[str, Any]:
+    """A snapshot as answers show it."""
+    answer: dict[str, Any] = {
+        "SnapshotId": snapshot.id,
+        "VolumeId": snapshot.volume_id,
+        "OwnerId": snapshot.account_id,
+        "State": snapshot.state,
+        "StartTime": snapshot.started_at,
+        "Progress": f"{snapshot.progress}%",
+        "Description": snapshot.description,
+        "VolumeSize": snapshot.size_gib,
+        "Encrypted": snapshot.encrypted,
+        "StorageTier": "standard",
+        "Tags": tag_list(tags),
+    }
+    if snapshot.kms_key_id is not None:
+        answer["KmsKeyId"] = snapshot.kms_key_id
+    if snapshot.state_message:
+        answer["StateMessage"] = snapshot.state_message
+    if snapshot.completed_at is not None:
+        answer |= {"CompletionTime": snapshot.completed_at, "FullSnapshotSizeInBytes": snapshot.bytes_full}
+    return answer
