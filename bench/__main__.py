@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from bench import api, encryption, launch, memory, policy, trail
+from bench import api, encryption, launch, memory, pages, policy, trail
 
 
 def main() -> None:
@@ -10,6 +10,7 @@ def main() -> None:
     encryption.main()
     launch.main()
     memory.main()
+    pages.main()
     policy.main()
     trail.main()
 

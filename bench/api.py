@@ -14,7 +14,6 @@ from rich.console import Console
 from rich.table import Table
 
 from bench.client import REGION, Connection, rate, signed
-from bench.pages import pages
 from bench.servers import IMAGE_ID, Server, freehold, moto
 
 EC2, STS = ("ec2", "2016-11-15"), ("sts", "2011-06-15")
@@ -109,9 +108,7 @@ def compare(console: Console) -> Table:
 
 def main() -> None:
     progress = Console(stderr=True)
-    tables = [compare(progress), pages()]
-    for table in tables:
-        Console().print(table)
+    Console().print(compare(progress))
 
 
 if __name__ == "__main__":

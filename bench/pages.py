@@ -1,4 +1,4 @@
-"""What the first page of DescribeInstances costs in a small account and in a large one."""
+"""What the first page of a list costs in a small account and in a large one: ``python -m bench.pages``."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ import time
 from collections.abc import Iterator
 
 import msgspec
+from rich.console import Console
 from rich.table import Table
 
 from bench.client import Connection, signed
@@ -17,7 +18,9 @@ from freehold.records.network import Address, InterfaceGroup, NetworkInterface
 from freehold.records.schema import Record
 
 EC2 = ("ec2", "2016-11-15")
-SMALL, LARGE = 100, 100_000
+OPERATIONS = {"DescribeInstances": b"<instanceType>", "DescribeVolumes": b"<volumeType>"}
+"""With what each item of an answer has once."""
+SMALL, LARGE = 100, 1_000_000
 PAGE = 100
 ROUNDS = 100
 _BATCH = 2_000
@@ -60,28 +63,45 @@ def _copies(
         yield replace(group, interface_id=interface_id)
 
 
+def _seconds(connection: Connection, of_account: Server, operation: str, item: bytes) -> float:
+    request = signed(of_account.endpoint, of_account.keys, *EC2, operation, MaxResults=PAGE)
+    started = time.perf_counter()
+    answer = connection.send(request)
+    taken = time.perf_counter() - started
+    if answer.count(item) != PAGE:
+        raise RuntimeError(f"not a page of {PAGE}: {answer.decode()}")
+    return taken
+
+
 def pages() -> Table:
     """The table of first pages; the two accounts take turns, so that what else the machine does meets both."""
-    times: dict[int, list[float]] = {SMALL: [], LARGE: []}
+    table = Table(title=f"The first page of {PAGE}, in an account with {SMALL:,} and in one with {LARGE:,}")
+    for name in ("operation", "small", "large", "ratio", "wanted"):
+        table.add_column(name, justify="left" if name == "operation" else "right")
     with freehold() as server:
-        accounts = {number: account(server, f"bench-{number}") for number in times}
+        small, large = account(server, "bench-small"), account(server, "bench-large")
+        fill(small, SMALL)
+        fill(large, LARGE)
         connection = Connection(server.port)
-        for number, of_account in accounts.items():
-            fill(of_account, number)
-        for _ in range(ROUNDS):
-            for number, of_account in accounts.items():
-                request = signed(server.endpoint, of_account.keys, *EC2, "DescribeInstances", MaxResults=PAGE)
-                started = time.perf_counter()
-                answer = connection.send(request)
-                times[number].append(time.perf_counter() - started)
-                if answer.count(b"<instanceId>") != PAGE:
-                    raise RuntimeError(f"not a page of {PAGE}: {answer.decode()}")
+        for operation, item in OPERATIONS.items():
+            times: dict[int, list[float]] = {SMALL: [], LARGE: []}
+            for _ in range(ROUNDS):
+                times[SMALL].append(_seconds(connection, small, operation, item))
+                times[LARGE].append(_seconds(connection, large, operation, item))
+            medians = {number: statistics.median(taken) for number, taken in times.items()}
+            table.add_row(
+                operation,
+                *(f"{medians[number] * 1000:.1f} ms" for number in (SMALL, LARGE)),
+                f"{medians[LARGE] / medians[SMALL]:.2f}×",
+                "the same",
+            )
         connection.close()
-    medians = {number: statistics.median(taken) for number, taken in times.items()}
-    table = Table(title=f"The first {PAGE} instances of DescribeInstances")
-    for name in ("instances in the account", "median", "ratio", "wanted"):
-        table.add_column(name, justify="right", no_wrap=name == "instances in the account")
-    table.add_row(f"{SMALL:,}", f"{medians[SMALL] * 1000:.1f} ms", "", "")
-    ratio = medians[LARGE] / medians[SMALL]
-    table.add_row(f"{LARGE:,}", f"{medians[LARGE] * 1000:.1f} ms", f"{ratio:.2f}×", "the same")
     return table
+
+
+def main() -> None:
+    Console().print(pages())
+
+
+if __name__ == "__main__":
+    main()

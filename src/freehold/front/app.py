@@ -19,6 +19,7 @@ from freehold.front.incoming import Incoming, Receive
 from freehold.front.limits import Limits
 from freehold.front.protocols.message import HttpRequest, HttpResponse, pairs
 from freehold.front.stream_errors import SlowDown
+from freehold.front.threads import Threads
 from freehold.front.throttle import Limiter
 from freehold.questions import Ask, ask_nobody
 from freehold.records.secrets import Sealer
@@ -60,14 +61,14 @@ class FrontDoor:
         self.limits = limits
         self._dispatcher = dispatcher
         self._store = store
-        self._threads = ThreadPoolExecutor(_THREADS, thread_name_prefix="request")
+        self._threads = Threads(_THREADS, "request")
         self._stream_threads = ThreadPoolExecutor(limits.streams, thread_name_prefix="stream")
         self._streams = 0
 
     def close(self) -> None:
         """Finish what runs and write the audit records that wait."""
         self._stream_threads.shutdown()
-        self._threads.shutdown()
+        self._threads.close()
         self._dispatcher.close()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -99,11 +100,11 @@ class FrontDoor:
             incoming.over = not _has_body(request)
             _check_head(scope, request, size, self.limits)
             if request.path == HEALTH_PATH:
-                response = await loop.run_in_executor(self._threads, self._health)
+                response = await self._threads.do(self._health)
             else:
                 response = await self._answer(arrival, incoming)
         except AwsError as error:
-            response = await loop.run_in_executor(self._threads, self._dispatcher.refuse, arrival, error)
+            response = await self._threads.do(self._dispatcher.refuse, arrival, error)
             response.headers["connection"] = "close"
         if not incoming.over:
             response.headers["connection"] = "close"
@@ -118,7 +119,7 @@ class FrontDoor:
         if journey.body != "stream":
             if journey.body == "whole":
                 arrival.request.body = await self._receive_body(arrival.request, incoming, journey.body_bytes_max)
-            return await loop.run_in_executor(self._threads, self._dispatcher.answer, arrival, journey)
+            return await self._threads.do(self._dispatcher.answer, arrival, journey)
         if self._streams == self.limits.streams:
             raise SlowDown()
         self._streams += 1
@@ -193,12 +194,11 @@ class FrontDoor:
     async def _send_stream(self, send: Send, receive: Receive, parts: Iterable[bytes], arrival: Arrival) -> None:
         """Send what an operation streams, part by part as the client takes them. It has sent its head already, so that
         a failure can only be told by breaking off."""
-        loop = asyncio.get_running_loop()
         gone = asyncio.ensure_future(_disconnected(receive))
         iterator = iter(parts)
         try:
             while not gone.done():
-                part = await loop.run_in_executor(self._threads, _next, iterator)
+                part = await self._threads.do(_next, iterator)
                 if part is None:
                     await send({"type": "http.response.body", "body": b""})
                     return
@@ -209,7 +209,7 @@ class FrontDoor:
             gone.cancel()
             close = getattr(iterator, "close", None)  # of a generator: what it holds open
             if close is not None:
-                await loop.run_in_executor(self._threads, close)
+                await self._threads.do(close)
 
 
 def _too_large(bytes_max: int) -> TooLarge:
