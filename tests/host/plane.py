@@ -210,7 +210,7 @@ class Plane:
         return tuple(
             VolumeKey(volume.volume_id, self.keys.get(volume.volume_id, key_of(volume.volume_id)))
             for spec in specs
-            if spec.desired == "running"
+            if spec.desired == "running" or spec.hibernate
             for volume in spec.volumes
             if volume.encrypted and volume.volume_id not in self.withheld
         )

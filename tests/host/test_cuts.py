@@ -1,6 +1,6 @@
 """The cut test: whatever the last thing was that an agent did before it was killed, the next one makes all well.
 
-A guest's life (launch, reboot, stop, start, terminate; then its disk, which was kept, is deleted) is lived once to
+A guest's life (launch, reboot, hibernate, start, terminate; then its disk, which was kept, is deleted) is lived once to
 learn its effects, once with each effect done twice, and then once for each effect with an agent that dies after it. To
 be cut before an effect is to be cut after the one before it.
 """
@@ -50,8 +50,11 @@ class Host:
             self._reach(spec.instance_id, "running", journal)
             self.plane.want(spec.instance_id, "running", reboots=1)
             self._reach(spec.instance_id, "running", journal)
-            for desired in ("stopped", "running", "absent"):
-                self.plane.want(spec.instance_id, desired)
+            self.plane.want(spec.instance_id, "stopped", hibernate=True)
+            self._reach(spec.instance_id, "stopped", journal)
+            assert self.plane.guests[spec.instance_id].hibernated, self._log()
+            for desired in ("running", "absent"):
+                self.plane.want(spec.instance_id, desired, hibernate=False)
                 self._reach(spec.instance_id, desired, journal)
             assert leftovers(self.data_dir, self.cloud.paths.switch) == [f"file {self._disk(volume.volume_id)}"]
             self.plane.delete_volume(volume.volume_id)
@@ -107,6 +110,8 @@ def test_an_agent_may_die_after_any_effect(host: Host) -> None:
         "plug port",
         "start process",
         "reset",
+        "keep memory",
+        "load memory",
         "kill",
         "remove files",
         "delete volume",

@@ -15,13 +15,15 @@ import contextlib
 import datetime as dt
 import time
 from collections.abc import Callable, Mapping
+from functools import partial
 from typing import assert_never
 
 import structlog
 from msgspec.structs import replace
 
+from freehold.host import hibernation
 from freehold.host.errors import CannotStart, HostError, NotYet
-from freehold.host.hypervisor import process
+from freehold.host.hypervisor import memory, process
 from freehold.host.hypervisor.monitor import Monitor
 from freehold.host.machine import Machine
 from freehold.host.records import GuestRecord, State, new_record
@@ -34,7 +36,8 @@ _NOW = 0.0
 _PRESS_SECONDS = 5.0  # a guest that still boots does not hear the power button
 _RETRY_SECONDS = 30.0
 _TRIES = 5  # in a row, before a guest is reported as failed
-_NOT_SHUTTING_DOWN: dict[str, object] = {"resetting": False, "shutdown_asked_at": None}
+_NOT_SHUTTING_DOWN: dict[str, object] = {"resetting": False, "shutdown_asked_at": None, "cannot_hibernate": False}
+_HIBERNATION_SECONDS = 5.0  # QEMU says when it has saved or loaded a guest's memory; this is if that was not heard
 _CALM_SECONDS = 60.0  # without a failure, after which earlier ones are forgiven
 
 # Runstates in which a guest's CPUs do not run and will not by themselves, and what to tell an operator.
@@ -88,6 +91,7 @@ class Guest:
             record.changed_at,
             guest_shutdown=record.guest_shutdown,
             disks_fail=record.disks_fail,
+            hibernated=record.state == "stopped" and record.saved is not None,
             message=record.message and record.message[:MESSAGE_CHARACTERS_MAX],
         )
 
@@ -218,6 +222,8 @@ class Guest:
                 pid = self._machine.find(spec.instance_id)
                 if pid is None:
                     return _NOW
+                if (pause := await self._resume(monitor, status)) is not None:
+                    return pause
                 await self._machine.limit(spec, pid)
                 await self._machine.effects.perform("start cpus", monitor.start_cpus)
                 self._starts.watch(spec.instance_id, pid)
@@ -253,8 +259,34 @@ class Guest:
             return None
         started: State = "failed" if self.record.state == "failed" else "starting"
         await self._turn(started, message=self.record.message, reboots=self.spec.reboots, **_NOT_SHUTTING_DOWN)
-        await self._machine.build(self.spec, keys)
+        saved = self.record.saved
+        if saved is not None and (self.record.loading or not hibernation.fits(self._machine, self.spec, saved)):
+            log.warning("memory does not fit the guest any more, it boots", instance=self.spec.instance_id)
+            await self._forget_memory()
+            saved = None
+        await self._machine.build(self.spec, keys, saved)
         return _NOW
+
+    async def _resume(self, monitor: Monitor, status: str) -> float | None:
+        """Give the guest the memory that is kept of it, before its next step. Seconds to wait; None = it may go on."""
+        if self.record.saved is None:
+            return None
+        if status == "prelaunch" and self._machine.memories.has(self.spec.instance_id):
+            await self._record(replace(self.record, loading=True))
+            match await hibernation.load(self._machine, self.spec, monitor):
+                case "working":
+                    return _HIBERNATION_SECONDS
+                case "failed":
+                    await self._take_down()
+                    await self._forget_memory()
+                    return _NOW
+        await self._machine.effects.perform("close memory", partial(memory.close, monitor))
+        await self._forget_memory()
+        return None
+
+    async def _forget_memory(self) -> None:
+        await self._machine.forget_memory(self.spec.instance_id)
+        await self._record(replace(self.record, saved=None, loading=False))
 
     def _keys_to_start(self) -> Mapping[str, bytes] | None:
         """What opens the encrypted volumes, by volume id; None: it is still to come. Raises CannotStart."""
@@ -283,12 +315,30 @@ class Guest:
     async def _towards_stopped(self) -> float | None:
         if self._monitor is not None and self.record.state != "stopped":
             await self._turn("stopping")
-            pause = await self._ask_to_shut_down(self._monitor, await self._monitor.status())
+            if self.spec.hibernate and not self.record.cannot_hibernate:
+                pause = await self._hibernate(self._monitor)
+            else:
+                pause = await self._ask_to_shut_down(self._monitor, await self._monitor.status())
             if pause is not None:
                 return pause
         await self._take_down()
-        await self._turn("stopped", **_NOT_SHUTTING_DOWN)
+        saved = self.record.saved if self._machine.memories.has(self.spec.instance_id) else None
+        await self._turn("stopped", saved=saved, loading=False, **_NOT_SHUTTING_DOWN)
         return None
+
+    async def _hibernate(self, monitor: Monitor) -> float | None:
+        """Keep the guest's memory. Seconds to wait; None = it is kept."""
+        if self.record.saved is None:
+            shape = await hibernation.shape(self._machine, self.spec, monitor)
+            await self._record(replace(self.record, saved=shape))
+        match await hibernation.save(self._machine, self.spec, monitor, self._keys or {}):
+            case "working":
+                return _HIBERNATION_SECONDS
+            case "failed":
+                await self._record(replace(self.record, saved=None, cannot_hibernate=True))
+                return _NOW
+            case "done":
+                return None
 
     async def _towards_absent(self) -> float | None:
         """Gone at once, unless a disk is kept: then it is left in order."""

@@ -13,6 +13,8 @@ from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field
 from functools import partial
 
+from msgspec.structs import replace
+
 from freehold.host import images
 from freehold.host.cgroup import Cgroups, Limits
 from freehold.host.effects import Effects
@@ -24,8 +26,9 @@ from freehold.host.hypervisor.qemu import Accelerator
 from freehold.host.layout import Layout, tap_name
 from freehold.host.ports import taps
 from freehold.host.ports.vswitch import Vswitch
-from freehold.host.records import GuestRecord, save
+from freehold.host.records import GuestRecord, Saved, save
 from freehold.host.volumes import luks, qcow2
+from freehold.host.volumes.memories import Memories
 from freehold.host.volumes.pool import Pool
 from freehold.host.wire import GuestSpec, VolumeSpec
 from freehold.processes import Identity, alive
@@ -46,6 +49,10 @@ class Machine:
     _disks: dict[str, asyncio.Lock] = field(default_factory=dict)
     to_freeze: set[str] = field(default_factory=set)
     """The volumes of which a snapshot is still to be taken: they are not deleted before."""
+
+    @property
+    def memories(self) -> Memories:
+        return Memories(self.layout)
 
     @property
     def pool(self) -> Pool:
@@ -78,13 +85,19 @@ class Machine:
     async def record(self, instance_id: str, record: GuestRecord) -> None:
         await self._do("save record", partial(save, self.layout.guest(instance_id).record, record))
 
-    async def build(self, spec: GuestSpec, keys: Mapping[str, bytes]) -> None:
+    async def build(self, spec: GuestSpec, keys: Mapping[str, bytes], saved: Saved | None = None) -> None:
         """Have all that a guest needs, and its QEMU with its CPUs stopped. `keys` open its encrypted volumes, by
-        volume id. Raises CannotStart, HostError."""
+        volume id. `saved` is the machine that it has to be like, with no more in it. Raises CannotStart, HostError."""
+        if saved is not None:
+            spec = replace(
+                spec,
+                volumes=tuple(each for each in spec.volumes if each.volume_id in saved.devices),
+                interfaces=tuple(each for each in spec.interfaces if each.interface_id in saved.devices),
+            )
         async with self.disks(volume.volume_id for volume in spec.volumes):
-            await self._build(spec, keys)
+            await self._build(spec, keys, None if saved is None else saved.ports)
 
-    async def _build(self, spec: GuestSpec, keys: Mapping[str, bytes]) -> None:
+    async def _build(self, spec: GuestSpec, keys: Mapping[str, bytes], ports: Mapping[str, str | None] | None) -> None:
         boot_image = images.load(self.layout.paths.images, spec.metadata.image_id)
         self.pool.check_space()
         ordered = sorted(spec.volumes, key=lambda volume: not volume.boot)
@@ -94,7 +107,7 @@ class Machine:
 
         async def start() -> None:
             if self.find(spec.instance_id) is None:
-                await process.spawn(spec, self.layout.tag, self.accelerator, boot_image, paths, disks)
+                await process.spawn(spec, self.layout.tag, self.accelerator, boot_image, paths, disks, ports)
 
         await self.effects.perform("start process", start)
 
@@ -137,14 +150,22 @@ class Machine:
             each = interface.interface_id
             await self.effects.perform("unplug port", partial(self.vswitch.unplug, tap_name(each)))
             await self.effects.perform("remove tap", partial(taps.remove, each))
+        await self._do("forget unfinished memory", partial(self.memories.forget_unfinished, spec.instance_id))
         await self._do("remove limits", partial(self.cgroups.remove, spec.instance_id))
 
     async def erase(self, spec: GuestSpec) -> None:
         """Have none of the guest's files, and none of the volumes that go with it."""
+        await self.forget_memory(spec.instance_id)
         for volume_id in spec.delete_volumes:
             await self.delete_volume(volume_id)
         directory = self.layout.guest(spec.instance_id).directory
         await self._do("remove files", partial(shutil.rmtree, directory, onerror=_unless_missing))
+
+    async def keep_memory(self, instance_id: str) -> None:
+        await self._do("keep memory", partial(self.memories.keep, instance_id))
+
+    async def forget_memory(self, instance_id: str) -> None:
+        await self._do("forget memory", partial(self.memories.forget, instance_id))
 
     async def delete_volume(self, volume_id: str) -> None:
         """Raises NotYet, OSError."""

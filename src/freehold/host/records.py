@@ -22,12 +22,27 @@ State = Literal["starting", "running", "stopping", "stopped", "absent", "failed"
 T = TypeVar("T")
 
 
+class Saved(msgspec.Struct, frozen=True):
+    """The machine whose memory is kept, which one that goes on with it must be like. `ports` has the disk or network
+    card behind each of its root ports."""
+
+    vcpus: int
+    memory_mib: int
+    accelerator: str
+    ports: dict[str, str | None]
+
+    @property
+    def devices(self) -> set[str]:
+        return {device for device in self.ports.values() if device is not None}
+
+
 class GuestRecord(msgspec.Struct, frozen=True):
     """How far a guest has come, for spec `generation`. Times in UTC.
 
     `reboots` is the number acted on; `resetting` = its reset has begun; `shutdown_asked_at` = when a stop or reboot
     began to ask the guest to shut down, from which its grace counts; `disks_fail`: it has failed for its disks can not
-    be written.
+    be written. `saved` = what it was like when it was told to hibernate; its memory is there only if the pool has it.
+    `loading` = that is or was being loaded; `cannot_hibernate` = that has failed, and it is shut down.
     """
 
     generation: int
@@ -39,6 +54,9 @@ class GuestRecord(msgspec.Struct, frozen=True):
     resetting: bool = False
     shutdown_asked_at: dt.datetime | None = None
     disks_fail: bool = False
+    saved: Saved | None = None
+    loading: bool = False
+    cannot_hibernate: bool = False
 
 
 def new_record(spec: GuestSpec) -> GuestRecord:

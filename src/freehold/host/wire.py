@@ -124,7 +124,8 @@ class GuestSpec(msgspec.Struct, frozen=True):
     `desired` ``running``: it runs; ``stopped``: shut down by ACPI, after `shutdown_grace_seconds` by force; disks stay;
     ``absent``: no process, port, cgroup or file of it is left, its volumes with `delete_volumes` deleted, the others
     kept. `reboots` grows with each reboot asked for: a host reboots a guest when the number is higher than the one it
-    acted on last.
+    acted on last. `hibernate` = what it has in memory is kept when it is stopped, and it goes on with that when it runs
+    again; where that fails it is shut down.
     """
 
     instance_id: str
@@ -138,6 +139,7 @@ class GuestSpec(msgspec.Struct, frozen=True):
     delete_volumes: tuple[str, ...]
     interfaces: tuple[InterfaceSpec, ...]
     metadata: MetadataSpec
+    hibernate: bool = False
 
 
 class RoleCredentials(msgspec.Struct, frozen=True):
@@ -173,8 +175,8 @@ class Assignment(msgspec.Struct, frozen=True, tag="assignment", tag_field="type"
     `snapshots` are to be taken, with all of their group; `delete_snapshots` are to be deleted for ever, their data as
     far as nothing else needs it.
     `credentials` are of those among `guests` whose instances have a profile; the others have none from now on.
-    `keys` are of the encrypted volumes of `snapshots`, and of those among `guests` that are to run. A guest that is to
-    run and lacks a key can not be started; if it runs already it runs on.
+    `keys` are of the encrypted volumes of `snapshots`, and of those among `guests` that are to run or to hibernate. A
+    guest that is to run and lacks a key can not be started; if it runs already it runs on.
     """
 
     guests: tuple[GuestSpec, ...]
@@ -208,10 +210,10 @@ class GuestReport(msgspec.Struct, frozen=True):
 
     `state` ``starting``: being made; ``running``: QEMU runs its CPUs; ``stopping``: told to shut down; ``stopped``: no
     process, disks kept; ``absent``: nothing is left; ``failed``: could not be started, `message` says why (operator's
-    words, no tenant text). `guest_shutdown` = it stopped because the guest itself powered off. `changed_at` is when the
-    state began. `answers`: whether it answers on its private address; None = that can not be said yet. `disks_fail`: it
-    is paused because its disks can not be written. `console` is the newest console output (at most 64 KiB), only when
-    it has changed since last reported.
+    words, no tenant text). `guest_shutdown` = it stopped because the guest itself powered off; `hibernated` = it
+    stopped and its memory is kept. `changed_at` is when the state began. `answers`: whether it answers on its private
+    address; None = that can not be said yet. `disks_fail`: it is paused because its disks can not be written. `console`
+    is the newest console output (at most 64 KiB), only when it has changed since last reported.
     """
 
     instance_id: str
@@ -221,6 +223,7 @@ class GuestReport(msgspec.Struct, frozen=True):
     guest_shutdown: bool = False
     answers: bool | None = None
     disks_fail: bool = False
+    hibernated: bool = False
     message: Annotated[str, msgspec.Meta(max_length=MESSAGE_CHARACTERS_MAX)] | None = None
     console: Annotated[bytes, msgspec.Meta(max_length=CONSOLE_BYTES_MAX)] | None = None
 

@@ -132,9 +132,8 @@ async def resize_disk(monitor: Monitor, volume_id: str, size_bytes: int) -> None
 
 async def free_port(monitor: Monitor) -> str:
     """The first root port without a device."""
-    ports = [name for name in await _names(monitor, _PERIPHERALS) if _PORT.fullmatch(name)]
-    for port in sorted(ports, key=lambda name: int(name.removeprefix("rp"))):
-        if not any(name.startswith("child[") for name in await _names(monitor, f"{_PERIPHERALS}/{port}/{port}")):
+    for port, device in (await ports(monitor)).items():
+        if device is None:
             return port
     raise NoFreePort("The machine has no slot left for a disk or network card.")
 
@@ -157,6 +156,16 @@ async def nodes(monitor: Monitor) -> dict[str, bool]:
     """The named nodes of all disks, each with whether it lies on another one."""
     answer = cast(list[_Node], await monitor.execute("query-named-block-nodes", {"flat": True}))
     return {node["node-name"]: node["backing_file_depth"] > 0 for node in answer}
+
+
+async def ports(monitor: Monitor) -> dict[str, str | None]:
+    """What is behind each root port of the machine, in their order: a disk or network card, or nothing."""
+    names = [name for name in await _names(monitor, _PERIPHERALS) if _PORT.fullmatch(name)]
+    found: dict[str, str | None] = dict.fromkeys(sorted(names, key=lambda name: int(name.removeprefix("rp"))))
+    for device in await plugged(monitor):
+        answer = await monitor.execute("qom-get", {"path": f"{_PERIPHERALS}/{device}", "property": "parent_bus"})
+        found[str(answer).rpartition("/")[2]] = device
+    return found
 
 
 async def has_node(monitor: Monitor, name: str) -> bool:

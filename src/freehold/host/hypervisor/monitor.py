@@ -17,7 +17,7 @@ from qemu.qmp import EventListener, ExecuteError, QMPClient, QMPError
 from freehold.host.errors import HostError
 
 _ANSWER_SECONDS_MAX = 30.0
-_EVENTS = ("SHUTDOWN", "RESET", "STOP", "RESUME", "BLOCK_IO_ERROR", "DEVICE_DELETED")
+_EVENTS = ("SHUTDOWN", "RESET", "STOP", "RESUME", "BLOCK_IO_ERROR", "DEVICE_DELETED", "JOB_STATUS_CHANGE")
 
 
 class MonitorError(HostError):

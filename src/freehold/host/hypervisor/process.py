@@ -11,7 +11,7 @@ import os
 import signal
 import socket
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
 from pathlib import Path
 
@@ -43,8 +43,10 @@ async def spawn(
     image: Image,
     paths: GuestPaths,
     disks: Sequence[Disk],
+    ports: Mapping[str, str | None] | None = None,
 ) -> None:
-    """Start a guest's QEMU, its CPUs stopped. `disks` has the boot disk first.
+    """Start a guest's QEMU, its CPUs stopped. `disks` has the boot disk first; `ports` says what is behind each root
+    port of the machine, if that must not be as usual.
 
     Returns when the process is on its way; whether it came up is seen on its monitor. Raises CannotStart if a file
     is missing, HostError if the program can not be run.
@@ -103,7 +105,7 @@ async def spawn(
             process = await asyncio.create_subprocess_exec(
                 "setsid",
                 "--fork",
-                *command_line(spec, tag, accelerator, image.append, descriptors),
+                *command_line(spec, tag, accelerator, image.append, descriptors, ports),
                 stdin=asyncio.subprocess.DEVNULL,
                 stdout=log,
                 stderr=log,

@@ -71,9 +71,15 @@ def system_uuid(instance_id: str) -> str:
 
 
 def command_line(
-    spec: GuestSpec, tag: str, accelerator: Accelerator, append: str, descriptors: Descriptors
+    spec: GuestSpec,
+    tag: str,
+    accelerator: Accelerator,
+    append: str,
+    descriptors: Descriptors,
+    ports: Mapping[str, str | None] | None = None,
 ) -> list[str]:
-    """The arguments that start this guest with its CPUs stopped. Raises CannotStart if it has too many devices."""
+    """The arguments that start this guest with its CPUs stopped. `ports` says what is behind each root port, if that is
+    not to be as usual. Raises CannotStart if it has too many devices."""
     uuid = system_uuid(spec.instance_id)
     system = _options("type=1", manufacturer="Amazon EC2", product=spec.metadata.instance_type, serial=uuid, uuid=uuid)
     argv = [BINARY]
@@ -88,7 +94,7 @@ def command_line(
     argv += ["-device", _json({"driver": "virtio-rng-pci", "rng": "rng0"})]
     balloon = {"driver": "virtio-balloon-pci", "id": "balloon0", "free-page-reporting": True, "deflate-on-oom": True}
     argv += ["-device", _json(balloon)]
-    argv += _disks_and_cards(spec, descriptors)
+    argv += _disks_and_cards(spec, descriptors, ports)
     argv += ["-chardev", f"socket,id=monitor,fd={descriptors.monitor},server=on,wait=off"]
     argv += ["-mon", "chardev=monitor,mode=control"]
     argv += ["-chardev", f"socket,id=spare,fd={descriptors.spare_monitor},server=on,wait=off"]
@@ -109,22 +115,29 @@ def _processor(spec: GuestSpec, accelerator: Accelerator) -> list[str]:
     return ["-accel", f"tcg,tb-size={cache}", "-cpu", "Nehalem", "-smp", str(spec.vcpus)]
 
 
-def _disks_and_cards(spec: GuestSpec, descriptors: Descriptors) -> list[str]:
+def _disks_and_cards(spec: GuestSpec, descriptors: Descriptors, ports: Mapping[str, str | None] | None) -> list[str]:
     """The boot disk, the network cards, the other disks: each behind a root port of its own, from the first one on."""
-    each_card = zip(spec.interfaces, descriptors.taps, strict=True)
     sets = itertools.count()
-    cards = [(_card_backend(interface.interface_id, tap), partial(card, interface)) for interface, tap in each_card]
-    each_disk = descriptors.disks
-    disks = [(disk_backend(disk, sets), partial(device, disk.opened.disk.volume_id)) for disk in each_disk]
+    cards = [
+        (interface.interface_id, _card_backend(interface.interface_id, tap), partial(card, interface))
+        for interface, tap in zip(spec.interfaces, descriptors.taps, strict=True)
+    ]
+    disks = [
+        (disk.opened.disk.volume_id, disk_backend(disk, sets), partial(device, disk.opened.disk.volume_id))
+        for disk in descriptors.disks
+    ]
     devices = [*disks[:1], *cards, *disks[1:]]
-    ports = max(_ROOT_PORTS, len(devices))
-    if ports > _ROOT_PORTS_MAX:
+    if ports is None:
+        names = (f"rp{number}" for number in range(1, max(_ROOT_PORTS, len(devices)) + 1))
+        ports = dict(itertools.zip_longest(names, (name for name, *_ in devices)))
+    if len(ports) > _ROOT_PORTS_MAX:
         raise CannotStart(f"{len(devices)} disks and network cards are more than a machine has slots for.")
     argv: list[str] = []
-    for number in range(1, ports + 1):
-        argv += ["-device", _json({"driver": "pcie-root-port", "id": f"rp{number}", "chassis": number, "slot": number})]
-    for number, (backend, plugged) in enumerate(devices, start=1):
-        argv += [*backend, "-device", _json(plugged(f"rp{number}"))]
+    for number, port in enumerate(ports, start=1):
+        argv += ["-device", _json({"driver": "pcie-root-port", "id": port, "chassis": number, "slot": number})]
+    port_of = {name: port for port, name in ports.items()}
+    for name, backend, plugged in devices:
+        argv += [*backend, "-device", _json(plugged(port_of[name]))]
     return argv
 
 

@@ -50,7 +50,17 @@ def passphrase(key: bytes) -> str:
 
 def header(key: bytes) -> bytes:
     """A new header with a new master key, which `key` opens; the rest of its `HEADER_BYTES` is anything."""
-    master, master_salt, slot_salt = (secrets.token_bytes(n) for n in (_MASTER_KEY_BYTES, _SALT_BYTES, _SALT_BYTES))
+    return _header(key, secrets.token_bytes(_MASTER_KEY_BYTES))
+
+
+def sealed(key: bytes, plaintext: bytes) -> bytes:
+    """A new LUKS volume that `key` opens, with its first sectors; `plaintext` is whole sectors."""
+    master = secrets.token_bytes(_MASTER_KEY_BYTES)
+    return _header(key, master).ljust(HEADER_BYTES, b"\0") + _encrypted(master, plaintext)
+
+
+def _header(key: bytes, master: bytes) -> bytes:
+    master_salt, slot_salt = secrets.token_bytes(_SALT_BYTES), secrets.token_bytes(_SALT_BYTES)
     head = _HEAD.pack(
         *(_MAGIC, 1, b"aes", b"xts-plain64", _HASH.encode()),
         *(_FIRST_SLOT + _SLOTS * _SLOT_SECTORS, _MASTER_KEY_BYTES),

@@ -24,13 +24,14 @@ FREE_BYTES_MIN = 1 << 30  # below this no guest is started: running ones need ro
 class Pool:
     layout: Layout
 
-    def check_space(self) -> None:
-        """Raise CannotStart if the disk is too full for another guest."""
+    def check_space(self, needed_mib: int = 0) -> None:
+        """Raise CannotStart if the disk is too full for another guest, or for `needed_mib` beside those that run."""
         free = shutil.disk_usage(self.layout.volumes).free
-        if free < FREE_BYTES_MIN:
+        needed = FREE_BYTES_MIN + (needed_mib << 20)
+        if free < needed:
             raise CannotStart(
-                f"No disk space left: {free >> 20} MiB are free in {self.layout.volumes}, a start needs "
-                f"{FREE_BYTES_MIN >> 20} MiB; free some or delete volumes."
+                f"No disk space left: {free >> 20} MiB are free in {self.layout.volumes}, {needed >> 20} MiB are "
+                "needed; free some or delete volumes."
             )
 
     @property

@@ -1,0 +1,124 @@
+"""What a guest has in memory outlives its QEMU: it goes on where it was, once, or boots."""
+
+from __future__ import annotations
+
+import os
+import signal
+from collections.abc import Iterator
+from ipaddress import IPv4Network
+from itertools import pairwise
+from typing import Any
+
+import pytest
+from msgspec.structs import replace
+
+from freehold.host.layout import Layout
+from freehold.host.volumes.memories import Memories
+from freehold.processes import guests
+from tests.host.metadata import apply_network, ports_of, spec_of, view_of
+from tests.host.plane import AgentProcess, Plane
+from tests.ovn import Cloud, wait_until
+
+POOL = IPv4Network("198.18.8.64/28")
+READY = b"freehold-micro ready"
+COUNT = b"#!/bin/sh\n(n=0; while sleep 0.1; do n=$((n + 1)); echo count $n >/dev/console; done) &\n"
+
+
+@pytest.fixture(scope="module")
+def guest(agent: AgentProcess, plane: Plane, cloud: Cloud, image_id: str) -> Iterator[str]:
+    """Its process counts in the first boot."""
+    plugged = ports_of(10)
+    apply_network(cloud, view_of(1, plugged))
+    spec = spec_of(plugged, image_id, desired="running", shutdown_grace_seconds=0)
+    plane.assign(replace(spec, metadata=replace(spec.metadata, user_data=COUNT)))
+    plane.wait_for_console(spec.instance_id, b"count 5\r")
+    yield spec.instance_id
+    plane.want(spec.instance_id, "absent")
+    plane.wait_for_state(spec.instance_id, "absent")
+
+
+def counts(plane: Plane, instance_id: str) -> list[int]:
+    """What the process in the guest has said."""
+    lines = plane.consoles[instance_id].decode(errors="replace").split()
+    return [int(number) for word, number in pairwise(lines) if word == "count"]
+
+
+def memory_files(plane: Plane) -> list[str]:
+    names = [path.name for path in Layout(plane.paths).volumes.iterdir()]
+    return [name for name in names if name.endswith((".memory", ".saving"))]
+
+
+def hibernate(plane: Plane, instance_id: str) -> bool:
+    plane.want(instance_id, "stopped", hibernate=True)
+    return plane.wait_for_state(instance_id, "stopped").hibernated
+
+
+def start(plane: Plane, instance_id: str, **changes: Any) -> None:
+    plane.want(instance_id, "running", hibernate=False, **changes)
+
+
+def boots(plane: Plane, instance_id: str) -> int:
+    return plane.consoles[instance_id].count(READY)
+
+
+def wait_for_boot(plane: Plane, instance_id: str) -> None:
+    before = boots(plane, instance_id)
+    plane.wait_for(lambda: boots(plane, instance_id) > before, "it boots")
+
+
+def test_processes_go_on_where_they_were(plane: Plane, guest: str) -> None:
+    for _ in range(2):
+        assert hibernate(plane, guest)
+        assert guests(plane.paths.tag) == {}
+        assert memory_files(plane) == [f"{guest}.memory"]
+        before = len(counts(plane, guest))
+        start(plane, guest)
+        plane.wait_for(lambda before=before: len(counts(plane, guest)) >= before + 5, "it counts")  # type: ignore[misc]
+        assert counts(plane, guest) == list(range(1, len(counts(plane, guest)) + 1))
+        assert memory_files(plane) == []
+
+
+def test_what_was_in_memory_can_not_be_read_in_the_file_and_is_used_once(plane: Plane, guest: str) -> None:
+    assert hibernate(plane, guest)
+    kept = Memories(Layout(plane.paths)).path(guest).read_bytes()
+    assert len(kept) > 20 << 20
+    for known in (b"echo count", b"QEVM", b"QFI\xfb"):  # the process's, and how QEMU's formats begin
+        assert known not in kept
+    start(plane, guest)
+    plane.wait_for_state(guest, "running")
+    os.kill(guests(plane.paths.tag)[guest].pid, signal.SIGKILL)
+    wait_for_boot(plane, guest)
+
+
+def test_a_machine_that_ends_while_its_memory_is_saved_has_stopped(plane: Plane, guest: str) -> None:
+    plane.want(guest, "stopped", hibernate=True)
+    unfinished = Memories(Layout(plane.paths)).unfinished(guest)
+    wait_until(lambda: unfinished.exists() and unfinished.stat().st_size > 4 << 20, "it is being saved")
+    os.kill(guests(plane.paths.tag)[guest].pid, signal.SIGKILL)
+    assert not plane.wait_for_state(guest, "stopped").hibernated
+    assert memory_files(plane) == []
+    start(plane, guest)
+    wait_for_boot(plane, guest)
+
+
+def test_memory_that_is_spoilt_is_not_used(plane: Plane, guest: str) -> None:
+    assert hibernate(plane, guest)
+    kept = Memories(Layout(plane.paths)).path(guest)
+    os.truncate(kept, kept.stat().st_size // 2)
+    start(plane, guest)
+    wait_for_boot(plane, guest)
+    assert memory_files(plane) == []
+
+
+def test_memory_of_another_machine_is_not_used(plane: Plane, guest: str) -> None:
+    assert hibernate(plane, guest)
+    start(plane, guest, memory_mib=160)
+    wait_for_boot(plane, guest)
+    assert memory_files(plane) == []
+
+
+def test_without_its_key_a_guest_is_shut_down(plane: Plane, guest: str) -> None:
+    (volume,) = plane.specs[guest].volumes
+    plane.withheld.add(volume.volume_id)
+    assert not hibernate(plane, guest)
+    assert memory_files(plane) == []
