@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import datetime as dt
 import statistics
 import time
 from collections.abc import Iterator
@@ -13,12 +14,17 @@ from rich.table import Table
 from bench.client import Connection, signed
 from bench.servers import IMAGE_ID, Server, account, freehold
 from freehold.records.compute import Instance, Volume
-from freehold.records.ids import InstanceId, InterfaceId, VolumeId, new_id
+from freehold.records.ids import HostId, InstanceId, InterfaceId, SnapshotId, VolumeId, new_id
 from freehold.records.network import Address, InterfaceGroup, NetworkInterface
 from freehold.records.schema import Record
+from freehold.records.snapshots import Snapshot
 
 EC2 = ("ec2", "2016-11-15")
-OPERATIONS = {"DescribeInstances": b"<instanceType>", "DescribeVolumes": b"<volumeType>"}
+OPERATIONS = {
+    "DescribeInstances": b"<instanceType>",
+    "DescribeVolumes": b"<volumeType>",
+    "DescribeSnapshots": b"<storageTier>",
+}
 """With what each item of an answer has once."""
 SMALL, LARGE = 100, 1_000_000
 PAGE = 100
@@ -27,10 +33,14 @@ _BATCH = 2_000
 
 
 def fill(server: Server, number: int) -> None:
-    """Give the account `number` instances: one is launched by the API, the others have records like it."""
+    """Give the account `number` instances, each with a volume that has a snapshot: one is launched by the API, the
+    others have records like it."""
     assert server.store is not None
     launch = {"ImageId": IMAGE_ID, "InstanceType": "t3.nano", "MinCount": 1, "MaxCount": 1}
     Connection(server.port).send(signed(server.endpoint, server.keys, *EC2, "RunInstances", **launch))
+    with server.store.write() as tx:
+        (volume,) = tx.select(Volume, account_id=server.account_id)
+        tx.insert(_snapshot(volume, tx.now))
     for start in range(1, number, _BATCH):
         with server.store.write() as tx:
             owner = server.account_id
@@ -57,10 +67,32 @@ def _copies(
     private_ip = f"10.{place >> 16}.{place >> 8 & 255}.{place & 255}"
     yield replace(instance, id=instance_id, private_ip=private_ip, reservation_id=new_id("r"))
     yield replace(interface, id=interface_id, instance_id=instance_id, private_ip=private_ip)
-    yield replace(volume, id=VolumeId(new_id("vol")), instance_id=instance_id)
+    copy = replace(volume, id=VolumeId(new_id("vol")), instance_id=instance_id)
+    yield copy
+    yield _snapshot(copy, copy.created_at)
     yield replace(address, public_ip=f"{instance.account_id}-{place}", interface_id=interface_id)
     for group in groups:
         yield replace(group, interface_id=interface_id)
+
+
+def _snapshot(volume: Volume, at: dt.datetime) -> Snapshot:
+    return Snapshot(
+        id=SnapshotId(new_id("snap")),
+        account_id=volume.account_id,
+        region=volume.region,
+        zone=volume.zone,
+        volume_id=volume.id,
+        host_id=HostId("simulated"),
+        instant=new_id("instant"),
+        size_gib=volume.size_gib,
+        description="",
+        state="completed",
+        started_at=at,
+        encrypted=volume.encrypted,
+        kms_key_id=volume.kms_key_id,
+        completed_at=at,
+        progress=100,
+    )
 
 
 def _seconds(connection: Connection, of_account: Server, operation: str, item: bytes) -> float:
