@@ -54,6 +54,49 @@ class DoomedSnapshot(Record, frozen=True):
     snapshot_id: SnapshotId
 
 
+class SnapshotPermission(Record, frozen=True):
+    """Another account may make volumes and copies of a snapshot; `grantee` ``all``: every account may."""
+
+    snapshot_id: SnapshotId
+    grantee: str
+    account_id: AccountId
+    region: str
+
+
+class SnapshotSettings(Record, frozen=True):
+    """What an account has chosen in a region. One that has chosen nothing shares no snapshot with everyone."""
+
+    account_id: AccountId
+    region: str
+    public_access: Literal["block-all-sharing", "block-new-sharing", "unblocked"] = "block-all-sharing"
+
+
+class SnapshotLock(Record, frozen=True):
+    """A snapshot that may not be deleted until `expires_at`, unless it is unlocked. One that is still pending has no
+    times yet but `created_at`: they count from its completion, unless it was locked until a date."""
+
+    snapshot_id: SnapshotId
+    account_id: AccountId
+    region: str
+    mode: Literal["compliance", "governance"]
+    created_at: dt.datetime
+    duration_days: int
+    cool_off_hours: int | None
+    cool_off_until: dt.datetime | None
+    starts_at: dt.datetime | None
+    expires_at: dt.datetime | None
+
+
+class FastRestore(Record, frozen=True):
+    """A snapshot that an account wants restored fast in a zone: every one is, everywhere."""
+
+    snapshot_id: SnapshotId
+    zone: str
+    account_id: AccountId
+    region: str
+    enabled_at: dt.datetime
+
+
 snapshots = table(
     "snapshots",
     Snapshot,
@@ -62,6 +105,23 @@ snapshots = table(
 )
 doomed_snapshots = table(
     "doomed_snapshots", DoomedSnapshot, key=("host_id", "snapshot_id"), indexes=(("snapshot_id",),)
+)
+
+snapshot_permissions = table(
+    "snapshot_permissions",
+    SnapshotPermission,
+    key=("snapshot_id", "grantee"),
+    indexes=(("grantee", "region"), ("account_id",)),
+)
+snapshot_settings = table("snapshot_settings", SnapshotSettings, key=("account_id", "region"))
+snapshot_locks = table(
+    "snapshot_locks", SnapshotLock, key=("snapshot_id",), indexes=(("account_id", "region", "snapshot_id"),)
+)
+fast_restores = table(
+    "fast_restores",
+    FastRestore,
+    key=("snapshot_id", "zone", "account_id"),
+    indexes=(("account_id", "region", "snapshot_id", "zone"),),
 )
 
 
@@ -76,10 +136,14 @@ def taken(tx: Transaction, snapshot: Snapshot, bytes_added: int, bytes_full: int
         bytes_full=bytes_full,
     )
     open_usage(tx, snapshot.account_id, snapshot.region, snapshot.id, "snapshot", bytes_added)
+    lock = tx.get(SnapshotLock, snapshot.id)
+    if lock is not None and lock.expires_at is None:
+        tx.update(lock, starts_at=tx.now, expires_at=tx.now + dt.timedelta(days=lock.duration_days))
 
 
 def failed(tx: Transaction, snapshot: Snapshot, message: str) -> None:
-    """Its host can not take it."""
+    """Its host can not take it: there is nothing to lock or to share either."""
+    tx.delete_where(SnapshotLock, snapshot_id=snapshot.id)
     tx.update(snapshot, state="error", state_message=message)
 
 
@@ -88,6 +152,8 @@ def delete(tx: Transaction, snapshot: Snapshot) -> None:
     close_usage(tx, snapshot.id)
     delete_tags_of(tx, snapshot.id)
     tx.delete_where(WrappedKey, volume_id=snapshot.id)
+    for kind in (SnapshotPermission, SnapshotLock, FastRestore):
+        tx.delete_where(kind, snapshot_id=snapshot.id)
     tx.delete(snapshot)
     tx.put(DoomedSnapshot(snapshot.host_id, snapshot.id))
     publish(tx, "snapshot", snapshot.id)

@@ -23,3 +23,22 @@ class InvalidSnapshotIDMalformed(Malformed):
 class InvalidSnapshotNotFound(NotFound):
     code = "InvalidSnapshot.NotFound"
     noun = "snapshot"
+
+
+class PublicSharingBlocked(AwsError):
+    """The account blocks public access of its snapshots."""
+
+    code = "OperationNotPermitted"
+
+    def __init__(self) -> None:
+        super().__init__(
+            "Public sharing of snapshots is blocked in this Region. Disable block public access for snapshots to share "
+            "them with everyone."
+        )
+
+
+class SnapshotLocked(AwsError):
+    code = "SnapshotLocked"
+
+    def __init__(self, snapshot_id: str) -> None:
+        super().__init__(f"The snapshot {snapshot_id} is locked.")

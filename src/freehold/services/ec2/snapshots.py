@@ -23,6 +23,7 @@ from freehold.services.ec2.errors import IncorrectState, InvalidParameterValue
 from freehold.services.ec2.parameters import refuse_others
 from freehold.services.ec2.resources import SNAPSHOT, VOLUME, made, named_by
 from freehold.services.ec2.snapshot_errors import ConcurrentSnapshotLimitExceeded
+from freehold.services.ec2.snapshot_locks import check_not_locked
 from freehold.services.ec2.tags import specified, tag_list
 from freehold.services.operation import Call, Needed, Response, Value, operation
 
@@ -62,10 +63,12 @@ def create_snapshot(call: Call, request: CreateSnapshotRequestTypeDef) -> Respon
 
 @operation(resources=named_by("SnapshotId", SNAPSHOT))
 def delete_snapshot(call: Call, request: DeleteSnapshotRequestTypeDef) -> Response:
-    """What was restored from it, and later snapshots, keep all that they need."""
+    """What was restored from it, and later snapshots, keep all that they need. Raises SnapshotLocked."""
     refuse_others(request, {"SnapshotId"})
     take_turn(call.tx)
-    delete(call.tx, SNAPSHOT.load(call, request["SnapshotId"]))
+    snapshot = SNAPSHOT.load(call, request["SnapshotId"])
+    check_not_locked(call, snapshot)
+    delete(call.tx, snapshot)
     return {}
 
 

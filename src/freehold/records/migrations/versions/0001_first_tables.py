@@ -267,6 +267,24 @@ def upgrade() -> None:
         sqlite_with_rowid=False,
     )
     op.create_table(
+        "fast_restores",
+        sa.Column("snapshot_id", sa.Text(), autoincrement=False, nullable=False),
+        sa.Column("zone", sa.Text(), autoincrement=False, nullable=False),
+        sa.Column("account_id", sa.Text(), autoincrement=False, nullable=False),
+        sa.Column("region", sa.Text(), autoincrement=False, nullable=False),
+        sa.Column("enabled_at", sa.BigInteger(), autoincrement=False, nullable=False),
+        sa.PrimaryKeyConstraint("snapshot_id", "zone", "account_id"),
+        sqlite_autoincrement=False,
+        sqlite_with_rowid=False,
+    )
+    with op.batch_alter_table("fast_restores", schema=None) as batch_op:
+        batch_op.create_index(
+            "fast_restores_by_account_id_region_snapshot_id_zone",
+            ["account_id", "region", "snapshot_id", "zone"],
+            unique=False,
+        )
+
+    op.create_table(
         "groups",
         sa.Column("id", sa.Text(), autoincrement=False, nullable=False),
         sa.Column("account_id", sa.Text(), autoincrement=False, nullable=False),
@@ -963,6 +981,50 @@ def upgrade() -> None:
         batch_op.create_index("service_uses_by_account_id", ["account_id"], unique=False)
 
     op.create_table(
+        "snapshot_locks",
+        sa.Column("snapshot_id", sa.Text(), autoincrement=False, nullable=False),
+        sa.Column("account_id", sa.Text(), autoincrement=False, nullable=False),
+        sa.Column("region", sa.Text(), autoincrement=False, nullable=False),
+        sa.Column("mode", sa.Text(), autoincrement=False, nullable=False),
+        sa.Column("created_at", sa.BigInteger(), autoincrement=False, nullable=False),
+        sa.Column("duration_days", sa.BigInteger(), autoincrement=False, nullable=False),
+        sa.Column("cool_off_hours", sa.BigInteger(), autoincrement=False, nullable=True),
+        sa.Column("cool_off_until", sa.BigInteger(), autoincrement=False, nullable=True),
+        sa.Column("starts_at", sa.BigInteger(), autoincrement=False, nullable=True),
+        sa.Column("expires_at", sa.BigInteger(), autoincrement=False, nullable=True),
+        sa.PrimaryKeyConstraint("snapshot_id"),
+        sqlite_autoincrement=False,
+        sqlite_with_rowid=False,
+    )
+    with op.batch_alter_table("snapshot_locks", schema=None) as batch_op:
+        batch_op.create_index(
+            "snapshot_locks_by_account_id_region_snapshot_id", ["account_id", "region", "snapshot_id"], unique=False
+        )
+
+    op.create_table(
+        "snapshot_permissions",
+        sa.Column("snapshot_id", sa.Text(), autoincrement=False, nullable=False),
+        sa.Column("grantee", sa.Text(), autoincrement=False, nullable=False),
+        sa.Column("account_id", sa.Text(), autoincrement=False, nullable=False),
+        sa.Column("region", sa.Text(), autoincrement=False, nullable=False),
+        sa.PrimaryKeyConstraint("snapshot_id", "grantee"),
+        sqlite_autoincrement=False,
+        sqlite_with_rowid=False,
+    )
+    with op.batch_alter_table("snapshot_permissions", schema=None) as batch_op:
+        batch_op.create_index("snapshot_permissions_by_account_id", ["account_id"], unique=False)
+        batch_op.create_index("snapshot_permissions_by_grantee_region", ["grantee", "region"], unique=False)
+
+    op.create_table(
+        "snapshot_settings",
+        sa.Column("account_id", sa.Text(), autoincrement=False, nullable=False),
+        sa.Column("region", sa.Text(), autoincrement=False, nullable=False),
+        sa.Column("public_access", sa.Text(), autoincrement=False, nullable=False),
+        sa.PrimaryKeyConstraint("account_id", "region"),
+        sqlite_autoincrement=False,
+        sqlite_with_rowid=False,
+    )
+    op.create_table(
         "snapshots",
         sa.Column("id", sa.Text(), autoincrement=False, nullable=False),
         sa.Column("account_id", sa.Text(), autoincrement=False, nullable=False),
@@ -1313,6 +1375,16 @@ def downgrade() -> None:
         batch_op.drop_index("snapshots_by_account_id_region_id")
 
     op.drop_table("snapshots")
+    op.drop_table("snapshot_settings")
+    with op.batch_alter_table("snapshot_permissions", schema=None) as batch_op:
+        batch_op.drop_index("snapshot_permissions_by_grantee_region")
+        batch_op.drop_index("snapshot_permissions_by_account_id")
+
+    op.drop_table("snapshot_permissions")
+    with op.batch_alter_table("snapshot_locks", schema=None) as batch_op:
+        batch_op.drop_index("snapshot_locks_by_account_id_region_snapshot_id")
+
+    op.drop_table("snapshot_locks")
     with op.batch_alter_table("service_uses", schema=None) as batch_op:
         batch_op.drop_index("service_uses_by_account_id")
 
@@ -1487,6 +1559,10 @@ def downgrade() -> None:
         batch_op.drop_index("groups_one_account_id_folded")
 
     op.drop_table("groups")
+    with op.batch_alter_table("fast_restores", schema=None) as batch_op:
+        batch_op.drop_index("fast_restores_by_account_id_region_snapshot_id_zone")
+
+    op.drop_table("fast_restores")
     op.drop_table("ebs_encryption")
     with op.batch_alter_table("doomed_snapshots", schema=None) as batch_op:
         batch_op.drop_index("doomed_snapshots_by_snapshot_id")
