@@ -15,6 +15,8 @@ from typing import Annotated
 import msgspec
 from msgspec import Meta
 
+from freehold.quotas import QUOTAS
+
 _REGION = re.compile(r"[a-z0-9]+(-[a-z0-9]+)*")
 _ZONE = re.compile(r"[a-z]")
 
@@ -230,6 +232,14 @@ class Config(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         Meta(description="Instance types beside the built-in ones, or in their place."),
     ] = {}
 
+    quotas: Annotated[
+        dict[str, float],
+        Meta(
+            description="What every account may hold in a region, by AWS's quota codes (`L-1216C47A = 256`: vCPUs of "
+            "running instances), in the place of the defaults: `freehold quota list` shows all."
+        ),
+    ] = {}
+
     def zone_names(self, region: str) -> tuple[str, ...]:
         """The availability zones of a region: ``us-east-1a`` …"""
         return tuple(region + letter for letter in self.zones)
@@ -281,6 +291,11 @@ def _problems(config: Config) -> Iterator[str]:
             ip_address(config.https_address)
         except ValueError as error:
             yield f"https_address: {error}"
+    for code, value in config.quotas.items():
+        if code not in QUOTAS:
+            yield f"quotas.{code} is not the code of a quota; `freehold quota list` shows them"
+        elif not 0 <= value <= 2**53:
+            yield f"quotas.{code}: {value} is not a limit"
     prices = {
         "prices.address_hour": config.prices.address_hour,
         "prices.egress_gb": config.prices.egress_gb,

@@ -11,6 +11,7 @@ import botocore.exceptions
 import pytest
 
 from freehold.config import Config, Network
+from freehold.quotas import ELASTIC_IPS
 from freehold.records.compute import Instance
 from freehold.records.feed import position, since
 from freehold.records.ids import InstanceId, new_id
@@ -221,7 +222,8 @@ def test_addresses_of_others_do_not_exist(caller: Caller, stranger: Caller) -> N
     assert caller.describe_addresses() == {"Addresses": []}
 
 
-def test_an_account_has_five_elastic_ips_in_a_region(caller: Caller, store: Store) -> None:
+def test_an_account_has_so_many_elastic_ips_in_a_region(caller: Caller, store: Store) -> None:
+    caller.config = Config(quotas={ELASTIC_IPS: 5})
     allocated = [caller.allocate_address() for _ in range(5)]
     with refused("AddressLimitExceeded"):
         caller.allocate_address()

@@ -7,11 +7,12 @@ from typing import Any
 
 import pytest
 
+from freehold.config import Config
 from freehold.control.networks import vpc_view
+from freehold.quotas import RULES_PER_GROUP
 from freehold.records.feed import position, since
 from freehold.records.ids import InstanceId, new_id
 from freehold.records.network import NetworkInterface, Subnet, Vpc, subnets
-from freehold.services.ec2 import security_group_rules
 from freehold.services.ec2.interfaces import create_primary_interface
 from tests.cloudapi import api_server
 from tests.ec2.calls import Caller, refused
@@ -167,8 +168,8 @@ def test_a_permission_is_there_once(caller: Caller) -> None:
     assert len(rules(caller, group_id)) == 1
 
 
-def test_a_group_holds_so_many_rules(caller: Caller, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(security_group_rules, "MAX_RULES", 2)
+def test_a_group_holds_so_many_rules(caller: Caller) -> None:
+    caller.config = Config(quotas={RULES_PER_GROUP: 2})
     group_id = new_group(caller)
 
     def authorize(**peer: Any) -> None:

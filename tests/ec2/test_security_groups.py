@@ -7,11 +7,12 @@ from typing import Any
 
 import pytest
 
+from freehold.config import Config
+from freehold.quotas import SECURITY_GROUPS
 from freehold.records.feed import position, since
 from freehold.records.ids import InstanceId, new_id
 from freehold.records.network import Subnet, Vpc, subnets
 from freehold.records.store import Store
-from freehold.services.ec2 import security_groups
 from freehold.services.ec2.interfaces import create_primary_interface
 from tests.cloudapi import api_server
 from tests.ec2.calls import Caller, refused
@@ -132,8 +133,8 @@ def test_without_a_default_vpc_a_group_needs_its_vpc(caller: Caller) -> None:
         caller.describe_security_groups(GroupNames=["web"])
 
 
-def test_a_region_holds_so_many_groups(caller: Caller, store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(security_groups, "MAX_GROUPS", 2)
+def test_a_region_holds_so_many_groups(caller: Caller, store: Store) -> None:
+    caller.config = Config(quotas={SECURITY_GROUPS: 2})
     caller.create_security_group(GroupName="one", Description="d")
     with refused("SecurityGroupLimitExceeded"):
         caller.create_security_group(GroupName="two", Description="d")

@@ -1,4 +1,4 @@
-"""Every operation of the twelve services, one by one: who may not is refused, what is not built says so by its name."""
+"""Every operation of thirteen services, one by one: who may not is refused, what is not built says so by its name."""
 
 from __future__ import annotations
 
@@ -24,6 +24,7 @@ from tests.iam.granting import Grants, allow, deny
 
 SERVICES = (
     "ec2", "sts", "iam", "s3", "kms", "elbv2", "autoscaling", "cloudwatch", "logs", "rds", "ce", "cloudtrail",
+    "service-quotas",
 )  # fmt: skip
 BUILT = Catalog()
 
@@ -64,6 +65,17 @@ NAMED |= {f"iam.{name}PolicyVersion": {"VersionId": "v1"} for name in ("Delete",
 NAMED |= {
     f"iam.{name}MFADevice": {"AuthenticationCode1": "123456", "AuthenticationCode2": "123456"}
     for name in ("Enable", "Resync")
+}
+_QUOTA = {
+    "QuotaCode": "L-1216C47A",
+    "RequestId": "a1",
+    "ResourceARN": "arn:aws:servicequotas:us-east-1:111122223333:a",
+    "ServiceCode": "ec2",
+}
+NAMED |= {
+    f"service-quotas.{name}": {member: _QUOTA[member] for member in operation.model.input_shape.members.keys() & _QUOTA}
+    for (service, name), operation in BUILT.operations.items()
+    if service == "service-quotas"
 }
 
 

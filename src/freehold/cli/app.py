@@ -7,9 +7,10 @@ from typing import Any
 
 import click
 
-from freehold.cli import DEFAULT_DATA_DIR, DEFAULT_PORT
+from freehold.cli import DEFAULT_PORT
+from freehold.cli.options import PATH, data_dir_option, json_option, yes_option
+from freehold.cli.quota_commands import quota
 
-_PATH: Any = click.Path(path_type=Path)
 _FAMILIES = click.Choice(["freehold-micro", "debian-12"])
 _EVENTS = click.Choice(
     ["instance-stop", "instance-reboot", "instance-retirement", "system-reboot", "system-maintenance"]
@@ -21,18 +22,6 @@ _PASSED_ON: dict[str, Any] = {
     "allow_interspersed_args": False,
     "help_option_names": ["--freehold-help"],
 }
-
-data_dir_option = click.option(
-    "--data-dir",
-    type=_PATH,
-    default=DEFAULT_DATA_DIR,
-    envvar="FREEHOLD_DATA_DIR",
-    show_default=True,
-    show_envvar=True,
-    help="Where the cloud keeps everything.",
-)
-json_option = click.option("--json", "as_json", is_flag=True, help="For scripts.")
-yes_option = click.option("--yes", is_flag=True, help="Do not ask.")
 
 
 class _AsWritten(click.Group):
@@ -174,7 +163,7 @@ def aws(arguments: tuple[str, ...], data_dir: Path) -> None:
 @app.command()
 @click.argument("instance")
 @click.argument("command", nargs=-1, metavar="[-- COMMAND]")
-@click.option("-i", "key", type=_PATH, help="The private key of its key pair.")
+@click.option("-i", "key", type=PATH, help="The private key of its key pair.")
 @click.option("-l", "user", help="Log in as this user, not the image's.")
 @data_dir_option
 def ssh(instance: str, command: tuple[str, ...], key: Path | None, user: str | None, data_dir: Path) -> None:
@@ -429,6 +418,9 @@ def audit_verify(as_json: bool, data_dir: Path) -> None:
     from freehold.cli.audit import verify
 
     verify(data_dir, as_json=as_json)
+
+
+app.add_command(quota)
 
 
 @app.group()

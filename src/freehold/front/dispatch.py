@@ -42,7 +42,7 @@ from freehold.records.ids import AccountId
 from freehold.records.secrets import Sealer
 from freehold.records.store import Store, Transaction
 from freehold.services.errors import AwsError, DryRunOperation, InternalError, PartlyDone
-from freehold.services.operation import Call, Catalog, Operation, Prove, Response, WriteNeeded
+from freehold.services.operation import Call, Catalog, Operation, Prove, Response, WriteNeeded, folder
 
 log = structlog.get_logger()
 
@@ -134,7 +134,7 @@ class Dispatcher:
         self._words = {service: Words(model) for service, model in catalog.models.items()}
         self._handlers: dict[tuple[Family, str, str], Handler] = {}
         self._lock = threading.Lock()
-        self._openers = {service: _opener(f"{package}.{service}") for service in catalog.models}
+        self._openers = {service: _opener(f"{package}.{folder(service)}") for service in catalog.models}
         self._opened: set[tuple[str, str, str]] = set()
 
     def close(self) -> None:

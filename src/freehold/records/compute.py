@@ -255,7 +255,7 @@ instances = table(
     key=("id",),
     indexes=(
         _OWNER,
-        ("account_id", "region", "state"),
+        ("account_id", "region", "state", "vcpus"),
         ("host_id",),
         ("vpc_id",),
         ("subnet_id",),

@@ -222,6 +222,11 @@ def operation(
     return mark
 
 
+def folder(service: str) -> str:
+    """The folder of a service: ``service_quotas`` of ``service-quotas``."""
+    return service.replace("-", "_")
+
+
 _READ_ONLY = ("Describe", "Get", "List", "Head", "Lookup")
 
 
@@ -233,11 +238,12 @@ class Catalog:
         self.models: dict[str, ServiceModel] = {}
         self.operations: dict[tuple[str, str], Operation] = {}
         root = importlib.import_module(package)
-        for folder in pkgutil.iter_modules(root.__path__):
-            if folder.ispkg:
-                model = ServiceModel(loader.load_service_model(folder.name, "service-2"), folder.name)
-                self.models[folder.name] = model
-                self._find(model, f"{package}.{folder.name}")
+        for found in pkgutil.iter_modules(root.__path__):
+            if found.ispkg:
+                name = found.name.replace("_", "-")
+                model = ServiceModel(loader.load_service_model(name, "service-2"), name)
+                self.models[name] = model
+                self._find(model, f"{package}.{folder(name)}")
 
     def _find(self, model: ServiceModel, package: str) -> None:
         by_function_name = {botocore.xform_name(name): name for name in model.operation_names}

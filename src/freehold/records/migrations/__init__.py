@@ -27,6 +27,7 @@ from freehold.records import (  # noqa: F401
     lookups,
     network,
     placement,
+    quotas,
     reservations,
     seals,
     snapshots,

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import sqlalchemy as sa
 
+from freehold.quotas import ELASTIC_IPS
 from freehold.records.addressing import release
 from freehold.records.compute import Instance
 from freehold.records.feed import publish, take_turn
@@ -44,11 +45,11 @@ from freehold.services.ec2.filters import Condition, any_row, constant, text
 from freehold.services.ec2.free_address import free_address
 from freehold.services.ec2.paging import described
 from freehold.services.ec2.parameters import refuse_others
-from freehold.services.ec2.regions import MAX_ELASTIC_IPS
 from freehold.services.ec2.resources import ADDRESS, INSTANCE, MAX_IDS, NETWORK_INTERFACE, created
 from freehold.services.ec2.tags import specified, tag_list
 from freehold.services.errors import UnsupportedOperation
 from freehold.services.operation import Call, Needed, Response, operation
+from freehold.services.quotas import limit
 
 if TYPE_CHECKING:
     from mypy_boto3_ec2.type_defs import (
@@ -129,7 +130,7 @@ def allocate_address(call: Call, request: AllocateAddressRequestTypeDef) -> Resp
         raise InvalidParameterValue(f"Invalid network border group; this region has one, '{call.region}'.")
     tags = specified(request.get("TagSpecifications"), ADDRESS.resource_type)[ADDRESS.resource_type]
     take_turn(call.tx)
-    if call.tx.count(Address, *ADDRESS.visible(call), _ELASTIC) >= MAX_ELASTIC_IPS:
+    if call.tx.count(Address, *ADDRESS.visible(call), _ELASTIC) >= limit(call, ELASTIC_IPS):
         raise AddressLimitExceeded
     allocation_id = new_id(ADDRESS.prefix)
     address = _allocate(call, "elastic", allocation_id=allocation_id)

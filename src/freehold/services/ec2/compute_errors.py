@@ -209,11 +209,31 @@ class Unavailable(AwsError):
         super().__init__(f"The host of the instance '{instance_id}' does not answer at this time; try again later.")
 
 
+class VcpuLimitExceeded(AwsError):
+    code = "VcpuLimitExceeded"
+
+    def __init__(self, limit: int) -> None:
+        super().__init__(
+            f"You have requested more vCPU capacity than your current vCPU limit of {limit} allows for the instance "
+            "bucket that the specified instance type belongs to. Ask for more by RequestServiceQuotaIncrease."
+        )
+
+
 class VPCIdNotSpecified(AwsError):
     code = "VPCIdNotSpecified"
 
     def __init__(self) -> None:
         super().__init__("No default subnet for this request: name the subnet to launch in.")
+
+
+class VolumeLimitExceeded(AwsError):
+    code = "VolumeLimitExceeded"
+
+    def __init__(self, volume_type: str, limit_tib: int) -> None:
+        super().__init__(
+            f"You have exceeded your maximum {volume_type} storage limit of {limit_tib} TiB in this region. Ask for "
+            "more by RequestServiceQuotaIncrease."
+        )
 
 
 class VolumeInUse(AwsError):

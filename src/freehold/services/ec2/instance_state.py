@@ -22,7 +22,7 @@ from freehold.records.compute import Instance, StateReason
 from freehold.records.feed import publish, take_turn
 from freehold.records.instances import UNKNOWN_STATUS, reboot, send_down
 from freehold.records.network import NetworkInterface, network_interfaces
-from freehold.services.ec2 import ebs_encryption
+from freehold.services.ec2 import ebs_encryption, vcpu_limits
 from freehold.services.ec2.addresses import allocate_auto
 from freehold.services.ec2.compute_errors import (
     IncorrectInstanceState,
@@ -131,6 +131,7 @@ def _start(call: Call, instance: Instance) -> Instance:
         return instance
     if instance.state != "stopped":
         raise IncorrectInstanceState(f"The instance '{instance.id}' is not in a state from which it can be started.")
+    vcpu_limits.allowed(call, instance.vcpus, 1, 1)
     # Its disks are on that host and nowhere else.
     wanted = to_start(call.tx, instance)
     place = Seating(call.tx, call.account_id, wanted, instance.zone, instance.id).reserve(instance.host_id)

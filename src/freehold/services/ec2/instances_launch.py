@@ -33,7 +33,9 @@ from freehold.services.ec2 import (
     metadata_defaults,
     metadata_options,
     root_volumes,
+    storage_limits,
     user_data,
+    vcpu_limits,
 )
 from freehold.services.ec2.addresses import allocate_auto
 from freehold.services.ec2.compute_errors import (
@@ -167,7 +169,9 @@ def run_instances(call: Call, request: RunInstancesRequestTypeDef) -> Response:
     if made_before is not None:
         return _answer(call, _instances_of(call, made_before, request.get("ClientToken", "")))
     take_turn(call.tx)
-    subnet, places = _reserve(call, launch, request["MinCount"], request["MaxCount"])
+    most = vcpu_limits.allowed(call, launch.instance_type.vcpus, request["MinCount"], request["MaxCount"])
+    subnet, places = _reserve(call, launch, request["MinCount"], most)
+    storage_limits.check(call, launch.root.volume_type, launch.root.size_gib * len(places))
     groups = launch_interface.group_ids(call, launch.interface, subnet.vpc_id)
     encryption = ebs_encryption.resolved(call, launch.root.encryption)
     made = [

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import sqlalchemy as sa
 
 from freehold.dns_names import private_dns_name, public_dns_name
+from freehold.quotas import GROUPS_PER_INTERFACE
 from freehold.records.feed import take_turn
 from freehold.records.ids import InstanceId, InterfaceId, SubnetId, VpcId, new_id
 from freehold.records.network import (
@@ -34,11 +35,12 @@ from freehold.services.ec2.errors import (
 from freehold.services.ec2.filters import Condition, absent, any_row, constant, flag, moment, number, text
 from freehold.services.ec2.free_address import free_address
 from freehold.services.ec2.paging import described, not_with_ids
-from freehold.services.ec2.regions import MAX_GROUPS_PER_INTERFACE, zone_id_filter
+from freehold.services.ec2.regions import zone_id_filter
 from freehold.services.ec2.resources import NETWORK_INTERFACE, SECURITY_GROUP
 from freehold.services.ec2.tags import tag_list
 from freehold.services.ec2.zones import zone_id
 from freehold.services.operation import Call, Response, operation
+from freehold.services.quotas import limit
 
 if TYPE_CHECKING:
     from mypy_boto3_ec2.type_defs import (
@@ -295,8 +297,8 @@ def _groups_for(call: Call, vpc_id: VpcId, subnet_id: SubnetId, group_ids: Seque
         default = call.tx.find(SecurityGroup, security_groups.c.vpc_id == vpc_id, security_groups.c.name == "default")
         return [default] if default else []
     groups = SECURITY_GROUP.load_all(call, group_ids)
-    if len(groups) > MAX_GROUPS_PER_INTERFACE:
-        raise SecurityGroupsPerInterfaceLimitExceeded(MAX_GROUPS_PER_INTERFACE)
+    if len(groups) > (most := limit(call, GROUPS_PER_INTERFACE)):
+        raise SecurityGroupsPerInterfaceLimitExceeded(most)
     for group in groups:
         if group.vpc_id != vpc_id:
             raise InvalidParameter(f"Security group {group.id} and subnet {subnet_id} belong to different networks.")

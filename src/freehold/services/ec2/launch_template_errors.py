@@ -52,3 +52,9 @@ class InvalidLaunchTemplateNameNotFound(AwsError):
 
     def __init__(self, *names: str) -> None:
         super().__init__(f"The specified launch template, with template name {', '.join(names)}, does not exist.")
+
+
+class ResourceLimitExceeded(AwsError):
+    """The account holds as many as its quota lets it."""
+
+    code = "ResourceLimitExceeded"

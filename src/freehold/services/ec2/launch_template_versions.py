@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 import sqlalchemy as sa
 from sqlalchemy.ext.compiler import compiles
 
+from freehold.quotas import LAUNCH_TEMPLATE_VERSIONS
 from freehold.records.feed import take_turn
 from freehold.records.launch_templates import (
     LaunchTemplate,
@@ -23,6 +24,7 @@ from freehold.services.ec2 import launch_template_data
 from freehold.services.ec2.errors import InvalidParameterValue, MissingParameter
 from freehold.services.ec2.filters import Condition, absent, conditions, flag, moment, text
 from freehold.services.ec2.idempotency import claim
+from freehold.services.ec2.launch_template_errors import ResourceLimitExceeded
 from freehold.services.ec2.launch_templates import (
     TOKEN_LENGTH_MAX,
     check_page,
@@ -37,6 +39,7 @@ from freehold.services.ec2.paging import page
 from freehold.services.ec2.parameters import refuse_others
 from freehold.services.ec2.resources import LAUNCH_TEMPLATE
 from freehold.services.operation import Call, Response, operation
+from freehold.services.quotas import limit
 
 if TYPE_CHECKING:
     from mypy_boto3_ec2.type_defs import (
@@ -121,6 +124,8 @@ def create_launch_template_version(call: Call, request: CreateLaunchTemplateVers
     if made_before is not None:
         earlier = load_version(call, template, made_before.partition(":")[2])
         return {"LaunchTemplateVersion": _described(template, earlier)}
+    if call.tx.count(LaunchTemplateVersion, template_id=template.id) >= (most := limit(call, LAUNCH_TEMPLATE_VERSIONS)):
+        raise ResourceLimitExceeded(f"The maximum number of versions of a launch template ({most}) has been reached.")
     template = call.tx.update(template, latest_version=number, versions_made=number)
     version = new_version(call, template, number, description, data)
     call.tx.insert(version)

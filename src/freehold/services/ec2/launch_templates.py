@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import sqlalchemy as sa
 
+from freehold.quotas import LAUNCH_TEMPLATES
 from freehold.records.feed import take_turn
 from freehold.records.ids import new_id
 from freehold.records.launch_templates import LaunchTemplate, LaunchTemplateVersion, launch_templates
@@ -24,6 +25,7 @@ from freehold.services.ec2.launch_template_errors import (
     InvalidLaunchTemplateNameAlreadyExists,
     InvalidLaunchTemplateNameMalformed,
     InvalidLaunchTemplateNameNotFound,
+    ResourceLimitExceeded,
 )
 from freehold.services.ec2.paging import described
 from freehold.services.ec2.parameters import refuse_others
@@ -31,6 +33,7 @@ from freehold.services.ec2.resources import LAUNCH_TEMPLATE, MAX_IDS, created
 from freehold.services.ec2.tags import UNPRINTABLE, specified, tag_list
 from freehold.services.errors import AwsError
 from freehold.services.operation import Call, Needed, Response, operation
+from freehold.services.quotas import limit
 
 if TYPE_CHECKING:
     from mypy_boto3_ec2.type_defs import (
@@ -71,6 +74,8 @@ def create_launch_template(call: Call, request: CreateLaunchTemplateRequestTypeD
     take_turn(call.tx)
     if _find_named(call, name) is not None:
         raise InvalidLaunchTemplateNameAlreadyExists
+    if call.tx.count(LaunchTemplate, **LAUNCH_TEMPLATE.owner(call)) >= (most := limit(call, LAUNCH_TEMPLATES)):
+        raise ResourceLimitExceeded(f"The maximum number of launch templates ({most}) has been reached.")
     template = LaunchTemplate(
         id=template_id,
         account_id=call.account_id,

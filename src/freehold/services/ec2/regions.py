@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 import sqlalchemy as sa
 
+from freehold.quotas import ELASTIC_IPS, GROUPS_PER_INTERFACE
 from freehold.records.accounts import OpenedRegion
 from freehold.records.network import Vpc
 from freehold.services.ec2.errors import InvalidParameterValue
@@ -15,6 +16,7 @@ from freehold.services.ec2.filters import Condition, satisfied, wildcard_matches
 from freehold.services.ec2.resources import VPC
 from freehold.services.ec2.zones import zone_id
 from freehold.services.operation import Call, Response, operation
+from freehold.services.quotas import limit
 
 if TYPE_CHECKING:
     from mypy_boto3_ec2.type_defs import (
@@ -25,8 +27,6 @@ if TYPE_CHECKING:
         RegionTypeDef,
     )
 
-MAX_ELASTIC_IPS = 5
-MAX_GROUPS_PER_INTERFACE = 5
 
 _REGION_NAME = re.compile(r"[a-z]{2,8}(-[a-z]{2,12}){1,3}-[0-9]{1,2}")
 
@@ -131,9 +131,9 @@ def describe_account_attributes(call: Call, request: DescribeAccountAttributesRe
         "default-vpc": default.id if default else "none",
         # "No longer supported; the returned value does not reflect your actual limit": what AWS returns to all.
         "max-instances": "20",
-        "max-elastic-ips": str(MAX_ELASTIC_IPS),
-        "vpc-max-elastic-ips": str(MAX_ELASTIC_IPS),
-        "vpc-max-security-groups-per-interface": str(MAX_GROUPS_PER_INTERFACE),
+        "max-elastic-ips": str(limit(call, ELASTIC_IPS)),
+        "vpc-max-elastic-ips": str(limit(call, ELASTIC_IPS)),
+        "vpc-max-security-groups-per-interface": str(limit(call, GROUPS_PER_INTERFACE)),
     }
     named: Sequence[str] = request.get("AttributeNames", ()) or tuple(attributes)
     if unknown := [name for name in named if name not in attributes]:

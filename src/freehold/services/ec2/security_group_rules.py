@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from freehold.quotas import RULES_PER_GROUP
 from freehold.records.feed import publish, take_turn
 from freehold.records.ids import new_id
 from freehold.records.network import SecurityGroup, SecurityGroupRule, Vpc, security_group_rules
@@ -37,6 +38,7 @@ from freehold.services.ec2.resources import SECURITY_GROUP_RULE, made
 from freehold.services.ec2.security_groups import find_group, group_named
 from freehold.services.ec2.tags import specified, tag_list
 from freehold.services.operation import Call, Needed, Response, operation
+from freehold.services.quotas import limit
 
 if TYPE_CHECKING:
     from mypy_boto3_ec2.type_defs import (
@@ -52,7 +54,6 @@ if TYPE_CHECKING:
         UpdateSecurityGroupRuleDescriptionsIngressRequestTypeDef,
     )
 
-MAX_RULES = 60
 """In each direction, for IPv4 and for IPv6; a reference to a group counts as both.
 
 https://docs.aws.amazon.com/vpc/latest/userguide/amazon-vpc-limits.html#vpc-limits-security-groups
@@ -90,12 +91,12 @@ def _rules(call: Call, group: SecurityGroup, is_egress: bool) -> dict[Permission
     return {Permission.of(rule): rule for rule in found}
 
 
-def _check_limit(permissions: Iterable[Permission]) -> None:
+def _check_limit(call: Call, permissions: Iterable[Permission]) -> None:
     held = list(permissions)
     ipv4 = sum(permission.cidr_ipv6 is None for permission in held)
     ipv6 = sum(permission.cidr_ipv4 is None for permission in held)
-    if max(ipv4, ipv6) > MAX_RULES:
-        raise RulesPerSecurityGroupLimitExceeded(MAX_RULES)
+    if max(ipv4, ipv6) > (most := limit(call, RULES_PER_GROUP)):
+        raise RulesPerSecurityGroupLimitExceeded(most)
 
 
 @operation(resources=_authorized)
@@ -118,7 +119,7 @@ def _authorize(call: Call, request: Mapping[str, Any], way: _Way) -> Response:
     present = _rules(call, group, way.is_egress)
     if duplicates := [permission for permission in given if permission in present]:
         raise InvalidPermissionDuplicate(str(duplicates[0]))
-    _check_limit([*present, *given])
+    _check_limit(call, [*present, *given])
     made = [_new_rule(call, group, way.is_egress, permission, new) for permission, new in given.items()]
     call.tx.insert(*made)
     for rule in made:

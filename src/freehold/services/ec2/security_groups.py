@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import sqlalchemy as sa
 
+from freehold.quotas import SECURITY_GROUPS
 from freehold.records.feed import publish, take_turn
 from freehold.records.ids import GroupId, new_id
 from freehold.records.network import (
@@ -39,6 +40,7 @@ from freehold.services.ec2.permissions import ALLOWED_TEXT, Permission, ip_permi
 from freehold.services.ec2.resources import MAX_IDS, SECURITY_GROUP, VPC, made
 from freehold.services.ec2.tags import specified, tag_list
 from freehold.services.operation import Call, Needed, Response, operation
+from freehold.services.quotas import limit
 
 if TYPE_CHECKING:
     from mypy_boto3_ec2.type_defs import (
@@ -48,7 +50,6 @@ if TYPE_CHECKING:
         SecurityGroupTypeDef,
     )
 
-MAX_GROUPS = 2500
 """In a region: https://docs.aws.amazon.com/vpc/latest/userguide/amazon-vpc-limits.html"""
 
 _G = security_groups.c
@@ -116,8 +117,8 @@ def create_security_group(call: Call, request: CreateSecurityGroupRequestTypeDef
     given = specified(request.get("TagSpecifications"), SECURITY_GROUP.resource_type)[SECURITY_GROUP.resource_type]
     take_turn(call.tx)
     vpc = _vpc(call, request.get("VpcId"))
-    if call.tx.count(SecurityGroup, **SECURITY_GROUP.owner(call)) >= MAX_GROUPS:
-        raise SecurityGroupLimitExceeded(MAX_GROUPS)
+    if call.tx.count(SecurityGroup, **SECURITY_GROUP.owner(call)) >= (most := limit(call, SECURITY_GROUPS)):
+        raise SecurityGroupLimitExceeded(most)
     group = SecurityGroup(
         id=GroupId(new_id(SECURITY_GROUP.prefix)),
         account_id=call.account_id,

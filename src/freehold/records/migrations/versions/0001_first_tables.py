@@ -106,6 +106,16 @@ def upgrade() -> None:
         batch_op.create_index("addresses_by_interface_id", ["interface_id"], unique=False)
 
     op.create_table(
+        "applied_quotas",
+        sa.Column("account_id", sa.Text(), autoincrement=False, nullable=False),
+        sa.Column("region", sa.Text(), autoincrement=False, nullable=False),
+        sa.Column("code", sa.Text(), autoincrement=False, nullable=False),
+        sa.Column("value", sa.Text(), autoincrement=False, nullable=False),
+        sa.PrimaryKeyConstraint("account_id", "region", "code"),
+        sqlite_autoincrement=False,
+        sqlite_with_rowid=False,
+    )
+    op.create_table(
         "audit_blocks",
         sa.Column("number", sa.BigInteger(), autoincrement=False, nullable=False),
         sa.Column("seal", sa.BigInteger(), autoincrement=False, nullable=False),
@@ -468,7 +478,9 @@ def upgrade() -> None:
     )
     with op.batch_alter_table("instances", schema=None) as batch_op:
         batch_op.create_index("instances_by_account_id_region_id", ["account_id", "region", "id"], unique=False)
-        batch_op.create_index("instances_by_account_id_region_state", ["account_id", "region", "state"], unique=False)
+        batch_op.create_index(
+            "instances_by_account_id_region_state_vcpus", ["account_id", "region", "state", "vcpus"], unique=False
+        )
         batch_op.create_index("instances_by_capacity_reservation_id", ["capacity_reservation_id"], unique=False)
         batch_op.create_index("instances_by_host_id", ["host_id"], unique=False)
         batch_op.create_index("instances_by_placement_group_id", ["placement_group_id"], unique=False)
@@ -849,6 +861,25 @@ def upgrade() -> None:
         )
         batch_op.create_index("profile_associations_by_profile_id", ["profile_id"], unique=False)
         batch_op.create_index("profile_associations_one_instance_id", ["instance_id"], unique=True)
+
+    op.create_table(
+        "quota_requests",
+        sa.Column("id", sa.Text(), autoincrement=False, nullable=False),
+        sa.Column("account_id", sa.Text(), autoincrement=False, nullable=False),
+        sa.Column("region", sa.Text(), autoincrement=False, nullable=False),
+        sa.Column("code", sa.Text(), autoincrement=False, nullable=False),
+        sa.Column("desired_value", sa.Text(), autoincrement=False, nullable=False),
+        sa.Column("status", sa.Text(), autoincrement=False, nullable=False),
+        sa.Column("requester", sa.Text(), autoincrement=False, nullable=False),
+        sa.Column("created_at", sa.BigInteger(), autoincrement=False, nullable=False),
+        sa.Column("updated_at", sa.BigInteger(), autoincrement=False, nullable=False),
+        sa.PrimaryKeyConstraint("id"),
+        sqlite_autoincrement=False,
+        sqlite_with_rowid=False,
+    )
+    with op.batch_alter_table("quota_requests", schema=None) as batch_op:
+        batch_op.create_index("quota_requests_by_account_id_region_id", ["account_id", "region", "id"], unique=False)
+        batch_op.create_index("quota_requests_by_status_created_at", ["status", "created_at"], unique=False)
 
     op.create_table(
         "reserved_rooms",
@@ -1422,6 +1453,11 @@ def downgrade() -> None:
         batch_op.drop_index("reserved_rooms_by_account_id")
 
     op.drop_table("reserved_rooms")
+    with op.batch_alter_table("quota_requests", schema=None) as batch_op:
+        batch_op.drop_index("quota_requests_by_status_created_at")
+        batch_op.drop_index("quota_requests_by_account_id_region_id")
+
+    op.drop_table("quota_requests")
     with op.batch_alter_table("profile_associations", schema=None) as batch_op:
         batch_op.drop_index("profile_associations_one_instance_id")
         batch_op.drop_index("profile_associations_by_profile_id")
@@ -1524,7 +1560,7 @@ def downgrade() -> None:
         batch_op.drop_index("instances_by_placement_group_id")
         batch_op.drop_index("instances_by_host_id")
         batch_op.drop_index("instances_by_capacity_reservation_id")
-        batch_op.drop_index("instances_by_account_id_region_state")
+        batch_op.drop_index("instances_by_account_id_region_state_vcpus")
         batch_op.drop_index("instances_by_account_id_region_id")
 
     op.drop_table("instances")
@@ -1592,6 +1628,7 @@ def downgrade() -> None:
         batch_op.drop_index("audit_blocks_by_seal")
 
     op.drop_table("audit_blocks")
+    op.drop_table("applied_quotas")
     with op.batch_alter_table("addresses", schema=None) as batch_op:
         batch_op.drop_index("addresses_by_interface_id")
         batch_op.drop_index("addresses_by_association_id")

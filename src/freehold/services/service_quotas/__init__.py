@@ -1,0 +1,1 @@
+"""Service Quotas: what an account may hold, and how it asks for more."""
