@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import threading
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import pytest
+from botocore.exceptions import ClientError
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -124,6 +127,24 @@ def test_a_policy_is_enforced(alice: Any) -> None:
     alice.delete_account_password_policy()
     with refused("NoSuchEntity", 404):
         alice.get_account_password_policy()
+
+
+def test_of_calls_that_change_a_password_at_once_one_wins(alice: Any) -> None:
+    """Hashing takes long, and is done before the transaction: whoever hashed for a password that is gone is refused."""
+    alice.create_login_profile(UserName="alice", Password=GOOD)
+    together = threading.Barrier(4)
+
+    def change(number: int) -> str:
+        together.wait()
+        try:
+            alice.update_login_profile(UserName="alice", Password=f"Another-{number}")
+        except ClientError as error:
+            return str(error.response["Error"]["Code"])
+        return "changed"
+
+    with ThreadPoolExecutor(4) as threads:
+        outcomes = list(threads.map(change, range(4)))
+    assert set(outcomes) == {"changed", "EntityTemporarilyUnmodifiable"}
 
 
 @given(st.text(max_size=130), st.integers(6, 128), st.lists(st.booleans(), min_size=4, max_size=4))
