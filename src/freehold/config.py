@@ -124,6 +124,18 @@ class Compute(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     memory_reserved_mib: Annotated[int, Meta(ge=0, description="Memory of a host that is not offered to guests.")] = (
         1024
     )
+    template_memory_mib: Annotated[
+        int,
+        Meta(
+            ge=0,
+            description="Memory of a host for templates, of which launches resume clones; those used last are kept. 0: "
+            "every server boots.",
+        ),
+    ] = 512
+    template_types: Annotated[
+        tuple[str, ...],
+        Meta(description="Instance types that have templates before their first launch; others have one after it."),
+    ] = ("fh1.nano",)
     shutdown_grace_seconds: Annotated[
         int, Meta(ge=1, description="How long a guest may take to shut down before it is switched off.")
     ] = 120

@@ -17,8 +17,9 @@ from pathlib import Path
 
 from freehold import config as configuration
 from freehold.config import Config
+from freehold.instance_types import offered
 from freehold.network import daemons
-from freehold.network.names import CloudNetwork
+from freehold.network.names import CloudNetwork, OperatorError
 from freehold.paths import Paths
 from freehold.processes import guests, registered
 from freehold.supervisor import AlreadyRunning, Part, Supervisor, answers, only_supervisor, say
@@ -41,7 +42,17 @@ def host_id(paths: Paths) -> str:
     return f"host-{paths.tag}"
 
 
-def parts(paths: Paths, network: CloudNetwork, port: int) -> tuple[Part, ...]:
+def templates(config: Config) -> tuple[str, ...]:
+    """What the host agent is told of templates. Raises OperatorError."""
+    types, usual = offered(config), []
+    for name in config.compute.template_types:
+        if name not in types:
+            raise OperatorError(f"compute.template_types: {name} is no instance type of this cloud.")
+        usual.append(f"{name}:{types[name].vcpus}:{types[name].memory_mib}")
+    return ("--template-mib", str(config.compute.template_memory_mib), *(f"--template={each}" for each in usual))
+
+
+def parts(paths: Paths, network: CloudNetwork, port: int, config: Config) -> tuple[Part, ...]:
     data_dir = str(paths.data_dir)
     env = {"PATH": "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin", "PYTHONUNBUFFERED": "1"}
     env |= {name: os.environ[name] for name in _KEPT if name in os.environ}
@@ -59,7 +70,7 @@ def parts(paths: Paths, network: CloudNetwork, port: int) -> tuple[Part, ...]:
         Part("front", python("freehold.front", "--port", str(port)), env, partial(answers, port)),
         Part(
             "host",
-            python("freehold.host", "--host-id", host_id(paths)),
+            python("freehold.host", "--host-id", host_id(paths), *templates(config)),
             env,
             partial(_linked, paths),
             namespace=network.namespace,
@@ -85,9 +96,9 @@ def _linked(paths: Paths) -> bool:
         return False
 
 
-def supervisor(paths: Paths, network: CloudNetwork, port: int) -> Supervisor:
+def supervisor(paths: Paths, network: CloudNetwork, port: int, config: Config) -> Supervisor:
     about = {"port": port, "namespace": network.namespace}
-    kept = parts(paths, network, port)
+    kept = parts(paths, network, port, config)
     return Supervisor(kept, paths.run, paths.log, about, lambda: bool(guests(paths.tag)))
 
 
@@ -98,13 +109,14 @@ def main() -> int:
     options = parser.parse_args()
     os.umask(0o077)
     paths = Paths(options.data_dir.absolute())
-    network = cloud_network(paths.data_dir, configuration.load(paths.data_dir))
+    config = configuration.load(paths.data_dir)
+    network = cloud_network(paths.data_dir, config)
     try:
         with only_supervisor(paths.run):
             if registered(paths.run / "ovsdb-server.pid") is None:
                 daemons.prepare(paths)
             say("the supervisor starts")
-            supervisor(paths, network, options.port).run()
+            supervisor(paths, network, options.port, config).run()
             say("the supervisor has ended")
     except AlreadyRunning as error:
         print(error, file=sys.stderr)

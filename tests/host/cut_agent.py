@@ -11,6 +11,7 @@ from typing import TypeVar
 from freehold.host.__main__ import run
 from freehold.host.effects import Effects
 from freehold.host.layout import Layout
+from freehold.host.templates.service import WarmStart
 from freehold.network import namespace
 from freehold.paths import Paths
 
@@ -40,7 +41,7 @@ class Cut(Effects):
         return result
 
 
-def agent(data_dir: Path, host_id: str, journal: Path, last: int | None, times: int) -> None:
+def agent(data_dir: Path, host_id: str, journal: Path, last: int | None, times: int, warm: WarmStart) -> None:
     """To be called in a process of its own."""
     log = os.open(data_dir / "agent.log", os.O_WRONLY | os.O_CREAT | os.O_APPEND)
     os.dup2(log, 1)
@@ -48,4 +49,4 @@ def agent(data_dir: Path, host_id: str, journal: Path, last: int | None, times: 
     layout = Layout(Paths(data_dir))
     namespace.enter(layout.paths.namespace)
     layout.prepare()
-    asyncio.run(run(layout, host_id, None, Cut(journal, last, times)))
+    asyncio.run(run(layout, host_id, None, Cut(journal, last, times), warm))

@@ -17,6 +17,7 @@ from pathlib import Path
 import pytest
 
 from freehold.host.layout import Layout
+from freehold.host.templates.service import WarmStart
 from freehold.processes import guests
 from tests.host.cut_agent import DEATH, agent
 from tests.host.plane import HOST, Plane, guest_spec, leftovers
@@ -38,14 +39,19 @@ class Host:
         self.image_id = image_id
         self._lives = 0
 
-    def live(self, last: int | None = None, times: int = 1) -> list[str]:
-        """One life of a guest, with an agent that dies after effect `last`; returns the effects of all agents."""
+    def live(self, last: int | None = None, times: int = 1, *, warm: bool = False) -> list[str]:
+        """One life of a guest, with an agent that dies after effect `last`; returns the effects of all agents. `warm` =
+        it begins as a clone of a template."""
         self._lives += 1
+        self._warm = WarmStart(512, (("t3.nano", 1, 128),)) if warm else WarmStart(0)
+        ready = self._log().count("template ready")
         journal = self.data_dir / f"effects-{self._lives}"
         spec = guest_spec(self._lives, self.image_id, shutdown_grace_seconds=0, delete_volumes=())
         (volume,) = spec.volumes
         self._agent = self._start(journal, last, times)
         try:
+            if warm:
+                wait_until(lambda: self._log().count("template ready") > ready, "a template is ready", 120)
             self.plane.assign(spec)
             self._reach(spec.instance_id, "running", journal)
             self.plane.want(spec.instance_id, "running", reboots=1)
@@ -56,7 +62,9 @@ class Host:
             for desired in ("running", "absent"):
                 self.plane.want(spec.instance_id, desired, hibernate=False)
                 self._reach(spec.instance_id, desired, journal)
-            assert leftovers(self.data_dir, self.cloud.paths.switch) == [f"file {self._disk(volume.volume_id)}"]
+            disk = self._disk(volume.volume_id)
+            kept = [f"file {disk.with_suffix('.parent')}", f"file {disk}"]
+            assert leftovers(self.data_dir, self.cloud.paths.switch) == kept
             self.plane.delete_volume(volume.volume_id)
             self._wait(lambda: not self.plane.doomed, "volume is deleted", journal)
             # The VPC's metadata link goes after the VPC's last guest.
@@ -77,7 +85,7 @@ class Host:
         while not condition():
             assert time.monotonic() < deadline, f"not {what}: {self.plane.guests} after {journal.read_text()}"
             if self._agent.exitcode is not None:
-                assert self._agent.exitcode == DEATH, self._log()
+                assert self._agent.exitcode == DEATH, self._log()[-4000:]
                 self._agent = self._start(journal, None, 1)
             time.sleep(0.01)
 
@@ -85,10 +93,11 @@ class Host:
         return Layout(self.plane.paths).volume(volume_id)
 
     def _log(self) -> str:
-        return (self.data_dir / "agent.log").read_text()[-4000:]
+        path = self.data_dir / "agent.log"
+        return path.read_text() if path.exists() else ""
 
     def _start(self, journal: Path, last: int | None, times: int) -> BaseProcess:
-        process = _processes.Process(target=agent, args=(self.data_dir, HOST, journal, last, times))
+        process = _processes.Process(target=agent, args=(self.data_dir, HOST, journal, last, times, self._warm))
         process.start()
         return process
 
@@ -118,3 +127,14 @@ def test_an_agent_may_die_after_any_effect(host: Host) -> None:
     } <= set(effects)
     for last in range(len(effects)):
         host.live(last)
+
+
+def test_an_agent_may_die_while_it_makes_a_clone(host: Host) -> None:
+    """What was half made is thrown away, and the next agent starts the guest, as a clone or not."""
+    effects = host.live(warm=True)
+    making = {"start process", "load state", "plug device"}
+    assert making <= set(effects)
+    before_the_stop = effects[: effects.index("reset")]
+    for last in (number for number, name in enumerate(before_the_stop, start=1) if name in making):
+        host.live(last, warm=True)
+    host.live(times=2, warm=True)

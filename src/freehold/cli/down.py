@@ -61,7 +61,7 @@ def stop(paths: Paths, config: Config) -> None:
     """End the supervisor with all parts, and what a dead one left; the data path stays while guests run."""
     status = read_status(paths.run)
     network = parts.cloud_network(paths.data_dir, config)
-    kept = parts.supervisor(paths, network, status["port"] if status else 0)
+    kept = parts.supervisor(paths, network, status["port"] if status else 0, config)
     if (found := registered(paths.run / SUPERVISOR_PID)) is not None:
         end(found[0], STOP_SECONDS_MAX * kept.size)
     with only_supervisor(paths.run):

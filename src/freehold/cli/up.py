@@ -96,6 +96,7 @@ def prepare(paths: Paths, progress: Progress, image: str = BUILT_IN_IMAGE) -> tu
         build(image, paths.data_dir, progress)
         register_images(paths, store)
         account_id = ensure_default_account(paths, store)
+        parts.templates(config)
         namespace.create(parts.cloud_network(paths.data_dir, config))
     finally:
         store.close()

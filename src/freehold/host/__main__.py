@@ -20,6 +20,7 @@ from freehold.host.layout import Layout
 from freehold.host.link import keep_link
 from freehold.host.machine import Machine
 from freehold.host.ports.vswitch import Vswitch
+from freehold.host.templates.service import WarmStart
 from freehold.host.wire import Hello
 from freehold.logs import log_as_json
 from freehold.paths import Paths
@@ -27,14 +28,14 @@ from freehold.paths import Paths
 log = structlog.get_logger()
 
 
-async def run(layout: Layout, host_id: str, zone: str | None, effects: Effects) -> None:
+async def run(layout: Layout, host_id: str, zone: str | None, effects: Effects, warm: WarmStart | None = None) -> None:
     cgroups = Cgroups.detect(layout.tag)
     if (limitation := cgroups.limitation()) is not None:
         log.warning(limitation)
         cgroups = Cgroups(layout.tag, ())
     found = await accelerator(layout)
     cores = os.cpu_count() or 1
-    agent = Agent(Machine(layout, found, Vswitch(layout.ovsdb), cgroups, effects), cores)
+    agent = Agent(Machine(layout, found, Vswitch(layout.ovsdb), cgroups, effects), cores, warm or WarmStart())
     hello = Hello(host_id, zone, cores, memory_mib(), found)
     agent.start()
     link = asyncio.create_task(keep_link(layout.paths, hello, agent))
@@ -58,11 +59,21 @@ def memory_mib() -> int:
     raise RuntimeError("/proc/meminfo has no MemTotal")
 
 
+def usual(text: str) -> tuple[str, int, int]:
+    """What is launched most, as `WarmStart` has it."""
+    name, vcpus, memory = text.split(":")
+    return name, int(vcpus), int(memory)
+
+
 def main() -> int:
     parser = argparse.ArgumentParser(prog="python -m freehold.host", description="The agent of one host.")
     parser.add_argument("--data-dir", type=Path, required=True)
     parser.add_argument("--host-id", required=True)
     parser.add_argument("--zone", help="the availability zone of this host; without it, guests of all zones run here")
+    parser.add_argument("--template-mib", type=int, default=512, help="memory for templates; 0: none")
+    parser.add_argument(
+        "--template", action="append", default=[], help="TYPE:VCPUS:MIB, of which there are templates from the start"
+    )
     options = parser.parse_args()
     log_as_json()
     os.umask(0o077)
@@ -78,7 +89,8 @@ def main() -> int:
         except BlockingIOError:
             print(f"Another host agent works in {layout.paths.host}; stop it first.", file=sys.stderr)
             return 1
-        asyncio.run(run(layout, options.host_id, options.zone, Effects()))
+        warm = WarmStart(options.template_mib, tuple(map(usual, options.template)))
+        asyncio.run(run(layout, options.host_id, options.zone, Effects(), warm))
     return 0
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import shutil
 from collections.abc import Mapping
+from functools import partial
 
 import structlog
 from msgspec.structs import replace
@@ -24,6 +25,7 @@ from freehold.host.probes import Probes
 from freehold.host.records import load_record, load_spec
 from freehold.host.starts import Starts
 from freehold.host.stats.egress import Egress
+from freehold.host.templates.service import Templates, WarmStart
 from freehold.host.volumes.deletions import Deletions
 from freehold.host.volumes.snapshots import Snapshots
 from freehold.host.wire import Assignment, GuestReport, GuestSpec, Report, RoleCredentials
@@ -37,10 +39,11 @@ _CONSOLES_MAX = 50  # in one report, so that it stays far below the largest fram
 class Agent:
     """`changed` is set when there is something to report. `answers` are to what is asked of this host."""
 
-    def __init__(self, machine: Machine, cores: int) -> None:
+    def __init__(self, machine: Machine, cores: int, warm: WarmStart) -> None:
         self.changed = asyncio.Event()
         self._machine = machine
-        self._starts = Starts(cores)
+        self._starts = Starts(cores, self._rested)
+        self._templates = Templates(machine.layout, machine.accelerator, warm, lambda: self._starts.idle)
         self._metadata = MetadataService(machine, self._credentials_of, self.changed.set)
         self._egress = Egress(machine.effects, self.changed.set)
         self._snapshots = Snapshots(machine, self.changed.set, self._user_of, self._monitor_of)
@@ -74,6 +77,7 @@ class Agent:
         self._snapshots.start()
         self._probes.start()
         self._deletions.start()
+        self._templates.start()
 
     async def close(self) -> None:
         """Stop working. Guests run on."""
@@ -83,6 +87,7 @@ class Agent:
         await self._snapshots.close()
         await self._probes.close()
         await self._deletions.close()
+        await self._templates.close()
         tasks = [*self._tasks.values(), *(task for task in (self._cleaning, self._looking) if task)]
         for task in tasks:
             task.cancel()
@@ -163,7 +168,8 @@ class Agent:
         paths = self._machine.layout.guest(instance_id)
         remembered = load_spec(paths)
         record = load_record(paths)
-        guest = Guest(self._machine, self._starts, remembered or spec, record, lambda: self._changed(instance_id))
+        changed = partial(self._changed, instance_id)
+        guest = Guest(self._machine, self._starts, self._templates, remembered or spec, record, changed)
         guest.assign(spec, keys)
         self._guests[instance_id] = guest
         self._consoles[instance_id] = Console(paths)
@@ -180,6 +186,9 @@ class Agent:
     def _monitor_of(self, instance_id: str) -> Monitor | None:
         guest = self._guests.get(instance_id)
         return None if guest is None else guest.monitor
+
+    def _rested(self) -> None:
+        self._templates.wake()
 
     def _credentials_of(self, instance_id: str) -> RoleCredentials | None:
         return self._credentials.get(instance_id)

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import os
-from collections.abc import Sequence
+from collections.abc import Coroutine, Sequence
+from typing import Any
 
 from freehold.host.errors import CommandError, HostError
 
@@ -45,3 +46,13 @@ def last_line(output: bytes) -> str:
     """The last line that says something, with control characters escaped."""
     lines = [line.strip() for line in output.decode(errors="replace").splitlines() if line.strip()]
     return lines[-1].encode("unicode_escape").decode()[:500] if lines else ""
+
+
+async def together(*things: Coroutine[Any, Any, Any]) -> list[Any]:
+    """The results of what runs at the same time. If one fails the others are cut off, and its error is raised."""
+    try:
+        async with asyncio.TaskGroup() as group:
+            tasks = [group.create_task(each) for each in things]
+    except BaseExceptionGroup as failed:
+        raise failed.exceptions[0] from None
+    return [task.result() for task in tasks]

@@ -26,8 +26,10 @@ from freehold.host.errors import CannotStart, HostError, NotYet
 from freehold.host.hypervisor import memory, process
 from freehold.host.hypervisor.monitor import Monitor
 from freehold.host.machine import Machine
-from freehold.host.records import GuestRecord, State, new_record
+from freehold.host.records import GuestRecord, Saved, State, new_record
 from freehold.host.starts import Starts
+from freehold.host.templates import clone
+from freehold.host.templates.service import Templates
 from freehold.host.wire import MESSAGE_CHARACTERS_MAX, GuestReport, GuestSpec
 
 log = structlog.get_logger()
@@ -55,12 +57,14 @@ class Guest:
         self,
         machine: Machine,
         starts: Starts,
+        templates: Templates,
         spec: GuestSpec,
         record: GuestRecord | None,
         changed: Callable[[], None],
     ) -> None:
         self._machine = machine
         self._starts = starts
+        self._templates = templates
         self._changed = changed
         self._woken = asyncio.Event()
         self._monitor: Monitor | None = None
@@ -218,9 +222,15 @@ class Guest:
         if spec.reboots > self.record.reboots:
             return await self._reboot(monitor, status)
         match status:
+            case "inmigrate":
+                await self._take_down()  # a clone that was cut before it was one
             case "prelaunch" | "paused":
                 pid = self._machine.find(spec.instance_id)
                 if pid is None:
+                    return _NOW
+                new = self.record.state != "running" and self.record.saved is None
+                if new and not await clone.is_complete(spec, monitor):
+                    await self._take_down()
                     return _NOW
                 if (pause := await self._resume(monitor, status)) is not None:
                     return pause
@@ -264,7 +274,7 @@ class Guest:
             log.warning("memory does not fit the guest any more, it boots", instance=self.spec.instance_id)
             await self._forget_memory()
             saved = None
-        await self._machine.build(self.spec, keys, saved)
+        await self._build(keys, saved)
         return _NOW
 
     async def _resume(self, monitor: Monitor, status: str) -> float | None:
@@ -287,6 +297,20 @@ class Guest:
     async def _forget_memory(self) -> None:
         await self._machine.forget_memory(self.spec.instance_id)
         await self._record(replace(self.record, saved=None, loading=False))
+
+    async def _build(self, keys: Mapping[str, bytes], saved: Saved | None) -> None:
+        """Have QEMU with all of the guest's devices, its CPUs stopped: a clone of a template, or one that boots."""
+        template = self._templates.of(self.spec) if saved is None else None
+        if template is not None:
+            try:
+                return await clone.build(self._machine, self.spec, keys, template)
+            except CannotStart:
+                raise
+            except (HostError, OSError) as error:
+                log.warning("no clone of a template: it boots", instance=self.spec.instance_id, error=str(error))
+                self._templates.discard(template)
+                await self._machine.end(self.spec.instance_id, None)
+        await self._machine.build(self.spec, keys, saved)
 
     def _keys_to_start(self) -> Mapping[str, bytes] | None:
         """What opens the encrypted volumes, by volume id; None: it is still to come. Raises CannotStart."""

@@ -17,14 +17,18 @@ class _Manifest(msgspec.Struct, frozen=True):
     initrd: str
     disk: str
     append: str
+    warm: bool = False
 
 
 @dataclass(frozen=True, slots=True)
 class Image:
+    """`warm` = it can be started as a clone of a template: before it has a root volume, it waits for one."""
+
     kernel: Path
     initrd: Path
     disk: Path
     append: str
+    warm: bool = False
 
 
 def load(images: Path, image_id: str) -> Image:
@@ -45,4 +49,5 @@ def load(images: Path, image_id: str) -> Image:
         initrd=directory / manifest.initrd,
         disk=directory / manifest.disk,
         append=manifest.append,
+        warm=manifest.warm,
     )

@@ -111,6 +111,10 @@ class Layout:
         return self.paths.host / "volumes"
 
     @property
+    def templates(self) -> Path:
+        return self.paths.host / "templates"
+
+    @property
     def accelerator(self) -> Path:
         return self.paths.host / "accelerator.json"
 

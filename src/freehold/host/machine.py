@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import shutil
-from collections.abc import AsyncIterator, Callable, Iterable, Mapping
+from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field
 from functools import partial
@@ -17,6 +17,7 @@ from msgspec.structs import replace
 
 from freehold.host import images
 from freehold.host.cgroup import Cgroups, Limits
+from freehold.host.commands import together
 from freehold.host.effects import Effects
 from freehold.host.errors import NotYet
 from freehold.host.hypervisor import process
@@ -27,6 +28,7 @@ from freehold.host.layout import Layout, tap_name
 from freehold.host.ports import taps
 from freehold.host.ports.vswitch import Vswitch
 from freehold.host.records import GuestRecord, Saved, save
+from freehold.host.templates.store import Template
 from freehold.host.volumes import luks, qcow2
 from freehold.host.volumes.memories import Memories
 from freehold.host.volumes.pool import Pool
@@ -98,16 +100,30 @@ class Machine:
             await self._build(spec, keys, None if saved is None else saved.ports)
 
     async def _build(self, spec: GuestSpec, keys: Mapping[str, bytes], ports: Mapping[str, str | None] | None) -> None:
-        boot_image = images.load(self.layout.paths.images, spec.metadata.image_id)
+        disks, _ = await together(self.make_disks(spec, keys), self.plug(spec))
+        await self.start(spec, disks, ports=ports)
+
+    async def make_disks(self, spec: GuestSpec, keys: Mapping[str, bytes]) -> list[Disk]:
+        """Have the files of a guest's volumes, and what QEMU needs to know of them, the boot disk first."""
         self.pool.check_space()
         ordered = sorted(spec.volumes, key=lambda volume: not volume.boot)
-        disks = [await self.make_disk(volume, keys) for volume in ordered]
-        await self.plug(spec)
+        return [await self.make_disk(volume, keys) for volume in ordered]
+
+    async def start(
+        self,
+        spec: GuestSpec,
+        disks: Sequence[Disk],
+        *,
+        ports: Mapping[str, str | None] | None = None,
+        template: Template | None = None,
+    ) -> None:
+        """Have QEMU running, as `process.spawn` says."""
+        image = images.load(self.layout.paths.images, spec.metadata.image_id)
         paths = self.layout.guest(spec.instance_id)
 
         async def start() -> None:
             if self.find(spec.instance_id) is None:
-                await process.spawn(spec, self.layout.tag, self.accelerator, boot_image, paths, disks, ports)
+                await process.spawn(spec, self.layout.tag, self.accelerator, image, paths, disks, ports, template)
 
         await self.effects.perform("start process", start)
 

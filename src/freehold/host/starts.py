@@ -17,12 +17,17 @@ _BOOT_SECONDS_MAX = 60.0
 
 
 class Starts:
-    """The slots, given in the order in which they were asked for."""
+    """The slots, given in the order in which they were asked for. `rested` is called when no one holds any."""
 
-    def __init__(self, at_once: int) -> None:
+    def __init__(self, at_once: int, rested: Callable[[], None] = lambda: None) -> None:
         self._at_once = at_once
+        self._rested = rested
         self._holders: dict[str, asyncio.Task[None] | None] = {}
         self._waiting: dict[str, Callable[[], None]] = {}
+
+    @property
+    def idle(self) -> bool:
+        return not self._holders and not self._waiting
 
     def take(self, instance_id: str, wake: Callable[[], None]) -> bool:
         """Take a slot, or keep the one held. If there is none, `wake` is called when it may be asked for again."""
@@ -48,6 +53,8 @@ class Starts:
         if task is not None and task is not asyncio.current_task():
             task.cancel()
         self._wake_next()
+        if self.idle:
+            self._rested()
 
     def _wake_next(self) -> None:
         if self._waiting and len(self._holders) < self._at_once:

@@ -112,6 +112,7 @@ def _cook(recipe: Recipe, digest: str, cache: Path, progress: Progress) -> Image
             default_user=recipe.default_user,
             created_at=datetime.now(UTC).replace(microsecond=0),
             recipe=digest,
+            warm=recipe.warm,
         )
         (output / MANIFEST_FILE).write_bytes(msgspec.json.format(msgspec.json.encode(manifest)) + b"\n")
         _publish(output, images_directory(cache) / manifest.image_id)

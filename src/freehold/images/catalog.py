@@ -38,6 +38,7 @@ class ImageManifest(msgspec.Struct, frozen=True):
     default_user: str
     created_at: datetime  # UTC
     recipe: str  # digest of the recipe that built it
+    warm: bool = False  # its first program waits for the root volume: a template can be saved before that
 
 
 @dataclass(frozen=True)

@@ -38,6 +38,7 @@ class Recipe:
     sources: tuple[Path, ...]  # files and directories whose content is the recipe
     # (work directory, output directory, cache directory, progress) → the ingredients, one line each
     assemble: Callable[[Path, Path, Path, Progress], list[str]]
+    warm: bool = True
 
     def digest(self) -> str:
         """A digest of the recipe itself: another one means that existing images of the family are out of date."""

@@ -11,6 +11,7 @@ import asyncio
 import contextlib
 from collections.abc import Callable, Mapping
 from pathlib import Path
+from typing import cast
 
 from qemu.qmp import EventListener, ExecuteError, QMPClient, QMPError
 
@@ -103,6 +104,22 @@ class Monitor:
                 raise MonitorError(f"QEMU was not handed a descriptor: {error.strerror}") from error
             return await self.execute(command, arguments)
 
+    async def execute_until(
+        self, command: str, arguments: Mapping[str, object], event: str, over: Callable[[Mapping[str, object]], bool]
+    ) -> None:
+        """Give a command and wait for an event of which `over` says, by its data, that what was begun is at its end.
+
+        Raises Refused, MonitorError, the latter also when QEMU ends meanwhile.
+        """
+        with self._client.listener(event) as events:
+            await self.execute(command, arguments)
+            waiting = asyncio.create_task(_found(events, over))
+            gone = self._watchers[1]
+            await asyncio.wait((waiting, gone), timeout=_ANSWER_SECONDS_MAX, return_when=asyncio.FIRST_COMPLETED)
+            if not waiting.done():
+                waiting.cancel()
+                raise MonitorError(f"QEMU did not finish {command}.")
+
     async def _watch_events(self) -> None:
         with self._client.listener(_EVENTS) as events:
             await self._follow(events)
@@ -122,3 +139,9 @@ class Monitor:
         # It raises what ended the connection: the end of QEMU is no error here.
         with contextlib.suppress(QMPError, OSError, EOFError):
             await self._client.disconnect()
+
+
+async def _found(events: EventListener, over: Callable[[Mapping[str, object]], bool]) -> None:
+    async for event in events:
+        if over(cast(Mapping[str, object], event["data"])):
+            return

@@ -24,6 +24,7 @@ from freehold.host.hypervisor.qemu import BINARY, Accelerator, Descriptors, Inhe
 from freehold.host.images import Image
 from freehold.host.layout import GuestPaths, guest_uid
 from freehold.host.ports.taps import open_tap
+from freehold.host.templates.store import Template
 from freehold.host.wire import GuestSpec
 from freehold.processes import Identity, alive, guests, handle
 
@@ -44,9 +45,11 @@ async def spawn(
     paths: GuestPaths,
     disks: Sequence[Disk],
     ports: Mapping[str, str | None] | None = None,
+    template: Template | None = None,
 ) -> None:
     """Start a guest's QEMU, its CPUs stopped. `disks` has the boot disk first; `ports` says what is behind each root
-    port of the machine, if that must not be as usual.
+    port of the machine, if that must not be as usual. With a `template` it waits for the template's state, and has no
+    disks and network cards.
 
     Returns when the process is on its way; whether it came up is seen on its monitor. Raises CannotStart if a file
     is missing, HostError if the program can not be run.
@@ -97,7 +100,8 @@ async def spawn(
                 InheritedDisk(opened_disk(disk, opened), None if disk.key is None else secret(disk.key))
                 for disk in disks
             ),
-            taps=tuple(tap(interface.interface_id) for interface in spec.interfaces),
+            taps=tuple(tap(interface.interface_id) for interface in spec.interfaces) if template is None else (),
+            memory=None if template is None else template.memory,
         )
         log = opened.enter_context(_truncated_log(paths.qemu_log).open("ab"))
         try:

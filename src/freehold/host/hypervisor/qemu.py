@@ -11,7 +11,7 @@ from __future__ import annotations
 import hashlib
 import itertools
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import partial
 from typing import Literal
@@ -24,7 +24,8 @@ from freehold.host.wire import GuestSpec
 
 BINARY = "qemu-system-x86_64"
 _MACHINE = "pc-q35-7.2"  # pinned: a guest must see the same machine after an upgrade of QEMU
-_ROOT_PORTS = 6  # each takes one disk or network card, also later by hot-plug
+ROOT_PORTS = 6  # each takes one disk or network card, also later by hot-plug
+USUAL_PORTS = tuple(f"rp{number}" for number in range(1, ROOT_PORTS + 1))
 _ROOT_PORTS_MAX = 24
 
 Accelerator = Literal["kvm", "tcg"]
@@ -48,14 +49,49 @@ class Descriptors:
     spare_monitor: int
     console: int
     console_log: int
-    disks: tuple[InheritedDisk, ...]
-    taps: tuple[int, ...]
+    disks: tuple[InheritedDisk, ...] = ()
+    taps: tuple[int, ...] = ()
+    memory: int | None = None  # of a template: the guest is a clone of it, and gets disks and cards later
 
     def all(self) -> tuple[int, ...]:
         disks = [number for disk in self.disks for layer in disk.opened.files for number in layer]
         disks += [disk.secret for disk in self.disks if disk.secret is not None]
         own = (self.kernel, self.initrd, self.monitor, self.spare_monitor, self.console, self.console_log)
-        return (*own, *disks, *self.taps)
+        return (*own, *disks, *self.taps, *(() if self.memory is None else (self.memory,)))
+
+
+@dataclass(frozen=True, slots=True)
+class Hardware:
+    """What a machine is before a guest's disks and network cards are in it: the same for a template and its clones."""
+
+    vcpus: int
+    memory_mib: int
+    accelerator: Accelerator
+    reporting: bool = True
+    """Whether the guest tells which memory it does not use. Not in clones: QEMU would punch it out of the template,
+    which the kernel refuses (freehold.host.templates.memory)."""
+
+    def arguments(self, memory: str = "") -> list[str]:
+        argv = ["-machine", f"{_MACHINE}{memory}", *self._processor(), "-m", f"{self.memory_mib}M"]
+        argv += ["-object", _json({"qom-type": "rng-random", "id": "rng0", "filename": "/dev/urandom"})]
+        argv += ["-device", _json({"driver": "virtio-rng-pci", "rng": "rng0"})]
+        balloon = {"driver": "virtio-balloon-pci", "id": "balloon0", "deflate-on-oom": True}
+        return [*argv, "-device", _json({**balloon, "free-page-reporting": self.reporting})]
+
+    def in_file(self, memory: int, *, shared: bool) -> list[str]:
+        """The same with the memory in a file: `shared`, it is written; else what the guest writes is its own."""
+        size = self.memory_mib * 1024 * 1024
+        # It has the name of a machine's usual memory: what is saved of a clone can be loaded into any machine.
+        file = {"qom-type": "memory-backend-file", "id": "pc.ram", "mem-path": f"/dev/fd/{memory}", "size": size}
+        return ["-object", _json({**file, "share": shared}), *self.arguments(",memory-backend=pc.ram")]
+
+    def _processor(self) -> list[str]:
+        # Nehalem is x86-64-v2, what newer distributions are built for; `max` makes guests load drivers that only cost
+        # time.
+        if self.accelerator == "kvm":
+            return ["-accel", "kvm", "-cpu", "host", "-smp", str(self.vcpus)]
+        cache = translation_cache_mib(self.memory_mib)
+        return ["-accel", f"tcg,tb-size={cache}", "-cpu", "Nehalem", "-smp", str(self.vcpus)]
 
 
 def translation_cache_mib(memory_mib: int) -> int:
@@ -80,20 +116,15 @@ def command_line(
 ) -> list[str]:
     """The arguments that start this guest with its CPUs stopped. `ports` says what is behind each root port, if that is
     not to be as usual. Raises CannotStart if it has too many devices."""
-    uuid = system_uuid(spec.instance_id)
-    system = _options("type=1", manufacturer="Amazon EC2", product=spec.metadata.instance_type, serial=uuid, uuid=uuid)
-    argv = [BINARY]
-    argv += ["-name", f"guest={process_name(tag, spec.instance_id)}"]
-    argv += ["-nodefaults", "-no-user-config", "-display", "none", "-msg", "timestamp=on"]
+    hardware = Hardware(spec.vcpus, spec.memory_mib, accelerator, reporting=descriptors.memory is None)
+    argv = _beginning(process_name(tag, spec.instance_id))
     argv += ["-no-shutdown"]  # a guest that powers off stays, with state `shutdown`, until the agent has seen it
     argv += ["-S"]  # the guest's first instruction waits for its limits
-    argv += ["-sandbox", "on,obsolete=deny,spawn=deny,resourcecontrol=deny"]
-    argv += ["-machine", _MACHINE, *_processor(spec, accelerator), "-m", f"{spec.memory_mib}M"]
-    argv += ["-smbios", system, "-smbios", _options("type=2", manufacturer="Amazon EC2", asset=spec.instance_id)]
-    argv += ["-object", _json({"qom-type": "rng-random", "id": "rng0", "filename": "/dev/urandom"})]
-    argv += ["-device", _json({"driver": "virtio-rng-pci", "rng": "rng0"})]
-    balloon = {"driver": "virtio-balloon-pci", "id": "balloon0", "free-page-reporting": True, "deflate-on-oom": True}
-    argv += ["-device", _json(balloon)]
+    argv += identity(spec.metadata.instance_type, spec.instance_id)
+    if descriptors.memory is None:
+        argv += hardware.arguments()
+    else:
+        argv += [*hardware.in_file(descriptors.memory, shared=False), "-incoming", "defer"]
     argv += _disks_and_cards(spec, descriptors, ports)
     argv += ["-chardev", f"socket,id=monitor,fd={descriptors.monitor},server=on,wait=off"]
     argv += ["-mon", "chardev=monitor,mode=control"]
@@ -102,21 +133,47 @@ def command_line(
     log = f"logfile=/dev/fd/{descriptors.console_log},logappend=on"
     argv += ["-chardev", f"socket,id=console,fd={descriptors.console},server=on,wait=off,{log}"]
     argv += ["-serial", "chardev:console"]
-    argv += ["-kernel", f"/dev/fd/{descriptors.kernel}", "-initrd", f"/dev/fd/{descriptors.initrd}"]
-    argv += ["-append", append]
+    return argv + boot(descriptors.kernel, descriptors.initrd, append)
+
+
+def template_line(
+    name: str, hardware: Hardware, instance_type: str, memory: int, monitor: int, console: int, boots: list[str]
+) -> list[str]:
+    """The arguments that boot a machine without an identity, to be saved. `console` is a pipe; `boots` is of `boot`."""
+    argv = [*_beginning(name), *identity(instance_type, None), *hardware.in_file(memory, shared=True), *root_ports()]
+    argv += ["-chardev", f"socket,id=monitor,fd={monitor},server=on,wait=off", "-mon", "chardev=monitor,mode=control"]
+    argv += ["-chardev", f"file,id=console,path=/dev/fd/{console}", "-serial", "chardev:console"]
+    return argv + boots
+
+
+def identity(instance_type: str, instance_id: str | None) -> list[str]:
+    """What the machine's tables say of it (SMBIOS); a template's are of no instance."""
+    uuid = system_uuid(instance_id or "template")
+    system = _options("type=1", manufacturer="Amazon EC2", product=instance_type, serial=uuid, uuid=uuid)
+    board = _options("type=2", manufacturer="Amazon EC2", **({} if instance_id is None else {"asset": instance_id}))
+    return ["-smbios", system, "-smbios", board]
+
+
+def boot(kernel: int, initrd: int, append: str) -> list[str]:
+    return ["-kernel", f"/dev/fd/{kernel}", "-initrd", f"/dev/fd/{initrd}", "-append", append]
+
+
+def root_ports(names: Iterable[str] = USUAL_PORTS) -> list[str]:
+    argv: list[str] = []
+    for number, name in enumerate(names, start=1):
+        argv += ["-device", _json({"driver": "pcie-root-port", "id": name, "chassis": number, "slot": number})]
     return argv
 
 
-def _processor(spec: GuestSpec, accelerator: Accelerator) -> list[str]:
-    # Nehalem is x86-64-v2, what newer distributions are built for; `max` makes guests load drivers that only cost time.
-    if accelerator == "kvm":
-        return ["-accel", "kvm", "-cpu", "host", "-smp", str(spec.vcpus)]
-    cache = translation_cache_mib(spec.memory_mib)
-    return ["-accel", f"tcg,tb-size={cache}", "-cpu", "Nehalem", "-smp", str(spec.vcpus)]
+def _beginning(name: str) -> list[str]:
+    argv = [BINARY, "-name", f"guest={name}", "-nodefaults", "-no-user-config", "-display", "none"]
+    return [*argv, "-msg", "timestamp=on", "-sandbox", "on,obsolete=deny,spawn=deny,resourcecontrol=deny"]
 
 
 def _disks_and_cards(spec: GuestSpec, descriptors: Descriptors, ports: Mapping[str, str | None] | None) -> list[str]:
     """The boot disk, the network cards, the other disks: each behind a root port of its own, from the first one on."""
+    if descriptors.memory is not None:
+        return root_ports()
     sets = itertools.count()
     cards = [
         (interface.interface_id, _card_backend(interface.interface_id, tap), partial(card, interface))
@@ -128,13 +185,11 @@ def _disks_and_cards(spec: GuestSpec, descriptors: Descriptors, ports: Mapping[s
     ]
     devices = [*disks[:1], *cards, *disks[1:]]
     if ports is None:
-        names = (f"rp{number}" for number in range(1, max(_ROOT_PORTS, len(devices)) + 1))
+        names = (f"rp{number}" for number in range(1, max(ROOT_PORTS, len(devices)) + 1))
         ports = dict(itertools.zip_longest(names, (name for name, *_ in devices)))
     if len(ports) > _ROOT_PORTS_MAX:
         raise CannotStart(f"{len(devices)} disks and network cards are more than a machine has slots for.")
-    argv: list[str] = []
-    for number, port in enumerate(ports, start=1):
-        argv += ["-device", _json({"driver": "pcie-root-port", "id": port, "chassis": number, "slot": number})]
+    argv = root_ports(ports)
     port_of = {name: port for port, name in ports.items()}
     for name, backend, plugged in devices:
         argv += [*backend, "-device", _json(plugged(port_of[name]))]

@@ -1,0 +1,64 @@
+"""A guest as a clone of a template: it wakes where the template was saved, and its disks and cards are plugged in."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from functools import partial
+
+from freehold.host.commands import together
+from freehold.host.hypervisor import devices, migration
+from freehold.host.hypervisor.monitor import Monitor
+from freehold.host.machine import Machine
+from freehold.host.ports import taps
+from freehold.host.templates.store import Template
+from freehold.host.wire import GuestSpec, InterfaceSpec
+
+
+async def build(machine: Machine, spec: GuestSpec, keys: Mapping[str, bytes], template: Template) -> None:
+    """What `Machine.build` does: a QEMU with all of the guest's devices, its CPUs stopped. Its disks and taps are made
+    while it loads the template.
+
+    Raises CannotStart, HostError: a QEMU may be there, and is to be ended.
+    """
+    async with machine.disks(volume.volume_id for volume in spec.volumes):
+        resume = _resume(machine, spec, template)
+        disks, _, monitor = await together(machine.make_disks(spec, keys), machine.plug(spec), resume)
+        boot, *others = [partial(devices.plug_disk, monitor, disk) for disk in disks]
+        cards = [partial(_plug_card, monitor, interface) for interface in spec.interfaces]
+        try:
+            for device in (boot, *cards, *others):
+                await machine.effects.perform("plug device", device)
+        finally:
+            await monitor.close()
+
+
+async def is_complete(spec: GuestSpec, monitor: Monitor) -> bool:
+    """Whether QEMU has all of the guest's devices: not if an agent was cut before it had plugged in the last."""
+    wanted = {volume.volume_id for volume in spec.volumes} | {each.interface_id for each in spec.interfaces}
+    return wanted <= await devices.plugged(monitor)
+
+
+async def _resume(machine: Machine, spec: GuestSpec, template: Template) -> Monitor:
+    """QEMU with a template's state in it, by its spare monitor; to be closed by the caller."""
+    await machine.start(spec, (), template=template)
+    monitor = await Monitor.connect(machine.layout.guest(spec.instance_id).spare_monitor, lambda: None)
+    try:
+        # A descriptor of its own: clones that are made at the same time read it each from the beginning.
+        state = os.open(f"/proc/self/fd/{template.state}", os.O_RDONLY | os.O_CLOEXEC)
+        try:
+            await machine.effects.perform("load state", partial(migration.load, monitor, state))
+        finally:
+            os.close(state)
+    except BaseException:
+        await monitor.close()
+        raise
+    return monitor
+
+
+async def _plug_card(monitor: Monitor, interface: InterfaceSpec) -> None:
+    tap = taps.open_tap(interface.interface_id)
+    try:
+        await devices.plug_card(monitor, interface, tap)
+    finally:
+        os.close(tap)
