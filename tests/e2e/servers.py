@@ -59,13 +59,11 @@ class Servers:
     def launch(self, *groups: str, count: int = 1, **parameters: Any) -> list[str]:
         """Ids of new micro servers, which need not have booted yet."""
         launched = self.ec2.run_instances(
-            ImageId=self.image,
-            InstanceType="fh1.nano",
             KeyName="e2e",
             MinCount=count,
             MaxCount=count,
             **({"SecurityGroupIds": list(groups)} if groups else {}),
-            **parameters,
+            **{"ImageId": self.image, "InstanceType": "fh1.nano", **parameters},
         )
         return [instance["InstanceId"] for instance in launched["Instances"]]
 

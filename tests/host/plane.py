@@ -319,6 +319,7 @@ def guest_spec(number: int, image_id: str, **changes: Any) -> GuestSpec:
                 ),
             ),
             metadata=metadata,
+            kernel_image_id=image_id,
         ),
         **changes,
     )

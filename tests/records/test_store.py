@@ -47,7 +47,7 @@ def test_a_record_comes_back_as_it_was_written(store: Store) -> None:
             "metadata_options": MetadataOptions(http_tokens="optional"), "generation": 1, "reboots": 0,
             "launched_at": NOW, "force_stop": False, "holds_capacity": True,
             "cpu_credits": "standard", "reachability": "failed", "auto_recovery": "default",
-            "reboot_migration": "default", "capacity": CapacitySpecification(),
+            "reboot_migration": "default", "boot_mode": "uefi", "capacity": CapacitySpecification(),
         }
     )  # fmt: skip
     with store.write() as tx:

@@ -444,6 +444,29 @@ def image_build(family: str, data_dir: Path) -> None:
     make(data_dir, family)
 
 
+@image.command("import")
+@click.argument("file", type=click.Path(path_type=Path))
+@click.option("--name", required=True, help="What the image is to be called.")
+@click.option("--description", default="", help="What is said of it.")
+@click.option("--user", default="root", show_default=True, help="Whom its servers let in.")
+@click.option("--format", "file_format", type=click.Choice(["raw", "qcow2", "vmdk", "vhd", "vhdx", "ova"]))
+@click.option("--boot-mode", type=click.Choice(["legacy-bios", "uefi"]), help="As its boot loader says, unless given.")
+@data_dir_option
+def image_import(
+    file: Path, name: str, description: str, user: str, file_format: str | None, boot_mode: str | None, data_dir: Path
+) -> None:
+    """Import a disk, such as a distribution's cloud image, for all accounts; prints its id.
+
+    \b
+    Examples:
+      freehold image import debian-12-genericcloud-amd64.qcow2 --name debian-12-cloud --user debian
+      freehold image import appliance.ova --name appliance --boot-mode uefi
+    """
+    from freehold.cli.image import bring
+
+    bring(data_dir, file, name, description, user, file_format, boot_mode)
+
+
 @image.command("list")
 @json_option
 @data_dir_option

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from pathlib import Path
 
 import msgspec
 
+from freehold.cli import fail
 from freehold.cli.endpoint import cloud_paths
 from freehold.cli.progress import say
 from freehold.cli.tables import print_table, table
@@ -27,14 +29,59 @@ def make(data_dir: Path, family: str) -> None:
     print(manifest.image_id)
 
 
+def bring(
+    data_dir: Path, file: Path, name: str, description: str, user: str, file_format: str | None, boot_mode: str | None
+) -> None:
+    """Import a disk into the cloud as an image of its own, and list it in the records; prints its id."""
+    from freehold.cli.state import open_state
+    from freehold.cli.up import register_images
+    from freehold.images.importing import Wanted, import_image
+    from freehold.images.sources import LocalFile
+
+    paths = cloud_paths(data_dir)
+    if not file.is_file():
+        raise fail(f"There is no file {file}.")
+    wanted = msgspec.convert(
+        {
+            "name": name,
+            "description": description,
+            "default_user": user,
+            "format": None if file_format == "ova" else file_format,
+            "ova": None if file_format is None else file_format == "ova",
+            "boot_mode": boot_mode,
+        },
+        Wanted,
+    )
+    manifest = import_image(LocalFile(file), wanted, paths.data_dir, _in_tenths())
+    _config, store = open_state(paths.data_dir)
+    register_images(paths, store)
+    store.close()
+    print(manifest.image_id)
+
+
+def _in_tenths() -> Callable[[str, float], None]:
+    """Says how far something is, once for each tenth of it."""
+    last = ""
+
+    def progress(what: str, done: float) -> None:
+        nonlocal last
+        line = f"{what} {int(done * 10) * 10} %"
+        if line != last:
+            say(line)
+            last = line
+
+    return progress
+
+
 def show(data_dir: Path, *, as_json: bool) -> None:
     images = catalog.load(cloud_paths(data_dir).data_dir)
     if as_json:
         print(json.dumps(msgspec.to_builtins(images), indent=2))
         return
-    shown = table("Image", "Name", "Built", "Size (GiB)", "Memory (MiB)", "User")
+    shown = table("Image", "Name", "Made", "Size (GiB)", "Memory (MiB)", "Boot", "User")
     for image in images:
         size = f"{image.virtual_size / (1 << 30):g}"
         built = f"{image.created_at:%Y-%m-%d %H:%M}"
-        shown.add_row(image.image_id, image.name, built, size, str(image.minimum_memory), image.default_user)
+        boot = "kernel" if image.kernel else image.boot_mode
+        shown.add_row(image.image_id, image.name, built, size, str(image.minimum_memory), boot, image.default_user)
     print_table(shown)

@@ -118,6 +118,8 @@ def register_images(paths: Paths, store: Store) -> None:
                 minimum_memory_mib=image.minimum_memory,
                 default_user=image.default_user,
                 created_at=image.created_at,
+                boot_mode=image.boot_mode,
+                has_kernel=image.kernel is not None,
             )
 
 

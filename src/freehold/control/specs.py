@@ -185,6 +185,8 @@ def guest_specs(tx: Transaction, config: Config, wanted: Sequence[Instance]) -> 
                 placement_group=instance.placement_group_name,
                 partition_number=instance.partition_number,
             ),
+            kernel_image_id=instance.kernel_image_id,
+            boot_mode=instance.boot_mode,
         )
 
     return tuple(guest_spec(instance) for instance in wanted)

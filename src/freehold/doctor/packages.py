@@ -10,6 +10,7 @@ from importlib.util import find_spec
 NEEDED = {
     "qemu-system-x86": "runs the servers",
     "qemu-utils": "makes disks (qemu-img)",
+    "ovmf": "firmware of servers that boot by UEFI",
     "openvswitch-switch": "the switch that every packet of a server crosses",
     "ovn-central": "virtual networks: databases and ovn-northd",
     "ovn-host": "virtual networks: ovn-controller",
@@ -34,6 +35,8 @@ NEEDED_BY_TESTS = {
     "cryptsetup-bin": "encrypted volumes are opened with it",
     "softhsm2": "stands for the token that may guard the root key",
     "iputils-ping": "the network is tested by ping",
+    "fdisk": "makes the partition table of a disk like a distribution's (sfdisk)",
+    "mtools": "makes the EFI system partition of such a disk",
 }
 
 MINIMUM_PYTHON = (3, 11)

@@ -13,22 +13,30 @@ from freehold.host.errors import CannotStart
 class _Manifest(msgspec.Struct, frozen=True):
     """The part of the manifest that starting a guest needs; file names are relative to the image's directory."""
 
-    kernel: str
-    initrd: str
     disk: str
+    kernel: str | None = None
+    initrd: str | None = None
+    append: str = ""
+    warm: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Kernel:
+    """What QEMU starts by itself, without firmware. `warm` = it can be started as a clone of a template: before it has
+    a root volume, it waits for one."""
+
+    kernel: Path
+    initrd: Path
     append: str
     warm: bool = False
 
 
 @dataclass(frozen=True, slots=True)
 class Image:
-    """`warm` = it can be started as a clone of a template: before it has a root volume, it waits for one."""
+    """`kernel` None = its disk has a boot loader."""
 
-    kernel: Path
-    initrd: Path
     disk: Path
-    append: str
-    warm: bool = False
+    kernel: Kernel | None
 
 
 def load(images: Path, image_id: str) -> Image:
@@ -44,10 +52,15 @@ def load(images: Path, image_id: str) -> Image:
         raise CannotStart(
             f"{directory / 'image.json'} is damaged ({error}); build or import the image again."
         ) from error
-    return Image(
-        kernel=directory / manifest.kernel,
-        initrd=directory / manifest.initrd,
-        disk=directory / manifest.disk,
-        append=manifest.append,
-        warm=manifest.warm,
-    )
+    kernel = None
+    if manifest.kernel and manifest.initrd:
+        kernel = Kernel(directory / manifest.kernel, directory / manifest.initrd, manifest.append, manifest.warm)
+    return Image(directory / manifest.disk, kernel)
+
+
+def load_kernel(images: Path, image_id: str) -> Kernel:
+    """Raises CannotStart if the image is not on this host, or has no kernel."""
+    kernel = load(images, image_id).kernel
+    if kernel is None:
+        raise CannotStart(f"The image {image_id} has no kernel to start directly; build it again.")
+    return kernel

@@ -33,7 +33,7 @@ def is_snapshot_id(text: str) -> bool:
 
 def check_ids(spec: GuestSpec) -> None:
     """Raise MalformedSpec unless every id in a spec is one, and every address of an interface."""
-    ids = [spec.instance_id, *spec.delete_volumes]
+    ids = [spec.instance_id, *spec.delete_volumes, *((spec.kernel_image_id,) if spec.kernel_image_id else ())]
     for volume in spec.volumes:
         ids += [volume.volume_id, *(each for each in (volume.image_id, volume.snapshot_id) if each)]
     for interface in spec.interfaces:
@@ -86,6 +86,11 @@ class GuestPaths:
     def console_before(self) -> Path:
         """The end of the console's log before it was last cut."""
         return self.directory / "console.before"
+
+    @property
+    def uefi_variables(self) -> Path:
+        """What UEFI firmware remembers: boot entries, keys."""
+        return self.directory / "uefi.vars"
 
     @property
     def qemu_log(self) -> Path:

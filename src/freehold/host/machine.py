@@ -22,6 +22,7 @@ from freehold.host.effects import Effects
 from freehold.host.errors import NotYet
 from freehold.host.hypervisor import process
 from freehold.host.hypervisor.disks import Disk, Layer, file_name
+from freehold.host.hypervisor.firmware import have_variables
 from freehold.host.hypervisor.monitor import Monitor, MonitorError
 from freehold.host.hypervisor.qemu import Accelerator
 from freehold.host.layout import Layout, tap_name
@@ -118,12 +119,15 @@ class Machine:
         template: Template | None = None,
     ) -> None:
         """Have QEMU running, as `process.spawn` says."""
-        image = images.load(self.layout.paths.images, spec.metadata.image_id)
+        stored = self.layout.paths.images
+        kernel = images.load_kernel(stored, spec.kernel_image_id) if spec.kernel_image_id else None
         paths = self.layout.guest(spec.instance_id)
+        if kernel is None and spec.boot_mode == "uefi":
+            await self._do("make variables", partial(have_variables, paths, spec.instance_id))
 
         async def start() -> None:
             if self.find(spec.instance_id) is None:
-                await process.spawn(spec, self.layout.tag, self.accelerator, image, paths, disks, ports, template)
+                await process.spawn(spec, self.layout.tag, self.accelerator, kernel, paths, disks, ports, template)
 
         await self.effects.perform("start process", start)
 

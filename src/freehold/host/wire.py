@@ -126,6 +126,8 @@ class GuestSpec(msgspec.Struct, frozen=True):
     kept. `reboots` grows with each reboot asked for: a host reboots a guest when the number is higher than the one it
     acted on last. `hibernate` = what it has in memory is kept when it is stopped, and it goes on with that when it runs
     again; where that fails it is shut down.
+    `kernel_image_id` is the image whose kernel QEMU starts directly; None: the firmware that `boot_mode`
+    names starts what is on the boot disk.
     """
 
     instance_id: str
@@ -140,6 +142,8 @@ class GuestSpec(msgspec.Struct, frozen=True):
     interfaces: tuple[InterfaceSpec, ...]
     metadata: MetadataSpec
     hibernate: bool = False
+    kernel_image_id: str | None = None
+    boot_mode: Literal["legacy-bios", "uefi"] = "legacy-bios"
 
 
 class RoleCredentials(msgspec.Struct, frozen=True):

@@ -115,7 +115,7 @@ def _cook(recipe: Recipe, digest: str, cache: Path, progress: Progress) -> Image
             warm=recipe.warm,
         )
         (output / MANIFEST_FILE).write_bytes(msgspec.json.format(msgspec.json.encode(manifest)) + b"\n")
-        _publish(output, images_directory(cache) / manifest.image_id)
+        publish(output, images_directory(cache) / manifest.image_id)
     progress(f"built {manifest.name} ({manifest.image_id})")
     return manifest
 
@@ -133,7 +133,7 @@ def _link(cache: Path, data_dir: Path, manifest: ImageManifest) -> None:
                 if failure.errno not in (errno.EXDEV, errno.EMLINK, errno.EPERM):
                     raise
                 shutil.copyfile(file, output / file.name)
-        _publish(output, images_directory(data_dir) / manifest.image_id)
+        publish(output, images_directory(data_dir) / manifest.image_id)
 
 
 @contextmanager
@@ -146,7 +146,7 @@ def _scratch(images: Path) -> Iterator[Path]:
         yield Path(scratch)
 
 
-def _publish(finished: Path, target: Path) -> None:
+def publish(finished: Path, target: Path) -> None:
     for file in finished.iterdir():
         file.chmod(0o444)
         with file.open("rb") as content:

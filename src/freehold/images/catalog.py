@@ -12,10 +12,13 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
+from typing import Literal
 
 import msgspec
 
 MANIFEST_FILE = "image.json"
+BootMode = Literal["legacy-bios", "uefi"]
+
 _IMAGE_ID = re.compile(r"ami-[0-9a-f]{17}")
 
 
@@ -31,13 +34,14 @@ class ImageManifest(msgspec.Struct, frozen=True):
     root_device_name: str
     virtual_size: int  # bytes; the smallest root volume
     minimum_memory: int  # MiB
-    kernel: str  # file names, relative to the image's directory
-    initrd: str
-    disk: str  # qcow2
-    append: str  # kernel command line
+    disk: str  # file names, relative to the image's directory; a qcow2
     default_user: str
     created_at: datetime  # UTC
-    recipe: str  # digest of the recipe that built it
+    recipe: str  # digest of the recipe that built it; of an imported one, of the file that it was
+    kernel: str | None = None  # what QEMU starts directly; None = the firmware and the disk's own boot loader do
+    initrd: str | None = None
+    append: str = ""  # kernel command line
+    boot_mode: BootMode = "legacy-bios"  # the firmware
     warm: bool = False  # its first program waits for the root volume: a template can be saved before that
 
 
@@ -46,8 +50,8 @@ class ImagePaths:
     """Absolute paths of an image's files."""
 
     directory: Path
-    kernel: Path
-    initrd: Path
+    kernel: Path | None
+    initrd: Path | None
     disk: Path
 
 
@@ -77,7 +81,7 @@ def paths(data_dir: Path, manifest: ImageManifest) -> ImagePaths:
     directory = images_directory(data_dir).absolute() / manifest.image_id
     return ImagePaths(
         directory=directory,
-        kernel=directory / manifest.kernel,
-        initrd=directory / manifest.initrd,
+        kernel=directory / manifest.kernel if manifest.kernel else None,
+        initrd=directory / manifest.initrd if manifest.initrd else None,
         disk=directory / manifest.disk,
     )

@@ -11,6 +11,7 @@ from freehold.records.ids import AccountId, HostId, ImageId, InstanceId, Snapsho
 from freehold.records.schema import Record, table
 
 InstanceState = Literal["pending", "running", "stopping", "stopped", "shutting-down", "terminated"]
+BootMode = Literal["legacy-bios", "uefi"]
 VolumeState = Literal["creating", "available", "in-use", "deleting"]
 
 
@@ -66,9 +67,8 @@ class Instance(Record, frozen=True):
     `holds_capacity` = its vCPUs and memory are reserved on `host_id`. `failure` is what its host last said why it does
     not run, in words for the operator, who alone may see them. `core_count`: how many of its type's vCPUs the guest
     has; None: all. User data is kept in InstanceUserData. The name of its placement group never changes, and stays.
-    `capacity_reservation_id` = what it holds is a reservation's room.
-    not run, in words for the operator, who alone may see them. User data is kept in InstanceUserData. The name of its
-    placement group never changes, and stays with it.
+    `capacity_reservation_id` = what it holds is a reservation's room. `boot_mode` and `kernel_image_id` are those
+    of its image, which may be gone.
 
     How it fares while it runs, for DescribeInstanceStatus: `reachability` says whether the guest answers its host,
     `unreachable_since` since when it does not; `system_impaired_since` since when the host can not run it,
@@ -121,6 +121,8 @@ class Instance(Record, frozen=True):
     unreachable_since: dt.datetime | None = None
     system_impaired_since: dt.datetime | None = None
     disks_impaired_since: dt.datetime | None = None
+    boot_mode: BootMode = "legacy-bios"
+    kernel_image_id: ImageId | None = None
 
 
 class InstanceUserData(Record, frozen=True):
@@ -166,7 +168,11 @@ class Volume(Record, frozen=True):
 
 
 class Image(Record, frozen=True):
-    """A machine image offered in every region. `owner_alias` ``amazon`` = the cloud's own."""
+    """A machine image offered in every region. `owner_alias` ``amazon`` = the cloud's own.
+
+    `kernel_image_id` is the image of the cloud's own whose kernel starts its servers directly; None: the firmware that
+    `boot_mode` names starts what is on the root volume.
+    """
 
     id: ImageId
     owner_id: AccountId
@@ -179,6 +185,8 @@ class Image(Record, frozen=True):
     default_user: str
     created_at: dt.datetime
     minimum_memory_mib: int = 0
+    boot_mode: BootMode = "legacy-bios"
+    kernel_image_id: ImageId | None = None
 
 
 class KeyPair(Record, frozen=True):

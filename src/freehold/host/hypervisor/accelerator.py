@@ -17,7 +17,7 @@ import structlog
 from freehold.host import images
 from freehold.host.commands import last_line
 from freehold.host.hypervisor.qemu import BINARY, Accelerator
-from freehold.host.images import Image
+from freehold.host.images import Kernel
 from freehold.host.layout import Layout, guest_uid
 from freehold.processes import boot_id
 
@@ -44,10 +44,12 @@ async def accelerator(layout: Layout) -> Accelerator:
         finding = msgspec.json.decode(remembered.read_bytes(), type=_Finding)
         if finding.boot == boot_id():
             return finding.accelerator
-    present = sorted(image.name for image in layout.paths.images.glob("ami-*"))
-    if not present:
-        return "tcg"  # nothing to probe with, and nothing that could be started
-    found: Accelerator = "kvm" if await _boots_under_kvm(images.load(layout.paths.images, present[0])) else "tcg"
+    stored = layout.paths.images
+    present = (images.load(stored, image.name).kernel for image in sorted(stored.glob("ami-*")))
+    kernel = next(filter(None, present), None)
+    if kernel is None:
+        return "tcg"  # nothing to probe with
+    found: Accelerator = "kvm" if await _boots_under_kvm(kernel) else "tcg"
     remembered.write_bytes(msgspec.json.encode(_Finding(found, boot_id())))
     return found
 
@@ -57,11 +59,11 @@ def groups(of: Accelerator) -> tuple[int, ...]:
     return tuple(group for group in (_DEVICE.stat().st_gid,) if group != 0) if of == "kvm" else ()
 
 
-async def _boots_under_kvm(image: Image) -> bool:
+async def _boots_under_kvm(direct: Kernel) -> bool:
     if not _DEVICE.exists():
         return False
     uid = guest_uid("probe")
-    kernel, initrd = (os.open(path, os.O_PATH | os.O_CLOEXEC) for path in (image.kernel, image.initrd))
+    kernel, initrd = (os.open(path, os.O_PATH | os.O_CLOEXEC) for path in (direct.kernel, direct.initrd))
     try:
         process = await asyncio.create_subprocess_exec(
             *(BINARY, "-nodefaults", "-no-user-config", "-display", "none", "-no-reboot"),

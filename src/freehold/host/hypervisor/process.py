@@ -20,8 +20,19 @@ from freehold.host.errors import CannotStart, HostError
 from freehold.host.hypervisor.accelerator import groups
 from freehold.host.hypervisor.disks import Disk
 from freehold.host.hypervisor.disks import opened as opened_disk
-from freehold.host.hypervisor.qemu import BINARY, Accelerator, Descriptors, InheritedDisk, command_line
-from freehold.host.images import Image
+from freehold.host.hypervisor.firmware import UEFI_CODE
+from freehold.host.hypervisor.qemu import (
+    BINARY,
+    Accelerator,
+    Bios,
+    Boot,
+    Descriptors,
+    DirectKernel,
+    InheritedDisk,
+    Uefi,
+    command_line,
+)
+from freehold.host.images import Kernel
 from freehold.host.layout import GuestPaths, guest_uid
 from freehold.host.ports.taps import open_tap
 from freehold.host.templates.store import Template
@@ -41,15 +52,15 @@ async def spawn(
     spec: GuestSpec,
     tag: str,
     accelerator: Accelerator,
-    image: Image,
+    kernel: Kernel | None,
     paths: GuestPaths,
     disks: Sequence[Disk],
     ports: Mapping[str, str | None] | None = None,
     template: Template | None = None,
 ) -> None:
-    """Start a guest's QEMU, its CPUs stopped. `disks` has the boot disk first; `ports` says what is behind each root
-    port of the machine, if that must not be as usual. With a `template` it waits for the template's state, and has no
-    disks and network cards.
+    """Start a guest's QEMU, its CPUs stopped. `kernel` None: its firmware starts it. `disks` has the boot disk first;
+    `ports` says what is behind each root port of the machine, if that must not be as usual. With a `template` it waits
+    for the template's state, and has no disks and network cards.
 
     Returns when the process is on its way; whether it came up is seen on its monitor. Raises CannotStart if a file
     is missing, HostError if the program can not be run.
@@ -87,11 +98,17 @@ async def spawn(
             opened.callback(os.close, number)
             return number
 
+        def boot() -> Boot:
+            if kernel is not None:
+                return DirectKernel(file(kernel.kernel), file(kernel.initrd), kernel.append)
+            if spec.boot_mode == "uefi":
+                return Uefi(file(UEFI_CODE), file(paths.uefi_variables))
+            return Bios()
+
         paths.console_log.touch(mode=0o600)
         os.chown(paths.console_log, uid, uid)
         descriptors = Descriptors(
-            kernel=file(image.kernel),
-            initrd=file(image.initrd),
+            boot=boot(),
             monitor=listener(paths.monitor),
             spare_monitor=listener(paths.spare_monitor),
             console=listener(paths.console),
@@ -109,7 +126,7 @@ async def spawn(
             process = await asyncio.create_subprocess_exec(
                 "setsid",
                 "--fork",
-                *command_line(spec, tag, accelerator, image.append, descriptors, ports),
+                *command_line(spec, tag, accelerator, descriptors, ports),
                 stdin=asyncio.subprocess.DEVNULL,
                 stdout=log,
                 stderr=log,

@@ -40,11 +40,45 @@ class InheritedDisk:
 
 
 @dataclass(frozen=True, slots=True)
-class Descriptors:
-    """What QEMU inherits. The sockets listen already; `disks` has the boot disk first."""
+class DirectKernel:
+    """QEMU starts a kernel by itself."""
 
     kernel: int
     initrd: int
+    append: str
+
+    @property
+    def files(self) -> tuple[int, ...]:
+        return (self.kernel, self.initrd)
+
+
+@dataclass(frozen=True, slots=True)
+class Bios:
+    """SeaBIOS, which QEMU brings along, starts what is on the boot disk."""
+
+    files: tuple[int, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Uefi:
+    """OVMF starts what is on the boot disk; it writes into `variables`."""
+
+    code: int
+    variables: int
+
+    @property
+    def files(self) -> tuple[int, ...]:
+        return (self.code, self.variables)
+
+
+Boot = DirectKernel | Bios | Uefi
+
+
+@dataclass(frozen=True, slots=True)
+class Descriptors:
+    """What QEMU inherits. The sockets listen already; `disks` has the boot disk first."""
+
+    boot: Boot
     monitor: int
     spare_monitor: int
     console: int
@@ -56,7 +90,7 @@ class Descriptors:
     def all(self) -> tuple[int, ...]:
         disks = [number for disk in self.disks for layer in disk.opened.files for number in layer]
         disks += [disk.secret for disk in self.disks if disk.secret is not None]
-        own = (self.kernel, self.initrd, self.monitor, self.spare_monitor, self.console, self.console_log)
+        own = (*self.boot.files, self.monitor, self.spare_monitor, self.console, self.console_log)
         return (*own, *disks, *self.taps, *(() if self.memory is None else (self.memory,)))
 
 
@@ -71,8 +105,9 @@ class Hardware:
     """Whether the guest tells which memory it does not use. Not in clones: QEMU would punch it out of the template,
     which the kernel refuses (freehold.host.templates.memory)."""
 
-    def arguments(self, memory: str = "") -> list[str]:
-        argv = ["-machine", f"{_MACHINE}{memory}", *self._processor(), "-m", f"{self.memory_mib}M"]
+    def arguments(self, options: str = "") -> list[str]:
+        """`options` are further ones of the machine."""
+        argv = ["-machine", f"{_MACHINE}{options}", *self._processor(), "-m", f"{self.memory_mib}M"]
         argv += ["-object", _json({"qom-type": "rng-random", "id": "rng0", "filename": "/dev/urandom"})]
         argv += ["-device", _json({"driver": "virtio-rng-pci", "rng": "rng0"})]
         balloon = {"driver": "virtio-balloon-pci", "id": "balloon0", "deflate-on-oom": True}
@@ -110,7 +145,6 @@ def command_line(
     spec: GuestSpec,
     tag: str,
     accelerator: Accelerator,
-    append: str,
     descriptors: Descriptors,
     ports: Mapping[str, str | None] | None = None,
 ) -> list[str]:
@@ -122,7 +156,7 @@ def command_line(
     argv += ["-S"]  # the guest's first instruction waits for its limits
     argv += identity(spec.metadata.instance_type, spec.instance_id)
     if descriptors.memory is None:
-        argv += hardware.arguments()
+        argv += _with_firmware(hardware, descriptors.boot)
     else:
         argv += [*hardware.in_file(descriptors.memory, shared=False), "-incoming", "defer"]
     argv += _disks_and_cards(spec, descriptors, ports)
@@ -133,7 +167,19 @@ def command_line(
     log = f"logfile=/dev/fd/{descriptors.console_log},logappend=on"
     argv += ["-chardev", f"socket,id=console,fd={descriptors.console},server=on,wait=off,{log}"]
     argv += ["-serial", "chardev:console"]
-    return argv + boot(descriptors.kernel, descriptors.initrd, append)
+    if isinstance(descriptors.boot, DirectKernel):
+        argv += boot(descriptors.boot.kernel, descriptors.boot.initrd, descriptors.boot.append)
+    return argv
+
+
+def _with_firmware(hardware: Hardware, boot: Boot) -> list[str]:
+    if not isinstance(boot, Uefi):
+        return hardware.arguments()
+    flash: list[str] = []
+    for name, file, read_only in (("uefi-code", boot.code, True), ("uefi-variables", boot.variables, False)):
+        node = {"driver": "file", "node-name": name, "filename": f"/dev/fd/{file}", "read-only": read_only}
+        flash += ["-blockdev", _json(node)]
+    return [*flash, *hardware.arguments(",pflash0=uefi-code,pflash1=uefi-variables")]
 
 
 def template_line(
@@ -191,8 +237,10 @@ def _disks_and_cards(spec: GuestSpec, descriptors: Descriptors, ports: Mapping[s
         raise CannotStart(f"{len(devices)} disks and network cards are more than a machine has slots for.")
     argv = root_ports(ports)
     port_of = {name: port for port, name in ports.items()}
+    boots = "" if isinstance(descriptors.boot, DirectKernel) else devices[0][0]  # by the firmware
     for name, backend, plugged in devices:
-        argv += [*backend, "-device", _json(plugged(port_of[name]))]
+        first = {"bootindex": 0} if name == boots else {}
+        argv += [*backend, "-device", _json({**plugged(port_of[name]), **first})]
     return argv
 
 

@@ -18,7 +18,7 @@ from freehold.host.hypervisor.accelerator import groups
 from freehold.host.hypervisor.monitor import Monitor, MonitorError
 from freehold.host.hypervisor.process import demand
 from freehold.host.hypervisor.qemu import BINARY, Accelerator, Hardware, boot, root_ports, template_line
-from freehold.host.images import Image
+from freehold.host.images import Kernel
 from freehold.host.layout import guest_uid
 from freehold.host.templates import memory
 from freehold.host.templates.store import Recipe, Shape, Store
@@ -44,7 +44,7 @@ def machine(shape: Shape, accelerator: Accelerator) -> tuple[str, ...]:
     return (*hardware(shape, accelerator).arguments(), *root_ports())
 
 
-async def make(store: Store, recipe: Recipe, image: Image, accelerator: Accelerator, name: str) -> None:
+async def make(store: Store, recipe: Recipe, image: Kernel, accelerator: Accelerator, name: str) -> None:
     """Boot the machine, save it into the store and end it. `name` is what its process is called.
 
     Raises HostError: it did not come so far.

@@ -18,7 +18,7 @@ import structlog
 from freehold.host import images
 from freehold.host.errors import CannotStart, HostError
 from freehold.host.hypervisor.qemu import BINARY, ROOT_PORTS, Accelerator
-from freehold.host.images import Image
+from freehold.host.images import Kernel
 from freehold.host.layout import Layout
 from freehold.host.templates import maker
 from freehold.host.templates.store import Damaged, Recipe, Shape, Store, Template
@@ -71,8 +71,12 @@ class Templates(Worker):
 
     def of(self, spec: GuestSpec) -> Template | None:
         """The template for a launch, if there is one: of this very image, kernel and QEMU."""
-        shape = Shape(spec.metadata.image_id, spec.metadata.instance_type, spec.vcpus, spec.memory_mib)
-        if not self._budget_bytes or len(spec.volumes) + len(spec.interfaces) > ROOT_PORTS:
+        shape = Shape(spec.kernel_image_id or "", spec.metadata.instance_type, spec.vcpus, spec.memory_mib)
+        if (
+            not self._budget_bytes
+            or spec.kernel_image_id is None
+            or len(spec.volumes) + len(spec.interfaces) > ROOT_PORTS
+        ):
             return None
         self._wanted.pop(shape, None)
         self._wanted[shape] = None
@@ -150,14 +154,14 @@ class Templates(Worker):
             for name, vcpus, memory_mib in self._usual:
                 self._wanted.setdefault(Shape(directory.name, name, vcpus, memory_mib))
 
-    def _image(self, shape: Shape) -> Image | None:
+    def _image(self, shape: Shape) -> Kernel | None:
         try:
-            image = images.load(self._layout.paths.images, shape.image_id)
+            image = images.load(self._layout.paths.images, shape.image_id).kernel
         except CannotStart:
             return None
-        return image if image.warm else None
+        return image if image is not None and image.warm else None
 
-    async def _recipe(self, shape: Shape, image: Image) -> Recipe:
+    async def _recipe(self, shape: Shape, image: Kernel) -> Recipe:
         stamp = _stamp(image)
         if stamp not in self._digests:
             self._digests[stamp] = await asyncio.to_thread(lambda: (_digest(image.kernel), _digest(image.initrd)))
@@ -166,7 +170,7 @@ class Templates(Worker):
         return Recipe(shape, await maker.qemu_version(), kernel, initrd, image.append, arguments)
 
 
-def _stamp(image: Image) -> Stamp:
+def _stamp(image: Kernel) -> Stamp:
     """Changes when QEMU, kernel or first program are replaced."""
     binary = shutil.which(BINARY, path="/usr/bin:/bin") or BINARY
     found = [os.stat(path) for path in (binary, image.kernel, image.initrd)]

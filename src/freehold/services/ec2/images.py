@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import sqlalchemy as sa
 
-from freehold.records.compute import Image, images
+from freehold.records.compute import BootMode, Image, images
 from freehold.records.ids import AccountId, ImageId
 from freehold.records.store import Transaction
 from freehold.records.tags import tags_of
@@ -42,8 +42,11 @@ def register_builtin(
     minimum_memory_mib: int,
     default_user: str,
     created_at: dt.datetime,
+    boot_mode: BootMode = "legacy-bios",
+    has_kernel: bool = True,
 ) -> None:
-    """List an image of the cloud's own, or list it anew. `size_bytes` is its virtual size: the smallest root volume."""
+    """List an image of the cloud's own, or list it anew. `size_bytes` is its virtual size: the smallest root volume.
+    `has_kernel` = its servers are started by its kernel, not by firmware."""
     tx.put(
         Image(
             id=image_id,
@@ -57,6 +60,8 @@ def register_builtin(
             default_user=default_user,
             created_at=created_at,
             minimum_memory_mib=minimum_memory_mib,
+            boot_mode=boot_mode,
+            kernel_image_id=image_id if has_kernel else None,
         )
     )
 
@@ -91,7 +96,7 @@ _FILTERS: dict[str, Condition] = {
     "block-device-mapping.encrypted": constant("false"),
     "block-device-mapping.volume-size": number(images.c.size_gib),
     "block-device-mapping.volume-type": constant("gp3"),
-    "boot-mode": constant("legacy-bios"),
+    "boot-mode": text(images.c.boot_mode),
     "creation-date": moment(images.c.created_at),
     "description": text(images.c.description),
     "ena-support": constant("false"),
@@ -174,6 +179,6 @@ def _described(image: Image) -> dict[str, Any]:
         "VirtualizationType": "hvm",
         "Hypervisor": "xen",
         "EnaSupport": False,
-        "BootMode": "legacy-bios",
+        "BootMode": image.boot_mode,
         "ImdsSupport": "v2.0",
     }

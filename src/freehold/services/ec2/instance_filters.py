@@ -178,7 +178,7 @@ FILTERS: dict[str, Condition] = {
     "block-device-mapping.device-name": _volume(text(volumes.c.device)),
     "block-device-mapping.status": _volume(constant("attached")),
     "block-device-mapping.volume-id": _volume(text(volumes.c.id)),
-    "boot-mode": constant("legacy-bios"),
+    "boot-mode": text(instances.c.boot_mode),
     "capacity-reservation-id": text(instances.c.capacity_reservation_id),
     "capacity-reservation-specification.capacity-reservation-preference": text(
         _Member(instances.c.capacity, "preference")
@@ -187,7 +187,7 @@ FILTERS: dict[str, Condition] = {
         _Member(instances.c.capacity, "target")
     ),
     "client-token": text(instances.c.client_token),
-    "current-instance-boot-mode": constant("legacy-bios"),
+    "current-instance-boot-mode": text(instances.c.boot_mode),
     "dns-name": _address(public_dns(addresses.c.public_ip)),
     "ebs-optimized": flag(instances.c.ebs_optimized),
     "ena-support": constant("false"),

@@ -101,7 +101,7 @@ def described(name: str, instance_type: InstanceType, *, in_region: bool) -> dic
         "BurstablePerformanceSupported": instance_type.credits_per_hour > 0,
         "DedicatedHostsSupported": False,
         "AutoRecoverySupported": False,
-        "SupportedBootModes": ["legacy-bios"],
+        "SupportedBootModes": ["legacy-bios", "uefi"],
         "NitroEnclavesSupport": "unsupported",
         "NitroTpmSupport": "unsupported",
         "NitroTpmInfo": {"SupportedVersions": []},

@@ -31,7 +31,6 @@ if TYPE_CHECKING:
 # What is the same for every instance is one object for all of them: a page has a thousand.
 _SAME: Mapping[str, Any] = {
     "Architecture": "x86_64",
-    "CurrentInstanceBootMode": "legacy-bios",
     "EnaSupport": False,
     "EnclaveOptions": Shared(Enabled=False),
     "HibernationOptions": Shared(Configured=False),
@@ -146,6 +145,8 @@ def _description(
     description |= {
         "InstanceId": instance.id,
         "ImageId": instance.image_id,
+        "BootMode": instance.boot_mode,
+        "CurrentInstanceBootMode": instance.boot_mode,
         "InstanceType": instance.instance_type,
         "State": shown(instance.state),
         "StateTransitionReason": instance.state_transition_reason,

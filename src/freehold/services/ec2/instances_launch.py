@@ -344,6 +344,8 @@ def _make(
         auto_recovery=request.get("MaintenanceOptions", {}).get("AutoRecovery") or "default",
         capacity=launch.wanted.capacity,
         capacity_reservation_id=place.capacity_reservation_id,
+        boot_mode=launch.image.boot_mode,
+        kernel_image_id=launch.image.kernel_image_id,
     )
     call.tx.insert(instance)
     if launch.user_data is not None:

@@ -3,10 +3,18 @@
 
 #include <fcntl.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <sys/mount.h>
 #include <unistd.h>
 
 #include "helper.h"
+
+/* The root volume is the first virtio disk, whichever PCI slot it sits in. A boot loader that found the system on a
+ * partition says so on the kernel's command line: what the kernel does not know there, it puts into the environment. */
+const char *root_device(void) {
+    const char *told = getenv("root_volume");
+    return told ? told : "/dev/vda";
+}
 
 static void prepare(void) {
     mount("devtmpfs", "/dev", "devtmpfs", 0, NULL);
@@ -20,7 +28,7 @@ static void prepare(void) {
 static void mount_root(void) {
     const char *const kept[] = {"/dev", "/proc", "/sys"};
     char target[32];
-    while (mount(ROOT_VOLUME, "/newroot", "ext4", MS_NOATIME, "discard") != 0) {
+    while (mount(root_device(), "/newroot", "ext4", MS_NOATIME, "discard") != 0) {
         say("freehold: the root volume can not be mounted");
         sleep(5);
     }
@@ -34,13 +42,12 @@ static void mount_root(void) {
     chdir("/");
 }
 
-/* The root volume is the first virtio disk, whichever PCI slot it sits in. */
 bool boot(int *events) {
     prepare();
     *events = open_events();
     load_modules("/modules");
-    if (!exists(ROOT_VOLUME)) say("freehold: waiting for a root volume");
-    bool clone = wait_for(*events, ROOT_VOLUME, -1);
+    if (!exists(root_device())) say("freehold: waiting for a root volume");
+    bool clone = wait_for(*events, root_device(), -1);
     if (clone) wake_up();
     mount_root();
     return clone;

@@ -17,7 +17,7 @@ bool wait_for(int events, const char *path, int seconds_max);
 void load_modules(const char *directory);
 
 /* boot.c */
-#define ROOT_VOLUME "/dev/vda"
+const char *root_device(void);
 bool boot(int *events); /* the root volume is mounted as /; whether the machine is a clone of a template */
 void run_init(void);
 

@@ -59,7 +59,7 @@ static void mount_the_rest(void) {
 static void grow_root(void) {
     uint64_t bytes = 0;
     struct statvfs root;
-    int volume = open(ROOT_VOLUME, O_RDONLY | O_CLOEXEC), system = open("/", O_RDONLY | O_CLOEXEC);
+    int volume = open(root_device(), O_RDONLY | O_CLOEXEC), system = open("/", O_RDONLY | O_CLOEXEC);
     if (ioctl(volume, BLKGETSIZE64, &bytes) == 0 && fstatvfs(system, &root) == 0) {
         uint64_t blocks = bytes / root.f_bsize;
         if (ioctl(system, EXT4_IOC_RESIZE_FS, &blocks) != 0)
