@@ -62,6 +62,7 @@ class Plane:
         self.keys: dict[str, bytes] = {}  # of volumes that have another one's
         self.doomed: set[str] = set()
         self.snapshots: dict[str, SnapshotSpec] = {}
+        self.snapshot_volumes: dict[str, str] = {}
         self.taken: dict[str, SnapshotReport] = {}
         self.doomed_snapshots: set[str] = set()
         self._news = threading.Condition()
@@ -96,6 +97,7 @@ class Plane:
     def snapshot(self, *snapshots: SnapshotSpec) -> None:
         """Want snapshots taken."""
         with self._news:
+            self.snapshot_volumes |= {each.snapshot_id: each.volume_id for each in snapshots}
             self.snapshots |= {each.snapshot_id: each for each in snapshots}
             if self._peer is not None:
                 with suppress(OSError):
@@ -225,6 +227,12 @@ class Plane:
                 self.consoles[guest.instance_id] = guest.console
         self.doomed.difference_update(report.deleted_volumes)
         self.doomed_snapshots.difference_update(report.deleted_snapshots)
+        if report.keys_wanted and self._peer is not None:
+            keys = tuple(
+                VolumeKey(each, self.keys.get(each, key_of(self.snapshot_volumes.get(each, each))))
+                for each in report.keys_wanted
+            )
+            self._peer.sendall(encode(Assignment((), complete=False, keys=keys)))
         for snapshot in report.snapshots:
             self.taken[snapshot.snapshot_id] = snapshot
             self.snapshots.pop(snapshot.snapshot_id, None)

@@ -11,7 +11,7 @@ from freehold.host.layout import Layout
 from freehold.host.wire import GuestSpec, SnapshotSpec, VolumeSpec
 from tests.host.disks import SpareMonitor, blocks, check
 from tests.host.plane import AgentProcess, Plane, guest_spec, key_of, leftovers
-from tests.ovn import Cloud
+from tests.ovn import Cloud, wait_until
 
 POOL = IPv4Network("198.18.2.0/28")
 SOME = range(100, 104)
@@ -69,7 +69,7 @@ def test_a_snapshot_has_what_was_written_before_it(
         plane.wait_for_state(each.instance_id, "absent")
     for number in (2, 1, 4, 3):
         plane.delete_snapshot(f"snap-{number:017x}")
-    assert leftovers(data_dir, cloud.paths.switch) == []
+    wait_until(lambda: leftovers(data_dir, cloud.paths.switch) == [], "nothing is left")
 
 
 def data_id(number: int) -> str:
@@ -85,3 +85,78 @@ def with_data(spec: GuestSpec) -> GuestSpec:
 
 def snapshot_of(volume_id: str, number: int, group: int | None = None) -> SnapshotSpec:
     return SnapshotSpec(f"snap-{number:017x}", volume_id, f"group-{group or number}", encrypted=True)
+
+
+def files(layout: Layout) -> set[str]:
+    return {path.name for path in layout.volumes.glob("*.qcow2")}
+
+
+def test_what_no_snapshot_needs_is_merged_into_what_lies_on_it(
+    plane: Plane, agent: AgentProcess, image_id: str, data_dir: Path, cloud: Cloud
+) -> None:
+    """While the guest runs, and when it is at rest."""
+    layout, spec, volume_id = Layout(plane.paths), with_data(guest_spec(3, image_id)), data_id(3)
+    key = key_of(volume_id)
+    root, tip = (f"{volume.volume_id}.qcow2" for volume in spec.volumes)
+    plane.assign(spec)
+    plane.wait_for_state(spec.instance_id, "running")
+    monitor = SpareMonitor(layout, spec.instance_id)
+    history = [snapshot_of(volume_id, number) for number in range(10, 16)]
+    written = dict.fromkeys(range(100, 108), 0)
+    expected = {}
+    for number, snapshot in enumerate(history, start=1):
+        for block in (100, 100 + number):
+            monitor.write(volume_id, block, number)
+            written[block] = number
+        plane.wait_for_snapshots(snapshot)
+        expected[snapshot.snapshot_id] = dict(written)
+    layers = [f"{snapshot.snapshot_id}.qcow2" for snapshot in history]
+    assert files(layout) == {root, tip, *layers}
+
+    def unless(*gone: int) -> set[str]:
+        return {root, tip, *(layer for number, layer in enumerate(layers) if number not in gone)}
+
+    def delete(number: int) -> None:
+        plane.delete_snapshot(history[number].snapshot_id)
+        del expected[history[number].snapshot_id]
+
+    def all_is_there() -> None:
+        for snapshot_id, content in expected.items():
+            path = layout.layer(snapshot_id)
+            assert blocks(layout, path, key, content) == content, snapshot_id
+            check(path, key)
+
+    delete(2)  # a layer in the midst
+    wait_until(lambda: files(layout) == unless(2), "merged into the next layer")
+    all_is_there()
+    delete(0)  # the lowest
+    wait_until(lambda: files(layout) == unless(0, 2), "merged into the next layer")
+    all_is_there()
+    delete(5)  # what the tip lies on
+    wait_until(lambda: files(layout) == unless(0, 2, 5), "merged into the tip")
+    all_is_there()
+    assert plane.taken[history[3].snapshot_id].bytes_added >= 3 * 65536
+    used = {node["file"] for node in monitor.execute("query-named-block-nodes", flat=True) if node["drv"] == "file"}
+    sets = {f"/dev/fdset/{each['fdset-id']}" for each in monitor.execute("query-fdsets")}
+    assert used == sets
+    assert len(used) == 2 + 4  # the root volume and its image, the tip and three layers
+    monitor.write(volume_id, 107, 77)
+    written[107] = 77
+    monitor.close()
+
+    plane.want(spec.instance_id, "stopped")
+    plane.wait_for_state(spec.instance_id, "stopped")
+    delete(4)  # what the tip lies on now
+    wait_until(lambda: files(layout) == unless(0, 2, 4, 5), "merged into the tip")
+    all_is_there()
+    assert blocks(layout, layout.volume(volume_id), key, written) == written
+    check(layout.volume(volume_id), key)
+    plane.want(spec.instance_id, "running")
+    plane.wait_for_state(spec.instance_id, "running")
+
+    plane.want(spec.instance_id, "absent", delete_volumes=tuple(v.volume_id for v in spec.volumes))
+    plane.wait_for_state(spec.instance_id, "absent")
+    all_is_there()
+    for number in (3, 1):
+        delete(number)
+    wait_until(lambda: leftovers(data_dir, cloud.paths.switch) == [], "nothing is left")

@@ -28,8 +28,8 @@ from freehold.control.specs import (
     snapshots_to_take,
     volumes_to_delete,
 )
-from freehold.control.volume_keys import VolumeKeys, give_up
-from freehold.host.wire import FRAME_BYTES_MAX, Ask, Assignment, Hello, HostMessage, Report, encode
+from freehold.control.volume_keys import VolumeKeys, give_up, keys_on_host
+from freehold.host.wire import FRAME_BYTES_MAX, Ask, Assignment, Hello, HostMessage, Report, VolumeKey, encode
 from freehold.questions import ASK_SECONDS, Answer, Question
 from freehold.records.compute import Host, Instance, Volume, instances, volumes
 from freehold.records.secrets import Sealer
@@ -135,6 +135,8 @@ class HostLinks:
                 match await _read(reader):
                     case Report() as report:
                         await asyncio.to_thread(self._report, host_id, report)
+                        if report.keys_wanted:
+                            await link.send_keys(report.keys_wanted)
                     case Answer() as answer:
                         link.answered(answer)
                     case Hello():
@@ -236,6 +238,16 @@ class _Link:
     async def send_all(self) -> None:
         async with self._lock:
             await self._send(await asyncio.to_thread(self._read_all))
+
+    async def send_keys(self, ids: Sequence[str]) -> None:
+        """Send what opens these volumes and snapshots, as far as they are on this host and their keys can be used."""
+        keys = await asyncio.to_thread(self._read_keys, ids)
+        if keys:
+            await self._send(Assignment((), complete=False, keys=keys))
+
+    def _read_keys(self, ids: Sequence[str]) -> tuple[VolumeKey, ...]:
+        with self._store.read() as tx:
+            return keys_on_host(tx, self._sealer, self._host_id, ids)
 
     async def send_changed(self, instance_ids: list[str], volume_ids: list[str], snapshot_ids: list[str]) -> None:
         async with self._lock:

@@ -43,7 +43,7 @@ from freehold.records.network import (
     network_interfaces,
 )
 from freehold.records.reservations import release
-from freehold.records.snapshots import DoomedSnapshot, Snapshot, failed, taken
+from freehold.records.snapshots import DoomedSnapshot, Snapshot, failed, holds, taken
 from freehold.records.store import Transaction
 from freehold.records.tags import delete_tags_of
 from freehold.records.usage import count_usage, open_usage
@@ -108,6 +108,8 @@ def apply_report(tx: Transaction, host_id: str, report: Report) -> None:
 
 
 def _apply_snapshot(tx: Transaction, snapshot: Snapshot, said: SnapshotReport) -> None:
+    if snapshot.state == "completed" and said.message is None:
+        holds(tx, snapshot, said.bytes_added, said.bytes_full)
     if snapshot.state != "pending":
         return
     if said.message is None:

@@ -124,6 +124,20 @@ def snapshot_keys(tx: Transaction, sealer: Sealer, pending: Sequence[Snapshot]) 
     return tuple(keys.values())
 
 
+def keys_on_host(tx: Transaction, sealer: Sealer, host_id: str, ids: Sequence[str]) -> tuple[VolumeKey, ...]:
+    """The keys of these volumes and snapshots, as far as they are on this host and their KMS keys can be used."""
+    found: list[Volume | Snapshot] = [
+        *tx.select(Volume, id=list(ids), host_id=host_id),
+        *tx.select(Snapshot, id=list(ids), host_id=host_id),
+    ]
+    wrapped = {each.volume_id: each for each in tx.select(WrappedKey, volume_id=[each.id for each in found])}
+    keys = []
+    for each in found:
+        with contextlib.suppress(_Unusable):
+            keys.append(VolumeKey(each.id, _opened(tx, sealer, each, wrapped.get(each.id))))
+    return tuple(keys)
+
+
 def give_up(tx: Transaction, sealer: Sealer, instance_ids: Iterable[InstanceId]) -> None:
     """Have none of these start for whose volumes there is no key."""
     take_turn(tx)

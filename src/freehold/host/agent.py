@@ -27,8 +27,9 @@ from freehold.host.starts import Starts
 from freehold.host.stats.egress import Egress
 from freehold.host.templates.service import Templates, WarmStart
 from freehold.host.volumes.deletions import Deletions
+from freehold.host.volumes.merging import Merging
 from freehold.host.volumes.snapshots import Snapshots
-from freehold.host.wire import Assignment, GuestReport, GuestSpec, Report, RoleCredentials
+from freehold.host.wire import KEYS_MAX, Assignment, GuestReport, GuestSpec, Report, RoleCredentials
 
 log = structlog.get_logger()
 
@@ -46,8 +47,13 @@ class Agent:
         self._templates = Templates(machine.layout, machine.accelerator, warm, lambda: self._starts.idle)
         self._metadata = MetadataService(machine, self._credentials_of, self.changed.set)
         self._egress = Egress(machine.effects, self.changed.set)
-        self._snapshots = Snapshots(machine, self.changed.set, self._user_of, self._monitor_of)
-        self._deletions = Deletions(machine, self.changed.set)
+        self._snapshots = Snapshots(machine, self._something_went, self._user_of, self._monitor_of)
+        self._deletions = Deletions(machine, self._something_went)
+        self._merging = Merging(
+            *(machine, self._user_of, self._monitor_of, self._attached),
+            self._snapshots.report_again,
+            self.changed.set,
+        )
         self._guests: dict[str, Guest] = {}
         self._probes = Probes(self._guests, self._changed)
         self._credentials: dict[str, RoleCredentials] = {}  # never on disk: a new agent waits for the control plane
@@ -78,6 +84,7 @@ class Agent:
         self._probes.start()
         self._deletions.start()
         self._templates.start()
+        self._merging.start()
 
     async def close(self) -> None:
         """Stop working. Guests run on."""
@@ -88,6 +95,7 @@ class Agent:
         await self._probes.close()
         await self._deletions.close()
         await self._templates.close()
+        await self._merging.close()
         tasks = [*self._tasks.values(), *(task for task in (self._cleaning, self._looking) if task)]
         for task in tasks:
             task.cancel()
@@ -101,6 +109,7 @@ class Agent:
         keys = {given.volume_id: given.key for given in assignment.keys}
         self._snapshots.take(assignment.snapshots, keys)
         self._snapshots.delete(assignment.delete_snapshots)
+        self._merging.give_keys(keys)
         for spec in assignment.guests:
             self._credentials.pop(spec.instance_id, None)
             if spec.instance_id in credentials:
@@ -140,6 +149,7 @@ class Agent:
             self._deletions.deleted(),
             self._snapshots.taken(),
             self._snapshots.deleted(),
+            tuple(sorted(self._merging.missing)[:KEYS_MAX]),
         )
 
     def reported(self, report: Report) -> None:
@@ -175,6 +185,15 @@ class Agent:
         self._consoles[instance_id] = Console(paths)
         self._tasks[instance_id] = asyncio.create_task(guest.run(), name=instance_id)
         self._changed(instance_id)
+
+    def _something_went(self) -> None:
+        """To be called when a snapshot was taken or has gone, or a volume has: there may be layers to merge."""
+        self.changed.set()
+        self._merging.wake()
+
+    def _attached(self) -> list[tuple[str, str]]:
+        """The ids of all guests and of their volumes."""
+        return [(each, volume.volume_id) for each, guest in self._guests.items() for volume in guest.spec.volumes]
 
     def _user_of(self, volume_id: str) -> str | None:
         """The guest that has a volume."""

@@ -12,6 +12,7 @@ from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field
 from functools import partial
+from pathlib import Path
 
 from msgspec.structs import replace
 
@@ -52,6 +53,8 @@ class Machine:
     _disks: dict[str, asyncio.Lock] = field(default_factory=dict)
     to_freeze: set[str] = field(default_factory=set)
     """The volumes of which a snapshot is still to be taken: they are not deleted before."""
+    yielding: dict[str, asyncio.Task[None]] = field(default_factory=dict)
+    """Who has a volume for itself and is to be ended when somebody else wants it."""
 
     @property
     def memories(self) -> Memories:
@@ -66,6 +69,8 @@ class Machine:
         """Have these volumes for oneself: nobody else makes, opens, freezes or deletes them meanwhile."""
         async with AsyncExitStack() as held:
             for volume_id in sorted(set(volume_ids)):
+                if (working := self.yielding.get(volume_id)) is not None:
+                    working.cancel()
                 await held.enter_async_context(self._disks.setdefault(volume_id, asyncio.Lock()))
             yield
 
@@ -198,6 +203,17 @@ class Machine:
     async def freeze(self, volume_id: str, snapshot_id: str) -> None:
         """Have the volume's tip be the snapshot's layer (`Layers.freeze`)."""
         await self._do("freeze", partial(self.pool.layers.freeze, volume_id, snapshot_id))
+
+    async def drop_layer(self, upper: Path, doomed: Path) -> None:
+        """Have a layer no more of which `upper`, the only one that lies on it, has everything."""
+
+        def act() -> None:
+            layers = self.pool.layers
+            if layers.parent(upper) == doomed:
+                layers.lay(upper, layers.parent(doomed))
+                layers.delete(doomed)
+
+        await self._do("drop layer", act)
 
     async def delete_snapshot(self, snapshot_id: str) -> None:
         def act() -> None:

@@ -23,6 +23,7 @@ from freehold.questions import Answer, Question
 
 FRAME_BYTES_MAX = 16 * 1024 * 1024
 REPORT_SECONDS = 10
+KEYS_MAX = 100
 CONSOLE_BYTES_MAX = 64 * 1024
 MESSAGE_CHARACTERS_MAX = 1000
 
@@ -163,7 +164,8 @@ class RoleCredentials(msgspec.Struct, frozen=True):
 
 
 class VolumeKey(msgspec.Struct, frozen=True):
-    """What opens an encrypted volume: 32 bytes. Kept in memory only: whoever takes the disk of a host opens nothing."""
+    """What opens an encrypted volume or snapshot: 32 bytes. Kept in memory only: whoever takes the disk of a host opens
+    nothing."""
 
     volume_id: str
     key: Annotated[bytes, msgspec.Meta(min_length=32, max_length=32)]
@@ -243,8 +245,9 @@ class TrafficReading(msgspec.Struct, frozen=True):
 
 
 class SnapshotReport(msgspec.Struct, frozen=True):
-    """A snapshot was taken: what is written from now on is not in it. `bytes_added` is what its layer holds that lower
-    ones do not, `bytes_full` what all hold. With a `message` it was not and will not be (operator's words)."""
+    """A snapshot was taken: what is written from now on is not in it; or it holds more than it did. `bytes_added` is
+    what its layer holds that lower ones do not, `bytes_full` what all hold. With a `message` it was not and will not be
+    taken (operator's words)."""
 
     snapshot_id: str
     bytes_added: Count
@@ -253,13 +256,15 @@ class SnapshotReport(msgspec.Struct, frozen=True):
 
 
 class Report(msgspec.Struct, frozen=True, tag="report", tag_field="type"):
-    """`deleted_volumes` and `deleted_snapshots` are gone, and `snapshots` taken, as an `Assignment` asked for."""
+    """`deleted_volumes` and `deleted_snapshots` are gone, and `snapshots` taken, as an `Assignment` asked for.
+    `keys_wanted` are volumes and snapshots on whose files the host has work to do: it is sent their keys."""
 
     guests: tuple[GuestReport, ...]
     traffic: tuple[TrafficReading, ...] = ()
     deleted_volumes: tuple[str, ...] = ()
     snapshots: tuple[SnapshotReport, ...] = ()
     deleted_snapshots: tuple[str, ...] = ()
+    keys_wanted: Annotated[tuple[str, ...], msgspec.Meta(max_length=KEYS_MAX)] = ()
 
 
 class Origin(msgspec.Struct, frozen=True):

@@ -141,6 +141,14 @@ def taken(tx: Transaction, snapshot: Snapshot, bytes_added: int, bytes_full: int
         tx.update(lock, starts_at=tx.now, expires_at=tx.now + dt.timedelta(days=lock.duration_days))
 
 
+def holds(tx: Transaction, snapshot: Snapshot, bytes_added: int, bytes_full: int) -> None:
+    """What was another one's, which is deleted, is this one's now, and is paid for."""
+    if (bytes_added, bytes_full) != (snapshot.bytes_added, snapshot.bytes_full):
+        tx.update(snapshot, bytes_added=bytes_added, bytes_full=bytes_full)
+        close_usage(tx, snapshot.id)
+        open_usage(tx, snapshot.account_id, snapshot.region, snapshot.id, "snapshot", bytes_added)
+
+
 def failed(tx: Transaction, snapshot: Snapshot, message: str) -> None:
     """Its host can not take it: there is nothing to lock or to share either."""
     tx.delete_where(SnapshotLock, snapshot_id=snapshot.id)

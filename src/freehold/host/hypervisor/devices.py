@@ -6,15 +6,15 @@ has the names that the command line gives, so that nothing later need know by wh
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import re
-from collections.abc import Mapping
 from contextlib import ExitStack
 from typing import TypedDict, cast
 
 from freehold.host.errors import HostError
 from freehold.host.hypervisor import disks
-from freehold.host.hypervisor.disks import Disk, Layer
+from freehold.host.hypervisor.disks import Disk
 from freehold.host.hypervisor.monitor import Monitor, Refused
 from freehold.host.wire import DiskLimits, InterfaceSpec
 
@@ -41,6 +41,10 @@ class _Node(TypedDict("_Named", {"node-name": str})):
     file: str
 
 
+class _Job(TypedDict):
+    id: str
+
+
 class _Set(TypedDict("_Numbered", {"fdset-id": int})):
     fds: list[dict[str, object]]
 
@@ -57,15 +61,21 @@ async def plug_disk(monitor: Monitor, disk: Disk) -> None:
         return
     if not await has_node(monitor, disks.device_node(volume_id)):
         await _remove_backend(monitor, volume_id)  # half of it, left by an agent that was cut
-        await monitor.execute("object-add", disks.limit_object(disk))
-        if disk.key is not None:
-            key = {"qom-type": "secret", "id": disks.key_id(volume_id), "data": disk.key}
-            await monitor.execute("object-add", key)
-        with ExitStack() as until:
-            files = disks.opened(disk, until).files
-            sets = [await _hand_over(monitor, volume_id, descriptors) for descriptors in files]
-        await monitor.execute("blockdev-add", disks.nodes(disk, tuple(sets)))
+        await add_disk(monitor, disk)
     await monitor.execute("device_add", disks.device(volume_id, await free_port(monitor)))
+
+
+async def add_disk(monitor: Monitor, disk: Disk) -> None:
+    """Have the nodes of a disk, without the device. Raises CannotStart if a file of it is missing, MonitorError."""
+    volume_id = disk.volume_id
+    await monitor.execute("object-add", disks.limit_object(disk))
+    if disk.key is not None:
+        key = {"qom-type": "secret", "id": disks.key_id(volume_id), "data": disk.key}
+        await monitor.execute("object-add", key)
+    with ExitStack() as until:
+        files = disks.opened(disk, until).files
+        sets = [await hand_over(monitor, volume_id, descriptors) for descriptors in files]
+    await monitor.execute("blockdev-add", disks.nodes(disk, tuple(sets)))
 
 
 async def unplug_disk(monitor: Monitor, volume_id: str) -> bool:
@@ -127,6 +137,7 @@ async def limit_disk(monitor: Monitor, volume_id: str, limits: DiskLimits) -> No
 
 async def resize_disk(monitor: Monitor, volume_id: str, size_bytes: int) -> None:
     """Make a disk larger; the guest sees it at once."""
+    await cancel_job(monitor, volume_id)
     await monitor.execute("block_resize", {"node-name": disks.device_node(volume_id), "size": size_bytes})
 
 
@@ -136,20 +147,6 @@ async def free_port(monitor: Monitor) -> str:
         if device is None:
             return port
     raise NoFreePort("The machine has no slot left for a disk or network card.")
-
-
-async def put_under(monitor: Monitor, volume_id: str, layer: Layer) -> None:
-    """Have a node of a new tip of a disk, for `go_over`."""
-    with ExitStack() as until:
-        (files,) = disks.opened(Disk(volume_id, (layer,)), until).files
-        number = await _hand_over(monitor, volume_id, files)
-    await monitor.execute("blockdev-add", disks.layer_nodes(volume_id, layer, number, None, top=True))
-
-
-async def go_over(monitor: Monitor, tips: Mapping[str, str]) -> None:
-    """Have disks written to other nodes from one instant on: the old one → the new one, which lies on it then."""
-    actions = [{"type": "blockdev-snapshot", "data": {"node": old, "overlay": new}} for old, new in tips.items()]
-    await monitor.execute("transaction", {"actions": actions})
 
 
 async def nodes(monitor: Monitor) -> dict[str, bool]:
@@ -166,6 +163,30 @@ async def ports(monitor: Monitor) -> dict[str, str | None]:
         answer = await monitor.execute("qom-get", {"path": f"{_PERIPHERALS}/{device}", "property": "parent_bus"})
         found[str(answer).rpartition("/")[2]] = device
     return found
+
+
+async def close_unused(monitor: Monitor, volume_id: str) -> None:
+    """Close the descriptors of a disk's files that no node has open."""
+    answer = cast(list[_Node], await monitor.execute("query-named-block-nodes", {"flat": True}))
+    used = {node["file"] for node in answer}
+    for number in await _sets(monitor, volume_id):
+        if f"/dev/fdset/{number}" not in used:
+            await monitor.execute("remove-fd", {"fdset-id": number})
+
+
+async def has_job(monitor: Monitor, volume_id: str) -> bool:
+    """Whether QEMU moves data of a disk between its files."""
+    return any(job["id"] == disks.job_id(volume_id) for job in cast(list[_Job], await monitor.execute("query-jobs")))
+
+
+async def cancel_job(monitor: Monitor, volume_id: str) -> None:
+    """Have nobody work on the files of a disk: what was moved is moved, the rest is where it was."""
+    while await has_job(monitor, volume_id):
+        with contextlib.suppress(Refused):  # it is just coming to its end
+            await monitor.execute("block-job-cancel", {"device": disks.job_id(volume_id), "force": True})
+        with contextlib.suppress(Refused):  # it has not come to its end
+            await monitor.execute("job-dismiss", {"id": disks.job_id(volume_id)})
+        await asyncio.sleep(0.02)
 
 
 async def has_node(monitor: Monitor, name: str) -> bool:
@@ -188,7 +209,7 @@ def card(interface: InterfaceSpec, port: str) -> dict[str, object]:
     }
 
 
-async def _hand_over(monitor: Monitor, volume_id: str, descriptors: tuple[int, ...]) -> int:
+async def hand_over(monitor: Monitor, volume_id: str, descriptors: tuple[int, ...]) -> int:
     """A new set of descriptors in QEMU, marked as the volume's."""
     number: dict[str, object] = {}
     for descriptor in descriptors:
@@ -213,6 +234,7 @@ async def _remove_backend(monitor: Monitor, volume_id: str) -> None:
 
 
 async def _remove_disk(monitor: Monitor, volume_id: str) -> None:
+    await cancel_job(monitor, volume_id)
     if await has_node(monitor, disks.device_node(volume_id)):
         await monitor.execute("blockdev-del", {"node-name": disks.device_node(volume_id)})
     await _remove_tips(monitor, volume_id)

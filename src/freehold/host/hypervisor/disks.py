@@ -85,6 +85,11 @@ def limit_id(volume_id: str) -> str:
     return f"limit-{volume_id}"
 
 
+def job_id(volume_id: str) -> str:
+    """What moves data between the files of a disk."""
+    return f"job-{volume_id}"
+
+
 def key_id(volume_id: str) -> str:
     return f"key-{volume_id}"
 
@@ -139,14 +144,17 @@ def _layer(disk: Disk, layer: Layer, number: int, backing: dict[str, object] | N
 
 
 def layer_nodes(
-    volume_id: str, layer: Layer, number: int, backing: dict[str, object] | None, *, top: bool
+    volume_id: str, layer: Layer, number: int, backing: dict[str, object] | str | None, *, top: bool
 ) -> dict[str, object]:
-    """One layer of a volume over `backing`, for ``blockdev-add``. `top` = it is written to."""
+    """One layer of a volume over `backing` (options, or a name), for ``blockdev-add``. `top` = it is written to."""
     # `discard` on both nodes makes the file shrink when the guest trims. `backing` is always given, so that what the
     # file's header says is never followed.
     name = layer_node(volume_id, layer.name)
     use: dict[str, object] = {"discard": "unmap"} if top else {"read-only": True}
     file = {"driver": "file", "node-name": name.replace("node", "file", 1), "filename": f"/dev/fdset/{number}", **use}
+    if not top:
+        # It never changes, and a QEMU that has written to it before still has its descriptor for that, and so its lock.
+        file["locking"] = "off"
     node: dict[str, object] = {"driver": "qcow2", "node-name": name, "file": file, "backing": backing, **use}
     if layer.encrypted:
         node["encrypt"] = {"format": "luks", "key-secret": key_id(volume_id)}

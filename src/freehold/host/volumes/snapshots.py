@@ -11,7 +11,7 @@ from functools import partial
 import structlog
 
 from freehold.host.errors import CannotStart, HostError, NotYet
-from freehold.host.hypervisor import devices
+from freehold.host.hypervisor import devices, layering
 from freehold.host.hypervisor.disks import Layer, file_name, layer_node
 from freehold.host.hypervisor.monitor import Monitor
 from freehold.host.layout import is_snapshot_id, is_volume_id
@@ -77,6 +77,16 @@ class Snapshots(Worker):
         async with self._progress:
             await self._progress.wait_for(lambda: all(map(layers.frozen, filter(is_snapshot_id, snapshot_ids))))
 
+    def report_again(self, snapshot_id: str) -> None:
+        """Say what a snapshot holds: it has changed."""
+        if is_snapshot_id(snapshot_id):
+            self._taken[snapshot_id] = self._taking(snapshot_id)
+            self._changed()
+
+    def _taking(self, snapshot_id: str) -> SnapshotReport:
+        files = self._machine.pool.layers.chain(self._machine.layout.layer(snapshot_id))
+        return SnapshotReport(snapshot_id, qcow2.allocated(files[0]), sum(map(qcow2.allocated, files)))
+
     def taken(self) -> tuple[SnapshotReport, ...]:
         """What was taken, or can not be, and was not yet reported to be."""
         return tuple(self._taken.values())
@@ -124,12 +134,11 @@ class Snapshots(Worker):
     def _report(self, group: Sequence[SnapshotSpec], failure: str | None) -> None:
         self._since.pop(group[0].group, None)
         for spec in group:
-            added = full = 0
             if failure is None:
-                files = self._machine.pool.layers.chain(self._machine.layout.layer(spec.snapshot_id))
-                added, full = qcow2.allocated(files[0]), sum(map(qcow2.allocated, files))
-            message = failure and failure[:MESSAGE_CHARACTERS_MAX]
-            self._taken[spec.snapshot_id] = SnapshotReport(spec.snapshot_id, added, full, message)
+                self._taken[spec.snapshot_id] = self._taking(spec.snapshot_id)
+            else:
+                message = failure[:MESSAGE_CHARACTERS_MAX]
+                self._taken[spec.snapshot_id] = SnapshotReport(spec.snapshot_id, 0, 0, message)
             del self._wanted[spec.snapshot_id]
             if not any(other.volume_id == spec.volume_id for other in self._wanted.values()):
                 self._keys.pop(spec.volume_id, None)
@@ -181,7 +190,7 @@ class Snapshots(Worker):
             if old not in nodes:
                 raise NotYet(f"{spec.volume_id} is not attached yet")
             if new not in nodes:
-                await devices.put_under(monitor, spec.volume_id, Layer(file_name(path), path, qcow2.encrypted(path)))
+                await layering.put_under(monitor, spec.volume_id, Layer(file_name(path), path, qcow2.encrypted(path)))
             tips[old] = new
         if tips:
-            await devices.go_over(monitor, tips)
+            await layering.go_over(monitor, tips)

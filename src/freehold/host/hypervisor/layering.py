@@ -1,0 +1,81 @@
+"""Changing what lies under a disk while it is used: a new tip put on it, and what it lies on merged and replaced."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Mapping
+from contextlib import ExitStack
+from typing import TypedDict, cast
+
+from freehold.host.errors import HostError
+from freehold.host.hypervisor import devices, disks
+from freehold.host.hypervisor.disks import Disk, Layer, job_id, layer_node
+from freehold.host.hypervisor.monitor import Monitor, Refused
+
+
+class _Status(TypedDict, total=False):
+    id: str
+    status: str
+    error: str
+
+
+async def put_under(monitor: Monitor, volume_id: str, layer: Layer) -> None:
+    """Have a node of a new tip of a disk, for `go_over`."""
+    await devices.cancel_job(monitor, volume_id)
+    with ExitStack() as until:
+        (files,) = disks.opened(Disk(volume_id, (layer,)), until).files
+        number = await devices.hand_over(monitor, volume_id, files)
+    await monitor.execute("blockdev-add", disks.layer_nodes(volume_id, layer, number, None, top=True))
+
+
+async def go_over(monitor: Monitor, tips: Mapping[str, str]) -> None:
+    """Have disks written to other nodes from one instant on: the old one → the new one, which lies on it then."""
+    actions = [{"type": "blockdev-snapshot", "data": {"node": old, "overlay": new}} for old, new in tips.items()]
+    await monitor.execute("transaction", {"actions": actions})
+
+
+async def begin_merging(
+    monitor: Monitor, volume_id: str, upper: Layer, below: Layer | None, header: str | None
+) -> None:
+    """Begin to bring into `upper` what lies between it and `below`, or all that lies under it. `header` is how the
+    file's header is to name what it then lies on."""
+    given: dict[str, object] = {"job-id": job_id(volume_id), "device": layer_node(volume_id, upper.name)}
+    if below is not None:
+        given |= {"base-node": layer_node(volume_id, below.name), "backing-file": header}
+    await monitor.execute("block-stream", given | {"auto-dismiss": False})
+
+
+async def job_ended(monitor: Monitor, volume_id: str) -> bool:
+    """Whether the work that was begun on a disk is done. Raises HostError if it failed or was called off."""
+    name = job_id(volume_id)
+    found = [job for job in cast(list[_Status], await monitor.execute("query-jobs")) if job["id"] == name]
+    if not found:
+        raise HostError("the work on a disk's files was called off")
+    if found[0]["status"] != "concluded":
+        return False
+    await monitor.execute("job-dismiss", {"id": name})
+    if "error" in found[0]:
+        raise HostError(f"the work on a disk's files failed: {found[0]['error']}")
+    return True
+
+
+async def replace(monitor: Monitor, volume_id: str, over: Layer, new: Layer, below: Layer | None) -> None:
+    """Have `over`, a part of the disk's chain, lie on the file `new`, which has the same data as what it lies on now;
+    `below` is the part of the chain that `new` lies on."""
+    with ExitStack() as until:
+        (files,) = disks.opened(Disk(volume_id, (new,)), until).files
+        number = await devices.hand_over(monitor, volume_id, files[1:])  # nobody writes to it
+    beneath = None if below is None else layer_node(volume_id, below.name)
+    await monitor.execute("blockdev-add", disks.layer_nodes(volume_id, new, number, beneath, top=False))
+    node = disks.layer_nodes(volume_id, over, 0, layer_node(volume_id, new.name), top=False)
+    node["file"] = layer_node(volume_id, over.name).replace("node", "file", 1)
+    await monitor.execute("blockdev-reopen", {"options": [node]})
+
+
+async def forget(monitor: Monitor, volume_id: str, *gone: str) -> None:
+    """Close the files of these names, which nothing of the disk lies on any more."""
+    for name in gone:
+        node = layer_node(volume_id, name)
+        with contextlib.suppress(Refused):  # it went with the node that lay on it
+            await monitor.execute("blockdev-del", {"node-name": node})
+    await devices.close_unused(monitor, volume_id)

@@ -1,0 +1,67 @@
+"""A QEMU without a machine, for work on disks that no guest has open.
+
+What is in a disk's file may have been written by a guest that broke out into its QEMU, so that it is read as carefully
+as by a guest's own: as a user of its own who may open nothing, from descriptors that it is handed.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+from freehold.host.errors import HostError
+from freehold.host.hypervisor.monitor import Monitor, MonitorError
+from freehold.host.hypervisor.qemu import BINARY
+from freehold.host.layout import Layout, guest_uid
+
+_END_SECONDS_MAX = 10.0
+
+
+@asynccontextmanager
+async def keeper(layout: Layout, name: str) -> AsyncIterator[Monitor]:
+    """The monitor of such a QEMU. It ends with the block, and with the agent however that ends. `name` is of few
+    letters, and no other one's at the same time. Raises HostError."""
+    uid = guest_uid(f"keeper-{name}")
+    path = layout.paths.host / f"{name}.sock"
+    path.unlink(missing_ok=True)
+    with socket.socket(socket.AF_UNIX) as listener:
+        listener.bind(str(path))
+        path.chmod(0o600)
+        listener.listen(1)
+        try:
+            process = await asyncio.create_subprocess_exec(
+                *("setpriv", "--pdeathsig", "KILL", BINARY, "-name", f"freehold-{layout.tag}-keeper-{name}"),
+                *("-nodefaults", "-no-user-config", "-display", "none", "-machine", "none", "-S"),
+                *("-sandbox", "on,obsolete=deny,spawn=deny,resourcecontrol=deny"),
+                *("-chardev", f"socket,id=monitor,fd={listener.fileno()},server=on,wait=off"),
+                *("-mon", "chardev=monitor,mode=control"),
+                stdin=asyncio.subprocess.DEVNULL,
+                stdout=asyncio.subprocess.DEVNULL,
+                stderr=asyncio.subprocess.DEVNULL,
+                pass_fds=(listener.fileno(),),
+                user=uid,
+                group=uid,
+                extra_groups=(),
+                umask=0o077,
+                cwd="/",
+                env={"PATH": "/usr/bin:/bin"},
+            )
+        except FileNotFoundError as error:
+            raise HostError("setpriv is not installed; run 'freehold doctor --fix'.") from error
+    try:
+        monitor = await Monitor.connect(path, lambda: None)
+        try:
+            yield monitor
+            await monitor.quit()
+        finally:
+            await monitor.close()
+        await asyncio.wait_for(process.wait(), _END_SECONDS_MAX)
+    except TimeoutError as error:
+        raise MonitorError("QEMU does not end") from error
+    finally:
+        path.unlink(missing_ok=True)
+        if process.returncode is None:
+            process.kill()
+            await process.wait()
