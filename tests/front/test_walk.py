@@ -1,4 +1,4 @@
-"""Every operation of thirteen services, one by one: who may not is refused, what is not built says so by its name."""
+"""Every operation of the services, one by one: who may not is refused, what is not built says so by its name."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ from tests.iam.granting import Grants, allow, deny
 
 SERVICES = (
     "ec2", "sts", "iam", "s3", "kms", "elbv2", "autoscaling", "cloudwatch", "logs", "rds", "ce", "cloudtrail",
-    "service-quotas",
+    "service-quotas", "ec2-instance-connect",
 )  # fmt: skip
 BUILT = Catalog()
 
@@ -62,6 +62,10 @@ def least(shape: Shape, depth: int = 0) -> Any:
 NAMED = {name: {"Resources": ["vpc-0123456789abcdef0"]} for name in ("ec2.CreateTags", "ec2.DeleteTags")}
 NAMED["sts.AssumeRole"] = {"RoleArn": "arn:aws:iam::111122223333:role/a"}
 NAMED |= {f"iam.{name}PolicyVersion": {"VersionId": "v1"} for name in ("Delete", "Get", "SetDefault")}
+NAMED |= {
+    f"ec2-instance-connect.{name}SSHPublicKey": {"InstanceId": "i-0123456789abcdef0"}
+    for name in ("Send", "SendSerialConsole")
+}
 NAMED |= {
     f"iam.{name}MFADevice": {"AuthenticationCode1": "123456", "AuthenticationCode2": "123456"}
     for name in ("Enable", "Resync")

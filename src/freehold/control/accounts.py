@@ -24,6 +24,7 @@ from freehold.records.compute import (
     instances,
     volumes,
 )
+from freehold.records.connect import ConnectKey
 from freehold.records.events import InstanceEvent, StatusReport, instance_events, status_reports
 from freehold.records.ids import AccountId, InstanceId, new_account_id, new_iam_id
 from freehold.records.instances import send_down
@@ -124,4 +125,5 @@ def delete_instance(tx: Transaction, instance_id: InstanceId) -> None:
     tx.delete_where(ConsoleOutput, console_outputs.c.instance_id == instance_id)
     tx.delete_where(InstanceEvent, instance_events.c.instance_id == instance_id)
     tx.delete_where(StatusReport, status_reports.c.instance_id == instance_id)
+    tx.delete_where(ConnectKey, instance_id=instance_id)
     tx.delete_where(Instance, instances.c.id == instance_id)

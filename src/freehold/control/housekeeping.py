@@ -9,6 +9,7 @@ from freehold.control.accounts import close_account, delete_instance
 from freehold.records import feed
 from freehold.records.accounts import Account, accounts
 from freehold.records.compute import IdempotencyToken, Instance, idempotency_tokens, instances
+from freehold.records.connect import ConnectKey, connect_keys
 from freehold.records.identities import AccessReport, RoleDeletion, access_reports, role_deletions
 from freehold.records.reservations import CapacityReservation, reservations
 from freehold.records.store import Store
@@ -33,6 +34,7 @@ def keep_house(store: Store, config: Config) -> None:
     with store.write() as tx:
         feed.trim(tx, tx.now - dt.timedelta(hours=config.state.keep_feed_hours))
         tx.delete_where(IdempotencyToken, idempotency_tokens.c.created_at < tx.now - _TOKEN_KEPT)
+        tx.delete_where(ConnectKey, connect_keys.c.expires_at <= tx.now)
         tx.delete_where(AccessReport, access_reports.c.created_at < tx.now - _REPORT_KEPT)
         tx.delete_where(RoleDeletion, role_deletions.c.created_at < tx.now - _TASK_KEPT)
         for reservation in tx.select(CapacityReservation, reservations.c.ended_at < tx.now - _RESERVATION_SHOWN):

@@ -10,7 +10,15 @@ import sqlalchemy as sa
 
 from freehold.config import Config
 from freehold.dns_names import private_dns_name
-from freehold.host.wire import EventSpec, GuestSpec, InterfaceSpec, MetadataSpec, SnapshotSpec, VolumeSpec
+from freehold.host.wire import (
+    ConnectKeySpec,
+    EventSpec,
+    GuestSpec,
+    InterfaceSpec,
+    MetadataSpec,
+    SnapshotSpec,
+    VolumeSpec,
+)
 from freehold.records.compute import (
     Instance,
     InstanceState,
@@ -22,6 +30,7 @@ from freehold.records.compute import (
     key_pairs,
     volumes,
 )
+from freehold.records.connect import ConnectKey, connect_keys
 from freehold.records.events import SHOWN, InstanceEvent, instance_events
 from freehold.records.network import (
     Address,
@@ -122,6 +131,10 @@ def guest_specs(tx: Transaction, config: Config, wanted: Sequence[Instance]) -> 
     ):
         spec = EventSpec(event.id, event.code, event.description, event.not_before, event.not_after, event.state)
         events_of[event.instance_id].append(spec)
+    keys_of: dict[str, list[ConnectKeySpec]] = defaultdict(list)
+    for key in tx.select(ConnectKey, connect_keys.c.instance_id.in_(ids), connect_keys.c.expires_at > tx.now):
+        sent = ConnectKeySpec(key.os_user, key.public_key, key.expires_at, key.id, key.caller_arn)
+        keys_of[key.instance_id].append(sent)
 
     def interface_spec(interface: NetworkInterface) -> InterfaceSpec:
         return InterfaceSpec(
@@ -182,6 +195,7 @@ def guest_specs(tx: Transaction, config: Config, wanted: Sequence[Instance]) -> 
                 http_put_response_hop_limit=options.http_put_response_hop_limit,
                 http_endpoint=options.http_endpoint,
                 events=tuple(events_of[instance.id]),
+                connect_keys=tuple(keys_of[instance.id]),
                 placement_group=instance.placement_group_name,
                 partition_number=instance.partition_number,
             ),

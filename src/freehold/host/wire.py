@@ -96,6 +96,17 @@ class EventSpec(msgspec.Struct, frozen=True):
     state: Literal["active", "completed", "canceled"]
 
 
+class ConnectKeySpec(msgspec.Struct, frozen=True):
+    """A public key that lets in a user of the guest until `expires_at`, as IMDS tells the guest. `request_id` and
+    `caller_arn`: who sent it."""
+
+    os_user: str
+    public_key: str
+    expires_at: dt.datetime
+    request_id: str
+    caller_arn: str
+
+
 class MetadataSpec(msgspec.Struct, frozen=True):
     """What IMDS tells the guest. Times in UTC; `user_data` None = none was given."""
 
@@ -115,6 +126,7 @@ class MetadataSpec(msgspec.Struct, frozen=True):
     http_put_response_hop_limit: int
     http_endpoint: Literal["enabled", "disabled"]
     events: tuple[EventSpec, ...] = ()
+    connect_keys: tuple[ConnectKeySpec, ...] = ()
     placement_group: str | None = None
     partition_number: int | None = None
 

@@ -54,6 +54,11 @@ def assemble(work: Path, output: Path, cache: Path, progress: Progress) -> list[
     run_tool(_mmdebstrap(root, work), env={"SOURCE_DATE_EPOCH": str(BUILD_TIME)}, on_line=progress)
     _customise(root)
 
+    keys_program = root / "usr/lib/freehold/connect-keys"
+    keys_program.parent.mkdir()
+    keys_program.parent.chmod(0o755)
+    program.compile_program("connect-keys", work / "compiler", keys_program)
+
     progress("packing the initramfs and the root file system")
     kernel.install(root, output / KERNEL, progress)
     initramfs.pack(work / "initramfs", output / INITRD, work / "init", root)

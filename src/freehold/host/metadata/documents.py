@@ -35,15 +35,15 @@ _EVENT_MOMENT = "%d %b %Y %H:%M:%S GMT"
 _LISTING = ""  # the name of what a directory says of itself, where that is not simply its names
 
 
-def find(spec: GuestSpec, path: str, credentials: RoleCredentials | None = None) -> bytes | None:
+def find(spec: GuestSpec, path: str, credentials: RoleCredentials | None = None, now: float = 0.0) -> bytes | None:
     """The document at a path, percent-encoded as in a URL; a directory is the list of its names. None = none there.
-    `credentials` of the instance's role, if it has a profile."""
+    `credentials` of the instance's role, if it has a profile; `now` in seconds since 1970."""
     version, *names = [unquote(name) for name in path.split("/") if name] or [""]
     if not version:
         return "\n".join(VERSIONS).encode()
     if version not in VERSIONS:
         return None
-    node: Tree | str | bytes = _tree(spec, credentials)
+    node: Tree | str | bytes = _tree(spec, credentials, now)
     for name in names:
         if not isinstance(node, dict) or name == _LISTING or name not in node:
             return None
@@ -58,10 +58,10 @@ def _listed(tree: Tree) -> Iterator[str]:
     return (f"{name}/" if isinstance(tree[name], dict) else name for name in sorted(tree))
 
 
-def _tree(spec: GuestSpec, credentials: RoleCredentials | None) -> Tree:
+def _tree(spec: GuestSpec, credentials: RoleCredentials | None, now: float) -> Tree:
     tree: Tree = {
         "dynamic": {"instance-identity": {"document": _identity(spec)}},
-        "meta-data": _metadata(spec) | _role(credentials),
+        "meta-data": _metadata(spec) | _role(credentials) | _connect_keys(spec, now),
     }
     if spec.metadata.user_data is not None:
         tree["user-data"] = spec.metadata.user_data
@@ -166,6 +166,20 @@ def _role(credentials: RoleCredentials | None) -> Tree:
             "security-credentials": {credentials.role: json.dumps(keys, indent=2)},
         }
     }
+
+
+def _connect_keys(spec: GuestSpec, now: float) -> Tree:
+    """Those that still count, under the names of their users, as EC2 Instance Connect's own programs know them. They
+    are not signed: who asks here knows whose word it is."""
+    users: dict[str, str] = {}
+    for key in spec.metadata.connect_keys:
+        if key.expires_at.timestamp() > now:
+            head = (
+                f"#Timestamp={int(key.expires_at.timestamp())}\n#Instance={spec.instance_id}\n"
+                f"#Caller={key.caller_arn}\n#Request={key.request_id}\n"
+            )
+            users[key.os_user] = users.get(key.os_user, "") + head + key.public_key + "\n"
+    return {"managed-ssh-keys": {"active-keys": {**users}}} if users else {}
 
 
 def _devices(spec: GuestSpec) -> Tree:

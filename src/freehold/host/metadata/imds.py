@@ -71,7 +71,7 @@ def _document(
         left = ((_TTL_ANSWER, str(int(seconds))),)
     elif spec.metadata.http_tokens == "required":
         return refusal(401)
-    found = documents.find(spec, request.path, credentials)
+    found = documents.find(spec, request.path, credentials, now)
     if found is None:
         return refusal(404)
     is_user_data = request.path.rstrip("/").endswith("/user-data")

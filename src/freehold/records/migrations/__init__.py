@@ -18,6 +18,7 @@ from freehold.records import (  # noqa: F401
     accounts,
     audit,
     compute,
+    connect,
     encryption,
     events,
     feed,

@@ -39,6 +39,10 @@ void link_up(const char *interface);
 bool ask_for_lease(const char *interface, struct lease *lease, int tries);
 void use_lease(const char *interface, const struct lease *lease);
 
+/* connect.c */
+void keep_connect_keys(void);
+ptrdiff_t active_keys(const char *user, char *keys, size_t size); /* of this moment; ends with a zero byte; -1: none */
+
 /* imds.c */
 bool imds_token(void);
 ptrdiff_t imds(const char *path, char *body, size_t size); /* ends the text with a zero byte; -1: there is none */

@@ -228,6 +228,7 @@ static void become_instance(bool clone, int events, int alone) {
         strcat(done, "/keys-done");
         write_file(done, 0644, "");
     }
+    keep_connect_keys();
     if (key > 0) waitpid(key, NULL, 0);
     const char *const ssh[] = {"/usr/sbin/dropbear", "-s", "-r", HOST_KEY, NULL};
     waitpid(start(ssh), NULL, 0); /* it goes on in the background */

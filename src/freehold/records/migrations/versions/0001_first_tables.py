@@ -224,6 +224,25 @@ def upgrade() -> None:
         sqlite_with_rowid=True,
     )
     op.create_table(
+        "connect_keys",
+        sa.Column("id", sa.Text(), autoincrement=False, nullable=False),
+        sa.Column("account_id", sa.Text(), autoincrement=False, nullable=False),
+        sa.Column("region", sa.Text(), autoincrement=False, nullable=False),
+        sa.Column("instance_id", sa.Text(), autoincrement=False, nullable=False),
+        sa.Column("os_user", sa.Text(), autoincrement=False, nullable=False),
+        sa.Column("public_key", sa.Text(), autoincrement=False, nullable=False),
+        sa.Column("caller_arn", sa.Text(), autoincrement=False, nullable=False),
+        sa.Column("expires_at", sa.BigInteger(), autoincrement=False, nullable=False),
+        sa.PrimaryKeyConstraint("id"),
+        sqlite_autoincrement=False,
+        sqlite_with_rowid=False,
+    )
+    with op.batch_alter_table("connect_keys", schema=None) as batch_op:
+        batch_op.create_index("connect_keys_by_account_id", ["account_id"], unique=False)
+        batch_op.create_index("connect_keys_by_expires_at", ["expires_at"], unique=False)
+        batch_op.create_index("connect_keys_by_instance_id", ["instance_id"], unique=False)
+
+    op.create_table(
         "console_outputs",
         sa.Column("instance_id", sa.Text(), autoincrement=False, nullable=False),
         sa.Column("at", sa.BigInteger(), autoincrement=False, nullable=False),
@@ -1002,6 +1021,15 @@ def upgrade() -> None:
         batch_op.create_index("security_groups_one_vpc_id_name", ["vpc_id", "name"], unique=True)
 
     op.create_table(
+        "serial_console_access",
+        sa.Column("account_id", sa.Text(), autoincrement=False, nullable=False),
+        sa.Column("region", sa.Text(), autoincrement=False, nullable=False),
+        sa.Column("enabled_at", sa.BigInteger(), autoincrement=False, nullable=False),
+        sa.PrimaryKeyConstraint("account_id", "region"),
+        sqlite_autoincrement=False,
+        sqlite_with_rowid=False,
+    )
+    op.create_table(
         "service_uses",
         sa.Column("principal_id", sa.Text(), autoincrement=False, nullable=False),
         sa.Column("service", sa.Text(), autoincrement=False, nullable=False),
@@ -1424,6 +1452,7 @@ def downgrade() -> None:
         batch_op.drop_index("service_uses_by_account_id")
 
     op.drop_table("service_uses")
+    op.drop_table("serial_console_access")
     with op.batch_alter_table("security_groups", schema=None) as batch_op:
         batch_op.drop_index("security_groups_one_vpc_id_name")
         batch_op.drop_index("security_groups_by_account_id_region_id")
@@ -1614,6 +1643,12 @@ def downgrade() -> None:
     op.drop_table("digest_keys")
     op.drop_table("credential_reports")
     op.drop_table("console_outputs")
+    with op.batch_alter_table("connect_keys", schema=None) as batch_op:
+        batch_op.drop_index("connect_keys_by_instance_id")
+        batch_op.drop_index("connect_keys_by_expires_at")
+        batch_op.drop_index("connect_keys_by_account_id")
+
+    op.drop_table("connect_keys")
     op.drop_table("changes")
     with op.batch_alter_table("capacity_reservations", schema=None) as batch_op:
         batch_op.drop_index("capacity_reservations_by_state_ends_at")
