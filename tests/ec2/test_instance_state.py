@@ -213,9 +213,11 @@ def test_what_can_not_be_fails_the_whole_call(ready: Caller) -> None:
                 getattr(ready, operation)(InstanceIds=[running, wrong])
         with refused("MissingParameter"):
             getattr(ready, operation)(InstanceIds=[])
-    for request in ({"Hibernate": True}, {"AdditionalInfo": "x"}):
-        operation = "stop_instances" if "Hibernate" in request else "start_instances"
-        with refused("UnsupportedOperation"):
+    for operation, request, code in (
+        ("stop_instances", {"Hibernate": True}, "UnsupportedHibernationConfiguration"),
+        ("start_instances", {"AdditionalInfo": "x"}, "UnsupportedOperation"),
+    ):
+        with refused(code):
             getattr(ready, operation)(InstanceIds=[running], **request)
     assert census(ready.store) == before
 

@@ -48,6 +48,7 @@ def test_a_record_comes_back_as_it_was_written(store: Store) -> None:
             "launched_at": NOW, "force_stop": False, "holds_capacity": True,
             "cpu_credits": "standard", "reachability": "failed", "auto_recovery": "default",
             "reboot_migration": "default", "boot_mode": "uefi", "capacity": CapacitySpecification(),
+            "hibernation_configured": True, "hibernate": False,
         }
     )  # fmt: skip
     with store.write() as tx:

@@ -33,7 +33,7 @@ from freehold.records.compute import (
 )
 from freehold.records.feed import publish, take_turn
 from freehold.records.ids import HostId
-from freehold.records.instances import UNKNOWN_STATUS, give_up_start, send_down
+from freehold.records.instances import BY_USER, UNKNOWN_STATUS, give_up_start, send_down
 from freehold.records.network import (
     Address,
     InterfaceGroup,
@@ -138,7 +138,7 @@ def _apply_guest(tx: Transaction, instance: Instance, guest: GuestReport) -> Non
         case "running", "stopped" if guest.guest_shutdown:
             _guest_shut_down(tx, instance, guest)
         case "stopping", "stopped":
-            _stopped(tx, instance)
+            _stopped(tx, instance, guest)
         case "shutting-down", "absent":
             _terminated(tx, instance)
 
@@ -146,7 +146,13 @@ def _apply_guest(tx: Transaction, instance: Instance, guest: GuestReport) -> Non
 def _runs(tx: Transaction, instance: Instance) -> Instance:
     open_usage(tx, instance.account_id, instance.region, instance.id, f"instance:{instance.instance_type}")
     return tx.update(
-        instance, state="running", state_reason=None, state_transition_reason="", failure=None, **UNKNOWN_STATUS
+        instance,
+        state="running",
+        state_reason=None,
+        state_transition_reason="",
+        failure=None,
+        hibernate=False,
+        **UNKNOWN_STATUS,
     )
 
 
@@ -197,8 +203,13 @@ def _guest_shut_down(tx: Transaction, instance: Instance, guest: GuestReport) ->
     send_down(tx, instance, "shutting-down" if terminates else "stopping", reason, "", at=moment)
 
 
-def _stopped(tx: Transaction, instance: Instance) -> None:
-    tx.update(instance, state="stopped")
+def _stopped(tx: Transaction, instance: Instance, guest: GuestReport) -> None:
+    """One that could not hibernate has been shut down."""
+    hibernated = instance.hibernate and guest.hibernated
+    failed = instance.hibernate and not guest.hibernated
+    tx.update(
+        instance, state="stopped", hibernate=hibernated, state_reason=BY_USER if failed else instance.state_reason
+    )
     release(tx, instance)
 
 

@@ -161,6 +161,7 @@ def guest_specs(tx: Transaction, config: Config, wanted: Sequence[Instance]) -> 
             vcpus=instance.core_count or instance.vcpus,
             memory_mib=instance.memory_mib,
             reboots=instance.reboots,
+            hibernate=instance.hibernate and not instance.force_stop,
             shutdown_grace_seconds=0 if instance.force_stop else config.compute.shutdown_grace_seconds,
             volumes=tuple(
                 VolumeSpec(

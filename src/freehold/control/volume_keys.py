@@ -97,9 +97,9 @@ def _decrypted(tx: Transaction, volume: Volume | Snapshot) -> str:
 def volume_keys(
     tx: Transaction, sealer: Sealer, among: Sequence[Instance]
 ) -> tuple[tuple[VolumeKey, ...], dict[InstanceId, StateReason]]:
-    """(the keys for those that are to run, why others can not be started that are to be)."""
-    to_run = {instance.id: instance for instance in among if instance.state in ("pending", "running")}
-    encrypted = [volume for volume in tx.select(Volume, instance_id=list(to_run)) if volume.encrypted]
+    """(the keys for those that are to run or to hibernate, why others can not be started that are to be)."""
+    needy = {instance.id: instance for instance in among if _needs_keys(instance)}
+    encrypted = [volume for volume in tx.select(Volume, instance_id=list(needy)) if volume.encrypted]
     wrapped = {found.volume_id: found for found in tx.select(WrappedKey, volume_id=[each.id for each in encrypted])}
     keys: list[VolumeKey] = []
     hopeless: dict[InstanceId, StateReason] = {}
@@ -108,9 +108,13 @@ def volume_keys(
         try:
             keys.append(VolumeKey(volume.id, _opened(tx, sealer, volume, wrapped.get(volume.id))))
         except _Unusable as error:
-            if to_run[volume.instance_id].state == "pending":
+            if needy[volume.instance_id].state == "pending":
                 hopeless[volume.instance_id] = error.reason
     return tuple(keys), hopeless
+
+
+def _needs_keys(instance: Instance) -> bool:
+    return instance.state in ("pending", "running") or (instance.state == "stopping" and instance.hibernate)
 
 
 def snapshot_keys(tx: Transaction, sealer: Sealer, pending: Sequence[Snapshot]) -> tuple[VolumeKey, ...]:

@@ -74,6 +74,9 @@ async def load(machine: Machine, spec: GuestSpec, monitor: Monitor) -> Outcome:
             begin = partial(memory.begin, monitor, "load", path, root_volume(spec))
             await machine.effects.perform("load memory", begin)
             return "working"
+        case "done":
+            # Its cards say again where they are; the images of Freehold then set their clock, too.
+            await machine.effects.perform("announce", partial(memory.announce, monitor))
         case "failed":
             log.warning("memory not loaded, the guest boots", instance=spec.instance_id, error=why)
     return progress

@@ -68,7 +68,8 @@ class Instance(Record, frozen=True):
     not run, in words for the operator, who alone may see them. `core_count`: how many of its type's vCPUs the guest
     has; None: all. User data is kept in InstanceUserData. The name of its placement group never changes, and stays.
     `capacity_reservation_id` = what it holds is a reservation's room. `boot_mode` and `kernel_image_id` are those
-    of its image, which may be gone.
+    of its image, which may be gone. `hibernate` = its memory is to be kept when it stops; of one that has stopped: is
+    kept.
 
     How it fares while it runs, for DescribeInstanceStatus: `reachability` says whether the guest answers its host,
     `unreachable_since` since when it does not; `system_impaired_since` since when the host can not run it,
@@ -113,6 +114,8 @@ class Instance(Record, frozen=True):
     placement_group_name: str | None = None
     partition_number: int | None = None
     core_count: int | None = None
+    hibernation_configured: bool = False
+    hibernate: bool = False
     auto_recovery: Literal["default", "disabled"] = "default"
     reboot_migration: Literal["default", "disabled"] = "default"
     capacity: CapacitySpecification = CapacitySpecification()

@@ -12,6 +12,8 @@ from freehold.records.feed import publish
 from freehold.records.store import Transaction
 from freehold.records.usage import UsageEntry, close_usage
 
+BY_USER = StateReason("Client.UserInitiatedShutdown", "Client.UserInitiatedShutdown: User initiated shutdown")
+
 UNKNOWN_STATUS: Mapping[str, Any] = {
     "reachability": "initializing",
     "unreachable_since": None,

@@ -67,3 +67,8 @@ async def close(monitor: Monitor) -> None:
     for each in cast(list[dict[str, object]], await monitor.execute("query-fdsets")):
         if any(file.get("opaque") == _NAME for file in cast(list[dict[str, object]], each["fds"])):
             await monitor.execute("remove-fd", {"fdset-id": each["fdset-id"]})
+
+
+async def announce(monitor: Monitor) -> None:
+    """Have the guest's network cards tell their network who they are, a few times from now on."""
+    await monitor.execute("announce-self", {"initial": 50, "max": 550, "rounds": 5, "step": 100})

@@ -219,6 +219,12 @@ class VcpuLimitExceeded(AwsError):
         )
 
 
+class UnsupportedHibernationConfiguration(AwsError):
+    """The launch asks for hibernation and does not have what that needs, or the instance was not launched for it."""
+
+    code = "UnsupportedHibernationConfiguration"
+
+
 class VPCIdNotSpecified(AwsError):
     code = "VPCIdNotSpecified"
 

@@ -17,7 +17,7 @@ from freehold.records.compute import Host, Image, Instance, InstanceUserData, Vo
 from freehold.records.feed import publish, take_turn
 from freehold.records.network import NetworkInterface, network_interfaces
 from freehold.services.ec2 import credit_specifications, user_data
-from freehold.services.ec2.compute_errors import InvalidInstanceAttributeValue, Unsupported
+from freehold.services.ec2.compute_errors import IncorrectInstanceState, InvalidInstanceAttributeValue, Unsupported
 from freehold.services.ec2.condition_keys import written
 from freehold.services.ec2.errors import InvalidParameterCombination, InvalidParameterValue, MissingParameter
 from freehold.services.ec2.instance_states import check_stopped, modifiable
@@ -232,6 +232,8 @@ def _shutdown_behavior(call: Call, instance: Instance, value: str) -> None:
 def _instance_type(call: Call, instance: Instance, value: str) -> None:
     """Its host must be able to hold the new type; room for it is looked for by the next start."""
     check_stopped(instance)
+    if instance.hibernate:
+        raise IncorrectInstanceState(f"The instance '{instance.id}' is hibernated: its type can not be changed.")
     wanted = find(call.config, value)
     if wanted is None:
         raise InvalidInstanceAttributeValue(f"Invalid value '{value}' for InstanceType.")

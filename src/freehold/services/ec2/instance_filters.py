@@ -194,7 +194,7 @@ FILTERS: dict[str, Condition] = {
     "enclave-options.enabled": constant("false"),
     "group-id": _group(text(security_groups.c.id)),
     "group-name": _group(text(security_groups.c.name)),
-    "hibernation-options.configured": constant("false"),
+    "hibernation-options.configured": flag(instances.c.hibernation_configured),
     "hypervisor": constant("xen"),
     "iam-instance-profile.arn": _profile(text(profile_associations.c.profile_arn)),
     "iam-instance-profile.id": _profile(text(profile_associations.c.profile_id)),

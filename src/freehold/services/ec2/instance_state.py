@@ -20,9 +20,9 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from freehold.records.compute import Instance, StateReason
 from freehold.records.feed import publish, take_turn
-from freehold.records.instances import UNKNOWN_STATUS, reboot, send_down
+from freehold.records.instances import BY_USER, UNKNOWN_STATUS, reboot, send_down
 from freehold.records.network import NetworkInterface, network_interfaces
-from freehold.services.ec2 import ebs_encryption, vcpu_limits
+from freehold.services.ec2 import ebs_encryption, hibernation, vcpu_limits
 from freehold.services.ec2.addresses import allocate_auto
 from freehold.services.ec2.compute_errors import (
     IncorrectInstanceState,
@@ -44,8 +44,6 @@ if TYPE_CHECKING:
         TerminateInstancesRequestTypeDef,
     )
 
-_BY_USER = StateReason("Client.UserInitiatedShutdown", "Client.UserInitiatedShutdown: User initiated shutdown")
-
 
 def _to_start(call: Call, request: StartInstancesRequestTypeDef) -> Iterator[str | Needed]:
     yield from named_by("InstanceIds", INSTANCE)(call, request)
@@ -65,12 +63,18 @@ def start_instances(call: Call, request: StartInstancesRequestTypeDef) -> Respon
 def stop_instances(call: Call, request: StopInstancesRequestTypeDef) -> Response:
     """Force and SkipOsShutdown both let the guest have no time to shut down, also when it is stopping already.
 
-    Raises IncorrectInstanceState for an instance that does not run, and OperationNotPermitted.
+    Raises IncorrectInstanceState for an instance that does not run, OperationNotPermitted,
+    UnsupportedHibernationConfiguration.
     """
-    refuse_others(request, {"InstanceIds", "Force", "SkipOsShutdown"}, {"Hibernate": False})
+    refuse_others(request, {"InstanceIds", "Force", "Hibernate", "SkipOsShutdown"})
     at_once = bool(request.get("Force") or request.get("SkipOsShutdown"))
+    hibernate = bool(request.get("Hibernate"))
     before = _named(call, request["InstanceIds"])
-    return {"StoppingInstances": [_change(instance, _stop(call, instance, at_once=at_once)) for instance in before]}
+    if hibernate:
+        for instance in before:
+            hibernation.check(instance, at_once=at_once)
+    changes = [_change(each, _stop(call, each, at_once=at_once, hibernate=hibernate)) for each in before]
+    return {"StoppingInstances": changes}
 
 
 @operation(resources=named_by("InstanceIds", INSTANCE))
@@ -157,12 +161,12 @@ def _start(call: Call, instance: Instance) -> Instance:
     return started
 
 
-def _stop(call: Call, instance: Instance, *, at_once: bool) -> Instance:
+def _stop(call: Call, instance: Instance, *, at_once: bool, hibernate: bool) -> Instance:
     match instance.state:
         case "running":
             if instance.disable_api_stop:
                 raise OperationNotPermitted(instance.id, "stopped", "disableApiStop")
-            return _shut_down(call, instance, "stopping", at_once=at_once)
+            return _shut_down(call, instance, "stopping", at_once=at_once, hibernate=hibernate)
         case "stopping":
             return _hurried(call, instance) if at_once else instance
         case "stopped":
@@ -194,10 +198,16 @@ def _terminate(call: Call, instance: Instance, *, at_once: bool) -> Instance:
 
 
 def _shut_down(
-    call: Call, instance: Instance, state: Literal["stopping", "shutting-down"], *, at_once: bool
+    call: Call,
+    instance: Instance,
+    state: Literal["stopping", "shutting-down"],
+    *,
+    at_once: bool,
+    hibernate: bool = False,
 ) -> Instance:
-    reason = f"User initiated ({call.now:%Y-%m-%d %H:%M:%S} GMT)"
-    return send_down(call.tx, instance, state, _BY_USER, reason, force_stop=at_once)
+    when = f"User initiated ({call.now:%Y-%m-%d %H:%M:%S} GMT)"
+    reason = hibernation.BY_USER if hibernate else BY_USER
+    return send_down(call.tx, instance, state, reason, when, force_stop=at_once, hibernate=hibernate)
 
 
 def _hurried(call: Call, instance: Instance) -> Instance:

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 from freehold.config import InstanceType
 from freehold.instance_types import is_bare_metal, offered
 from freehold.records.capacity import zones_that_hold
+from freehold.services.ec2 import hibernation
 from freehold.services.ec2.compute_errors import InvalidInstanceType
 from freehold.services.ec2.errors import InvalidNextToken, InvalidParameterValue
 from freehold.services.ec2.filters import satisfied
@@ -97,7 +98,7 @@ def described(name: str, instance_type: InstanceType, *, in_region: bool) -> dic
             "FlexibleEnaQueuesSupport": "unsupported",
         },
         "PlacementGroupInfo": {"SupportedStrategies": []},
-        "HibernationSupported": False,
+        "HibernationSupported": hibernation.is_supported(name, instance_type),
         "BurstablePerformanceSupported": instance_type.credits_per_hour > 0,
         "DedicatedHostsSupported": False,
         "AutoRecoverySupported": False,

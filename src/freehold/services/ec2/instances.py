@@ -33,7 +33,6 @@ _SAME: Mapping[str, Any] = {
     "Architecture": "x86_64",
     "EnaSupport": False,
     "EnclaveOptions": Shared(Enabled=False),
-    "HibernationOptions": Shared(Configured=False),
     "Hypervisor": "xen",
     "NetworkPerformanceOptions": Shared(BandwidthWeighting="default"),
     "Operator": Shared(Managed=False),
@@ -48,6 +47,7 @@ _SAME: Mapping[str, Any] = {
     "UsageOperation": "RunInstances",
     "VirtualizationType": "hvm",
 }
+_HIBERNATION = {configured: Shared(Configured=configured) for configured in (True, False)}
 _MONITORING = {True: Shared(State="enabled"), False: Shared(State="disabled")}
 
 
@@ -160,6 +160,7 @@ def _description(
             instance.placement_group_name,
             instance.partition_number,
         ),
+        "HibernationOptions": _HIBERNATION[instance.hibernation_configured],
         "Monitoring": _MONITORING[instance.monitoring],
         "EbsOptimized": instance.ebs_optimized,
         "RootDeviceName": instance.root_device_name,

@@ -37,6 +37,9 @@ from freehold.services.ec2 import (
     user_data,
     vcpu_limits,
 )
+from freehold.services.ec2 import (
+    hibernation as hibernation_options,
+)
 from freehold.services.ec2.addresses import allocate_auto
 from freehold.services.ec2.compute_errors import (
     IdempotentInstanceTerminated,
@@ -84,6 +87,7 @@ _HONOURED = {
     "DisableApiStop",
     "DisableApiTermination",
     "EbsOptimized",
+    "HibernationOptions.Configured",
     "IamInstanceProfile",
     "ImageId",
     "InstanceInitiatedShutdownBehavior",
@@ -120,7 +124,6 @@ _DEFAULTS = {
     "CpuOptions.ThreadsPerCore": 1,
     "EnablePrimaryIpv6": False,
     "EnclaveOptions.Enabled": False,
-    "HibernationOptions.Configured": False,
     "Ipv6AddressCount": 0,
     "MetadataOptions.HttpProtocolIpv6": "disabled",
     # An interface can not be without its instance here, so it can not be kept beyond it either.
@@ -146,6 +149,7 @@ class _Launch:
     core_count: int | None
     key_name: str | None
     root: RootVolume
+    hibernation: bool
     interface: PrimaryInterface
     wanted: Wanted
     metadata: MetadataOptions
@@ -225,6 +229,7 @@ def _launch(call: Call, request: RunInstancesRequestTypeDef) -> _Launch:
             f"{type_name} has {instance_type.memory_mib} MiB."
         )
     root = root_volumes.asked_for(call, image, request.get("BlockDeviceMappings") or ())
+    hibernation = hibernation_options.asked_for(request.get("HibernationOptions", {}), type_name, instance_type, root)
     key_name = request.get("KeyName") or None
     if key_name is not None:
         load_named(call, key_name)
@@ -236,6 +241,7 @@ def _launch(call: Call, request: RunInstancesRequestTypeDef) -> _Launch:
         core_count,
         key_name,
         root,
+        hibernation,
         interface,
         wanted,
         metadata,
@@ -341,6 +347,7 @@ def _make(
         placement_group_name=group.name if group else None,
         partition_number=place.partition,
         core_count=launch.core_count,
+        hibernation_configured=launch.hibernation,
         auto_recovery=request.get("MaintenanceOptions", {}).get("AutoRecovery") or "default",
         capacity=launch.wanted.capacity,
         capacity_reservation_id=place.capacity_reservation_id,

@@ -102,7 +102,7 @@ def get_launch_template_data(call: Call, request: GetLaunchTemplateDataRequestTy
         "DisableApiTermination": instance.disable_api_termination,
         "EbsOptimized": instance.ebs_optimized,
         "EnclaveOptions": {"Enabled": False},
-        "HibernationOptions": {"Configured": False},
+        "HibernationOptions": {"Configured": instance.hibernation_configured},
         "ImageId": instance.image_id,
         "InstanceInitiatedShutdownBehavior": instance.shutdown_behavior,
         "InstanceType": instance.instance_type,

@@ -43,8 +43,8 @@ static void reseed(void) {
     close(pool);
 }
 
-/* The clock is that of the template's save; the emulated hardware's is the host's. It shows whole seconds. */
-static void set_clock(void) {
+/* The clock is that of the moment of the save; the emulated hardware's is the host's. It shows whole seconds. */
+void set_clock(void) {
     struct rtc_time shown;
     int rtc = open("/dev/rtc0", O_RDONLY | O_CLOEXEC);
     if (rtc < 0) return;

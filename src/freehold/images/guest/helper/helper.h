@@ -24,6 +24,7 @@ void run_init(void);
 /* awake.c */
 void wake_up(void);
 void restart(const char *why);
+void set_clock(void);
 
 /* network.c */
 struct lease {
@@ -38,6 +39,8 @@ struct lease {
 void link_up(const char *interface);
 bool ask_for_lease(const char *interface, struct lease *lease, int tries);
 void use_lease(const char *interface, const struct lease *lease);
+int open_announcements(void);
+bool wait_for_announcement(int announcements, int seconds_max);
 
 /* connect.c */
 void keep_connect_keys(void);

@@ -85,10 +85,11 @@ static void take_address(int tries) {
     write_resolver(&lease);
 }
 
-/* For ever: half of a lease's time after another (RFC 2131, section 4.4.5). */
+/* For ever: half of a lease's time after another (RFC 2131, section 4.4.5), and when the guest has slept. */
 static void keep_address(void) {
+    int announcements = open_announcements();
     for (;;) {
-        sleep(1800);
+        if (wait_for_announcement(announcements, 1800)) set_clock();
         take_address(30);
     }
 }

@@ -15,6 +15,7 @@
 #include <sys/ioctl.h>
 #include <sys/random.h>
 #include <sys/socket.h>
+#include <time.h>
 #include <unistd.h>
 
 #include "helper.h"
@@ -26,6 +27,29 @@
 #define FIRST_TRIES 20 /* soon after each other: the network may not be ready yet */
 #define TRY_MILLISECONDS 100
 #define LATER_TRY_MILLISECONDS 1000
+
+/* linux/rtnetlink.h, linux/if_link.h */
+#define NETLINK_ROUTE 0
+#define GROUP_LINK 1
+#define NEW_LINK 16
+#define ATTRIBUTE_EVENT 44
+#define EVENT_NOTIFY_PEERS 4
+
+struct sockaddr_nl {
+    unsigned short family, pad;
+    uint32_t pid, groups;
+};
+
+struct link_message {
+    uint32_t length;
+    uint16_t type, flags;
+    uint32_t sequence, pid;
+    uint8_t family, pad;
+    uint16_t hardware;
+    int32_t index;
+    uint32_t interface_flags, change;
+    uint8_t attributes[];
+};
 
 struct packet {
     struct iphdr ip;
@@ -218,4 +242,41 @@ void use_lease(const char *interface, const struct lease *lease) {
     for (int each = 0; each < lease->routes_count; each++)
         add_route(interface, lease->routes[each].to, lease->routes[each].mask, lease->routes[each].gateway);
     if (!lease->routes_count && lease->router) add_route(interface, 0, 0, lease->router);
+}
+
+int open_announcements(void) {
+    struct sockaddr_nl kernel = {AF_NETLINK, 0, 0, GROUP_LINK};
+    int announcements = socket(AF_NETLINK, SOCK_DGRAM | SOCK_CLOEXEC, NETLINK_ROUTE);
+    bind(announcements, (struct sockaddr *)&kernel, sizeof kernel);
+    return announcements;
+}
+
+/* Whether a network card has been told to say again who it is: the host does that when a guest has slept. */
+static bool is_announcement(const uint8_t *bytes, ssize_t received) {
+    const struct link_message *message = (const struct link_message *)bytes;
+    if (received < (ssize_t)sizeof *message || message->type != NEW_LINK) return false;
+    const uint8_t *at = message->attributes, *end = bytes + received;
+    while (at + 8 <= end) {
+        uint16_t length, kind;
+        uint32_t value;
+        memcpy(&length, at, 2);
+        memcpy(&kind, at + 2, 2);
+        memcpy(&value, at + 4, 4);
+        if (kind == ATTRIBUTE_EVENT) return value == EVENT_NOTIFY_PEERS;
+        if (length < 4) return false;
+        at += (length + 3) & ~3;
+    }
+    return false;
+}
+
+/* False: none came in that time. */
+bool wait_for_announcement(int announcements, int seconds_max) {
+    uint8_t bytes[8192];
+    time_t end = time(NULL) + seconds_max;
+    for (;;) {
+        struct pollfd ready = {announcements, POLLIN, 0};
+        time_t left = end - time(NULL);
+        if (left <= 0 || left > seconds_max || poll(&ready, 1, 1000 * left) == 0) return false;
+        if (is_announcement(bytes, recv(announcements, bytes, sizeof bytes, 0))) return true;
+    }
 }

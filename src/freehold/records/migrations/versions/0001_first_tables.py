@@ -485,6 +485,8 @@ def upgrade() -> None:
         sa.Column("placement_group_name", sa.Text(), autoincrement=False, nullable=True),
         sa.Column("partition_number", sa.BigInteger(), autoincrement=False, nullable=True),
         sa.Column("core_count", sa.BigInteger(), autoincrement=False, nullable=True),
+        sa.Column("hibernation_configured", sa.Boolean(), autoincrement=False, nullable=False),
+        sa.Column("hibernate", sa.Boolean(), autoincrement=False, nullable=False),
         sa.Column("auto_recovery", sa.Text(), autoincrement=False, nullable=False),
         sa.Column("reboot_migration", sa.Text(), autoincrement=False, nullable=False),
         sa.Column("capacity", sa.Text(), autoincrement=False, nullable=False),

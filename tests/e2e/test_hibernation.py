@@ -1,0 +1,32 @@
+"""A server sleeps and goes on: its processes, its connections to nobody, its clock."""
+
+from __future__ import annotations
+
+import time
+
+from tests.e2e.servers import Servers, tcp
+
+POOL = "198.18.8.128/28"
+COUNT = "mkdir /run/c && (n=0; while sleep 0.2; do n=$((n + 1)); echo $n >/run/c/n; done) >/dev/null 2>&1 & echo $!"
+
+
+def test_processes_go_on_and_the_clock_is_right(servers: Servers) -> None:
+    group = servers.group("ssh", tcp(22))
+    (instance_id,) = servers.launch(group, HibernationOptions={"Configured": True})
+    servers.wait_until_ready(instance_id)
+    process = servers.ssh(instance_id, COUNT).strip()
+    boot = servers.ssh(instance_id, "cat /proc/sys/kernel/random/boot_id")
+    servers.ssh(instance_id, "date -s 2020-01-01")
+
+    servers.ec2.stop_instances(InstanceIds=[instance_id], Hibernate=True)
+    servers.wait_for_state("stopped", instance_id)
+    assert servers.get(instance_id)["StateReason"]["Code"] == "Client.UserInitiatedHibernate"
+    servers.ec2.start_instances(InstanceIds=[instance_id])
+    servers.wait_for_state("running", instance_id)
+
+    before = int(servers.ssh(instance_id, f"kill -0 {process} && cat /run/c/n"))
+    assert servers.ssh(instance_id, "cat /proc/sys/kernel/random/boot_id") == boot
+    assert int(servers.ssh(instance_id, "sleep 1; cat /run/c/n")) > before
+    assert abs(int(servers.ssh(instance_id, "date +%s")) - time.time()) < 60
+    servers.ec2.terminate_instances(InstanceIds=[instance_id])
+    servers.wait_for_state("terminated", instance_id)
