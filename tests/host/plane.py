@@ -25,6 +25,7 @@ from freehold import pki
 from freehold.control.hosts import link_security
 from freehold.host.wire import (
     Assignment,
+    CopySpec,
     GuestReport,
     GuestSpec,
     Hello,
@@ -62,6 +63,7 @@ class Plane:
         self.keys: dict[str, bytes] = {}  # of volumes that have another one's
         self.doomed: set[str] = set()
         self.snapshots: dict[str, SnapshotSpec] = {}
+        self.copies: dict[str, CopySpec] = {}
         self.snapshot_volumes: dict[str, str] = {}
         self.taken: dict[str, SnapshotReport] = {}
         self.doomed_snapshots: set[str] = set()
@@ -107,6 +109,20 @@ class Plane:
     def wait_for_snapshots(self, *snapshots: SnapshotSpec) -> None:
         self.snapshot(*snapshots)
         self.wait_for(lambda: not self.snapshots, f"snapshots of {self.snapshots}")
+
+    def copy_snapshot(self, *copies: CopySpec) -> None:
+        """Want copies of snapshots made, and wait until they are."""
+        with self._news:
+            self.copies |= {each.snapshot_id: each for each in copies}
+            if self._peer is not None:
+                with suppress(OSError):
+                    keys = self._copy_keys(*copies)
+                    self._peer.sendall(encode(Assignment((), complete=False, keys=keys, copies=copies)))
+        self.wait_for(lambda: not self.copies, f"copies {self.copies}")
+
+    def _copy_keys(self, *copies: CopySpec) -> tuple[VolumeKey, ...]:
+        ids = [each for copy in copies for each in (copy.snapshot_id, copy.source_id)]
+        return tuple(VolumeKey(each, self.keys[each]) for each in ids if each in self.keys)
 
     def delete_snapshot(self, snapshot_id: str) -> None:
         """Want a snapshot gone, and wait until it is."""
@@ -200,9 +216,10 @@ class Plane:
             True,
             tuple(self.doomed),
             credentials,
-            (*self._keys(*specs), *self._snapshot_keys(*snapshots)),
+            (*self._keys(*specs), *self._snapshot_keys(*snapshots), *self._copy_keys(*self.copies.values())),
             snapshots,
             tuple(self.doomed_snapshots),
+            tuple(self.copies.values()),
         )
 
     def _snapshot_keys(self, *snapshots: SnapshotSpec) -> tuple[VolumeKey, ...]:
@@ -235,7 +252,9 @@ class Plane:
             self._peer.sendall(encode(Assignment((), complete=False, keys=keys)))
         for snapshot in report.snapshots:
             self.taken[snapshot.snapshot_id] = snapshot
-            self.snapshots.pop(snapshot.snapshot_id, None)
+            if snapshot.percent == 100:
+                self.snapshots.pop(snapshot.snapshot_id, None)
+                self.copies.pop(snapshot.snapshot_id, None)
         for reading in report.traffic:
             self.traffic[reading.public_ip] = reading
 

@@ -8,7 +8,7 @@ from pathlib import Path
 from msgspec.structs import replace
 
 from freehold.host.layout import Layout
-from freehold.host.wire import GuestSpec, SnapshotSpec, VolumeSpec
+from freehold.host.wire import CopySpec, GuestSpec, SnapshotSpec, VolumeSpec
 from tests.host.disks import SpareMonitor, blocks, check
 from tests.host.plane import AgentProcess, Plane, guest_spec, key_of, leftovers
 from tests.ovn import Cloud, wait_until
@@ -159,4 +159,38 @@ def test_what_no_snapshot_needs_is_merged_into_what_lies_on_it(
     all_is_there()
     for number in (3, 1):
         delete(number)
+    wait_until(lambda: leftovers(data_dir, cloud.paths.switch) == [], "nothing is left")
+
+
+def test_copies_need_nothing_of_what_they_are_copies_of(
+    plane: Plane, agent: AgentProcess, image_id: str, data_dir: Path, cloud: Cloud
+) -> None:
+    """Under the same key, under another one, and under none; of a snapshot whose guest runs on."""
+    layout, spec, volume_id = Layout(plane.paths), with_data(guest_spec(4, image_id)), data_id(4)
+    source = snapshot_of(volume_id, 20)
+    plane.assign(spec)
+    plane.wait_for_state(spec.instance_id, "running")
+    monitor = SpareMonitor(layout, spec.instance_id)
+    for block in SOME:
+        monitor.write(volume_id, block, block)
+    plane.wait_for_snapshots(source)
+    monitor.write(volume_id, 100, 7)
+    same, other, plain = (f"snap-{number:017x}" for number in (21, 22, 23))
+    plane.keys |= {each: key_of(volume_id) for each in (source.snapshot_id, same)} | {other: key_of(other)}
+    plane.copy_snapshot(
+        CopySpec(same, source.snapshot_id, rewritten=False, encrypted=True),
+        CopySpec(other, source.snapshot_id, rewritten=True, encrypted=True),
+        CopySpec(plain, source.snapshot_id, rewritten=True, encrypted=False),
+    )
+    plane.delete_snapshot(source.snapshot_id)
+    for snapshot_id, key in ((same, key_of(volume_id)), (other, key_of(other)), (plain, None)):
+        path = layout.layer(snapshot_id)
+        assert blocks(layout, path, key, (*SOME, 50)) == {each: each for each in SOME} | {50: 0}
+        check(path, key)
+    assert plane.taken[other].bytes_added < 4 << 20
+    monitor.close()
+    plane.want(spec.instance_id, "absent", delete_volumes=tuple(v.volume_id for v in spec.volumes))
+    plane.wait_for_state(spec.instance_id, "absent")
+    for snapshot_id in (same, other, plain):
+        plane.delete_snapshot(snapshot_id)
     wait_until(lambda: leftovers(data_dir, cloud.paths.switch) == [], "nothing is left")

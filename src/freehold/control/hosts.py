@@ -21,6 +21,7 @@ from freehold.control.acts import Acts
 from freehold.control.credentials import ServerCredentials
 from freehold.control.reports import apply_report, host_connected, host_disconnected
 from freehold.control.specs import (
+    copy_specs,
     guest_specs,
     instances_of_host,
     snapshot_specs,
@@ -299,6 +300,7 @@ class _Link:
                         (*keys, *self._keys.of_snapshots(tx, wanted.snapshots)),
                         snapshot_specs(wanted.snapshots),
                         wanted.snapshots_to_delete,
+                        copy_specs(wanted.snapshots),
                     )
                     break
             with self._store.write() as tx:

@@ -108,9 +108,12 @@ def apply_report(tx: Transaction, host_id: str, report: Report) -> None:
 
 
 def _apply_snapshot(tx: Transaction, snapshot: Snapshot, said: SnapshotReport) -> None:
-    if snapshot.state == "completed" and said.message is None:
+    if snapshot.state == "completed" and said.message is None and said.percent == 100:
         holds(tx, snapshot, said.bytes_added, said.bytes_full)
     if snapshot.state != "pending":
+        return
+    if said.percent < 100:
+        tx.update(snapshot, progress=said.percent)
         return
     if said.message is None:
         taken(tx, snapshot, said.bytes_added, said.bytes_full)

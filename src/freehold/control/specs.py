@@ -12,6 +12,7 @@ from freehold.config import Config
 from freehold.dns_names import private_dns_name
 from freehold.host.wire import (
     ConnectKeySpec,
+    CopySpec,
     EventSpec,
     GuestSpec,
     InterfaceSpec,
@@ -77,7 +78,21 @@ def snapshots_to_take(tx: Transaction, host_id: str, *among: sa.ColumnElement[bo
 
 
 def snapshot_specs(pending: Sequence[Snapshot]) -> tuple[SnapshotSpec, ...]:
-    return tuple(SnapshotSpec(each.id, each.volume_id, each.instant, each.encrypted) for each in pending)
+    """Of those that are taken of volumes."""
+    return tuple(
+        SnapshotSpec(each.id, each.volume_id, each.instant, each.encrypted)
+        for each in pending
+        if each.source_id is None
+    )
+
+
+def copy_specs(pending: Sequence[Snapshot]) -> tuple[CopySpec, ...]:
+    """Of those that are copies."""
+    return tuple(
+        CopySpec(each.id, each.source_id, each.rewritten, each.encrypted)
+        for each in pending
+        if each.source_id is not None
+    )
 
 
 def snapshots_to_delete(tx: Transaction, host_id: str, *among: sa.ColumnElement[bool]) -> tuple[str, ...]:

@@ -119,13 +119,20 @@ def _needs_keys(instance: Instance) -> bool:
 
 def snapshot_keys(tx: Transaction, sealer: Sealer, pending: Sequence[Snapshot]) -> tuple[VolumeKey, ...]:
     """The keys of the volumes of which snapshots are to be taken; none of those whose KMS key can not be used."""
-    encrypted = {snapshot.id: snapshot for snapshot in pending if snapshot.encrypted}
-    keys = {}
+    encrypted = {snapshot.id: snapshot for snapshot in pending if snapshot.encrypted and snapshot.source_id is None}
+    copies = [snapshot for snapshot in pending if snapshot.source_id is not None]
+    keys: dict[str, VolumeKey] = {each.volume_id: each for each in _keys_of_copies(tx, sealer, copies)}
     for wrapped in tx.select(WrappedKey, volume_id=list(encrypted)):
         snapshot = encrypted[SnapshotId(wrapped.volume_id)]
         with contextlib.suppress(_Unusable):
             keys[snapshot.volume_id] = VolumeKey(snapshot.volume_id, _opened(tx, sealer, snapshot, wrapped))
     return tuple(keys.values())
+
+
+def _keys_of_copies(tx: Transaction, sealer: Sealer, copies: Sequence[Snapshot]) -> tuple[VolumeKey, ...]:
+    """Of the copies and of what they are copies of."""
+    sources = [copy.source_id for copy in copies if copy.source_id is not None]
+    return _keys_of(tx, sealer, [*copies, *tx.select(Snapshot, id=sources)])
 
 
 def keys_on_host(tx: Transaction, sealer: Sealer, host_id: str, ids: Sequence[str]) -> tuple[VolumeKey, ...]:
@@ -134,9 +141,16 @@ def keys_on_host(tx: Transaction, sealer: Sealer, host_id: str, ids: Sequence[st
         *tx.select(Volume, id=list(ids), host_id=host_id),
         *tx.select(Snapshot, id=list(ids), host_id=host_id),
     ]
+    return _keys_of(tx, sealer, found)
+
+
+def _keys_of(tx: Transaction, sealer: Sealer, found: Sequence[Volume | Snapshot]) -> tuple[VolumeKey, ...]:
+    """None of those whose KMS key can not be used."""
     wrapped = {each.volume_id: each for each in tx.select(WrappedKey, volume_id=[each.id for each in found])}
     keys = []
     for each in found:
+        if not each.encrypted:
+            continue
         with contextlib.suppress(_Unusable):
             keys.append(VolumeKey(each.id, _opened(tx, sealer, each, wrapped.get(each.id))))
     return tuple(keys)

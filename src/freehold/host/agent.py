@@ -26,6 +26,7 @@ from freehold.host.records import load_record, load_spec
 from freehold.host.starts import Starts
 from freehold.host.stats.egress import Egress
 from freehold.host.templates.service import Templates, WarmStart
+from freehold.host.volumes.copies import Copies
 from freehold.host.volumes.deletions import Deletions
 from freehold.host.volumes.merging import Merging
 from freehold.host.volumes.snapshots import Snapshots
@@ -54,6 +55,7 @@ class Agent:
             self._snapshots.report_again,
             self.changed.set,
         )
+        self._copies = Copies(machine, self._snapshots.copied)
         self._guests: dict[str, Guest] = {}
         self._probes = Probes(self._guests, self._changed)
         self._credentials: dict[str, RoleCredentials] = {}  # never on disk: a new agent waits for the control plane
@@ -85,6 +87,7 @@ class Agent:
         self._deletions.start()
         self._templates.start()
         self._merging.start()
+        self._copies.start()
 
     async def close(self) -> None:
         """Stop working. Guests run on."""
@@ -96,6 +99,7 @@ class Agent:
         await self._deletions.close()
         await self._templates.close()
         await self._merging.close()
+        await self._copies.close()
         tasks = [*self._tasks.values(), *(task for task in (self._cleaning, self._looking) if task)]
         for task in tasks:
             task.cancel()
@@ -108,6 +112,7 @@ class Agent:
         credentials = {given.instance_id: given for given in assignment.credentials}
         keys = {given.volume_id: given.key for given in assignment.keys}
         self._snapshots.take(assignment.snapshots, keys)
+        self._copies.make(assignment.copies, keys)
         self._snapshots.delete(assignment.delete_snapshots)
         self._merging.give_keys(keys)
         for spec in assignment.guests:

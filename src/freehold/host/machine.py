@@ -22,7 +22,7 @@ from freehold.host.commands import together
 from freehold.host.effects import Effects
 from freehold.host.errors import NotYet
 from freehold.host.hypervisor import process
-from freehold.host.hypervisor.disks import Disk, Layer, file_name
+from freehold.host.hypervisor.disks import Disk, Layer
 from freehold.host.hypervisor.firmware import have_variables
 from freehold.host.hypervisor.monitor import Monitor, MonitorError
 from freehold.host.hypervisor.qemu import Accelerator
@@ -31,7 +31,7 @@ from freehold.host.ports import taps
 from freehold.host.ports.vswitch import Vswitch
 from freehold.host.records import GuestRecord, Saved, save
 from freehold.host.templates.store import Template
-from freehold.host.volumes import luks, qcow2
+from freehold.host.volumes import luks
 from freehold.host.volumes.memories import Memories
 from freehold.host.volumes.pool import Pool
 from freehold.host.wire import GuestSpec, VolumeSpec
@@ -53,6 +53,8 @@ class Machine:
     _disks: dict[str, asyncio.Lock] = field(default_factory=dict)
     to_freeze: set[str] = field(default_factory=set)
     """The volumes of which a snapshot is still to be taken: they are not deleted before."""
+    to_keep: set[str] = field(default_factory=set)
+    """The snapshots of which a copy is still to be made: they are not deleted before."""
     yielding: dict[str, asyncio.Task[None]] = field(default_factory=dict)
     """Who has a volume for itself and is to be ended when somebody else wants it."""
 
@@ -142,7 +144,7 @@ class Machine:
         key = keys[volume.volume_id] if volume.encrypted else None
         await self.effects.perform("make volume", partial(self.pool.make, volume, image, key))
         chain = self.pool.layers.chain(self.layout.volume(volume.volume_id))
-        layers = [Layer(file_name(path), path, qcow2.encrypted(path)) for path in chain]
+        layers = [Layer.of(path) for path in chain]
         return Disk(volume.volume_id, tuple(layers), volume.limits, None if key is None else luks.passphrase(key))
 
     async def plug(self, spec: GuestSpec) -> None:

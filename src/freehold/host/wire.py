@@ -70,6 +70,16 @@ class SnapshotSpec(msgspec.Struct, frozen=True):
     encrypted: bool = False
 
 
+class CopySpec(msgspec.Struct, frozen=True):
+    """A snapshot to make as a copy of another one. `rewritten`: under a key of its own, or none, all data anew; else
+    they share it, and what opens the one opens the other. Keys come with it, by the ids of both."""
+
+    snapshot_id: str
+    source_id: str
+    rewritten: bool
+    encrypted: bool
+
+
 class InterfaceSpec(msgspec.Struct, frozen=True):
     """A network card. The port in OVN is named by `interface_id`."""
 
@@ -190,8 +200,8 @@ class Assignment(msgspec.Struct, frozen=True, tag="assignment", tag_field="type"
     """`complete` = these are all guests of this host: whatever else it runs was deleted, and is to be made absent.
 
     `delete_volumes` are no guest's, and are to be deleted for ever; a volume that is not there counts as deleted.
-    `snapshots` are to be taken, with all of their group; `delete_snapshots` are to be deleted for ever, their data as
-    far as nothing else needs it.
+    `snapshots` are to be taken, with all of their group, and `copies` to be made; `delete_snapshots` are to be deleted
+    for ever, their data as far as nothing else needs it.
     `credentials` are of those among `guests` whose instances have a profile; the others have none from now on.
     `keys` are of the encrypted volumes of `snapshots`, and of those among `guests` that are to run or to hibernate. A
     guest that is to run and lacks a key can not be started; if it runs already it runs on.
@@ -204,6 +214,7 @@ class Assignment(msgspec.Struct, frozen=True, tag="assignment", tag_field="type"
     keys: tuple[VolumeKey, ...] = ()
     snapshots: tuple[SnapshotSpec, ...] = ()
     delete_snapshots: tuple[str, ...] = ()
+    copies: tuple[CopySpec, ...] = ()
 
 
 class Ask(msgspec.Struct, frozen=True, tag="ask", tag_field="type"):
@@ -259,12 +270,13 @@ class TrafficReading(msgspec.Struct, frozen=True):
 class SnapshotReport(msgspec.Struct, frozen=True):
     """A snapshot was taken: what is written from now on is not in it; or it holds more than it did. `bytes_added` is
     what its layer holds that lower ones do not, `bytes_full` what all hold. With a `message` it was not and will not be
-    taken (operator's words)."""
+    taken (operator's words). Until `percent` is 100 it is being made."""
 
     snapshot_id: str
     bytes_added: Count
     bytes_full: Count
     message: Annotated[str, msgspec.Meta(max_length=MESSAGE_CHARACTERS_MAX)] | None = None
+    percent: Annotated[int, msgspec.Meta(ge=0, le=100)] = 100
 
 
 class Report(msgspec.Struct, frozen=True, tag="report", tag_field="type"):

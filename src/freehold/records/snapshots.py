@@ -13,6 +13,9 @@ from freehold.records.store import Transaction
 from freehold.records.tags import delete_tags_of
 from freehold.records.usage import close_usage, open_usage
 
+COPIED = VolumeId("vol-ffffffff")
+"""The volume of a snapshot that was not taken of one."""
+
 SnapshotState = Literal["pending", "completed", "error"]
 
 
@@ -24,7 +27,8 @@ class Snapshot(Record, frozen=True):
 
     `instant` is shared by those that are of one instant. `size_gib` is the volume's; `bytes_added` is what the snapshot
     holds and those before it do not, which is what is paid for; `bytes_full` is what all of it takes. `volume_id` is a
-    volume that may be gone, or ``vol-ffffffff`` for what comes from elsewhere.
+    volume that may be gone, or `COPIED` for what comes from elsewhere. `source_id` is what it is a copy of, `rewritten`
+    if that is under another key.
     """
 
     id: SnapshotId
@@ -45,6 +49,8 @@ class Snapshot(Record, frozen=True):
     progress: int = 0
     bytes_added: int = 0
     bytes_full: int = 0
+    source_id: SnapshotId | None = None
+    rewritten: bool = False
 
 
 class DoomedSnapshot(Record, frozen=True):

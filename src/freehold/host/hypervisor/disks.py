@@ -17,6 +17,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from freehold.host.errors import CannotStart
+from freehold.host.volumes import qcow2
 from freehold.host.wire import DiskLimits
 
 
@@ -29,16 +30,22 @@ class Layer:
     path: Path
     encrypted: bool
 
+    @classmethod
+    def of(cls, path: Path) -> Layer:
+        """What its header says of encryption may be a lie: then its own guest reads rubbish."""
+        return cls(file_name(path), path, qcow2.encrypted(path))
+
 
 @dataclass(frozen=True, slots=True)
 class Disk:
     """A volume that a guest has. `layers` from the one that is written down to the one that all is built on; `key` is
-    the passphrase of those that are encrypted."""
+    the passphrase of those that are encrypted. Of one that is not `writable` none is written."""
 
     volume_id: str
     layers: tuple[Layer, ...]
     limits: DiskLimits = field(default_factory=DiskLimits)
     key: str | None = field(default=None, repr=False)
+    writable: bool = True
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,7 +69,8 @@ def opened(disk: Disk, until: ExitStack) -> OpenDisk:
 
     # The top is opened twice: a snapshot leaves it readable alone, and QEMU then asks its set for such a descriptor.
     top, *below = disk.layers
-    files = [(descriptor(top.path, os.O_RDWR), descriptor(top.path, os.O_RDONLY))]
+    reading = descriptor(top.path, os.O_RDONLY)
+    files = [(descriptor(top.path, os.O_RDWR), reading) if disk.writable else (reading,)]
     return OpenDisk(disk, (*files, *((descriptor(layer.path, os.O_RDONLY),) for layer in below)))
 
 
@@ -140,7 +148,7 @@ def limits(of: DiskLimits) -> dict[str, int]:
 
 
 def _layer(disk: Disk, layer: Layer, number: int, backing: dict[str, object] | None) -> dict[str, object]:
-    return layer_nodes(disk.volume_id, layer, number, backing, top=layer is disk.layers[0])
+    return layer_nodes(disk.volume_id, layer, number, backing, top=disk.writable and layer is disk.layers[0])
 
 
 def layer_nodes(

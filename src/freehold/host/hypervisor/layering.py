@@ -12,11 +12,11 @@ from freehold.host.hypervisor import devices, disks
 from freehold.host.hypervisor.disks import Disk, Layer, job_id, layer_node
 from freehold.host.hypervisor.monitor import Monitor, Refused
 
-
-class _Status(TypedDict, total=False):
-    id: str
-    status: str
-    error: str
+_Status = TypedDict(
+    "_Status",
+    {"id": str, "status": str, "error": str, "current-progress": int, "total-progress": int},
+    total=False,
+)
 
 
 async def put_under(monitor: Monitor, volume_id: str, layer: Layer) -> None:
@@ -43,6 +43,20 @@ async def begin_merging(
     if below is not None:
         given |= {"base-node": layer_node(volume_id, below.name), "backing-file": header}
     await monitor.execute("block-stream", given | {"auto-dismiss": False})
+
+
+async def begin_copying(monitor: Monitor, source: str, target: str) -> None:
+    """Begin to copy all data of a disk to another one, by the ids of both."""
+    given = {"job-id": job_id(target), "device": disks.device_node(source), "target": disks.device_node(target)}
+    await monitor.execute("blockdev-backup", given | {"sync": "full", "auto-dismiss": False})
+
+
+async def percent(monitor: Monitor, volume_id: str) -> int:
+    """How far the work on a disk has come."""
+    for job in cast(list[_Status], await monitor.execute("query-jobs")):
+        if job["id"] == job_id(volume_id):
+            return 100 * job["current-progress"] // max(1, job["total-progress"])
+    return 0
 
 
 async def job_ended(monitor: Monitor, volume_id: str) -> bool:

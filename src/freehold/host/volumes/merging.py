@@ -141,9 +141,9 @@ class Merging(Worker):
             raise NotYet(f"{volume_id} is open with other files")
         names = file_name(tip), file_name(doomed)
         if not await devices.has_job(monitor, volume_id):
-            base = _layer(below) if below else None
+            base = Layer.of(below) if below else None
             begin = partial(
-                layering.begin_merging, monitor, volume_id, _layer(tip), base, layers.name(below) if below else None
+                layering.begin_merging, monitor, volume_id, Layer.of(tip), base, layers.name(below) if below else None
             )
             await self._machine.effects.perform("begin merging", begin)
         while not await layering.job_ended(monitor, volume_id):
@@ -186,21 +186,21 @@ class Merging(Worker):
             if layer_node(volume_id, old[0]) in await devices.nodes(monitor):
                 over = chain[chain.index(layer) - 1]
                 await devices.cancel_job(monitor, volume_id)
-                base = _layer(below) if below else None
-                await layering.replace(monitor, volume_id, _layer(over), _layer(layer), base)
+                base = Layer.of(below) if below else None
+                await layering.replace(monitor, volume_id, Layer.of(over), Layer.of(layer), base)
                 await layering.forget(monitor, volume_id, *old)
 
     async def _stream(self, upper: Path, doomed: Path, key: bytes | None) -> None:
         """Bring into a file that no guest has open what is in the layer below it."""
         layers = self._machine.pool.layers
         files = [upper, *layers.chain(doomed)]
-        disk = Disk("vol-00000000", tuple(map(_layer, files)), key=None if key is None else luks.passphrase(key))
+        disk = Disk("vol-00000000", tuple(map(Layer.of, files)), key=None if key is None else luks.passphrase(key))
         below = files[2] if len(files) > 2 else None
         async with keeper(self._machine.layout, "merge") as monitor:
             await devices.add_disk(monitor, disk)
             header = layers.name(below) if below else None
-            base = _layer(below) if below else None
-            await layering.begin_merging(monitor, disk.volume_id, _layer(upper), base, header)
+            base = Layer.of(below) if below else None
+            await layering.begin_merging(monitor, disk.volume_id, Layer.of(upper), base, header)
             while not await layering.job_ended(monitor, disk.volume_id):
                 await asyncio.sleep(_LOOK_SECONDS)
 
@@ -216,7 +216,3 @@ class Merging(Worker):
             self._want_keys()
             raise NotYet(f"the key of {living.stem} is still to come")
         return self._keys.pop(living.stem)
-
-
-def _layer(path: Path) -> Layer:
-    return Layer(file_name(path), path, qcow2.encrypted(path))

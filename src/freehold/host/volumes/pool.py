@@ -7,6 +7,7 @@ A file appears complete by a rename. It is the agent's own: QEMU is handed open 
 from __future__ import annotations
 
 import shutil
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -61,9 +62,32 @@ class Pool:
             size = qcow2.size(self.layout.volume(volume_id))
             await self._create(path, self.layout.layer(snapshot_id), size, key)
 
+    async def make_layer(
+        self,
+        snapshot_id: str,
+        size: int,
+        below: Path | None,
+        key: bytes | None,
+        fill: Callable[[], Awaitable[None]] | None,
+    ) -> None:
+        """Have a layer that was no volume's tip: an empty one, which `fill` fills under its temporary name."""
+        path = self.layout.layer(snapshot_id)
+        temporary = path.with_suffix(NEW)
+        temporary.unlink(missing_ok=True)
+        self.layers.lay(path, below)
+        await self._write(temporary, below, size, key)
+        if fill is not None:
+            await fill()
+        temporary.chmod(0o400)
+        temporary.rename(path)
+
     async def _create(self, path: Path, backing: Path | None, size: int, key: bytes | None) -> None:
         """A qcow2 file of `size` bytes with nothing in it. `backing` need not be there yet."""
         temporary = path.with_suffix(NEW)
+        await self._write(temporary, backing, size, key)
+        temporary.rename(path)
+
+    async def _write(self, temporary: Path, backing: Path | None, size: int, key: bytes | None) -> None:
         overlay = ("-u", "-F", "qcow2", "-b", self.layers.name(backing)) if backing else ()
         try:
             await run(("qemu-img", "create", "-q", "-f", "qcow2", *overlay, str(temporary), str(size)))
@@ -74,7 +98,6 @@ class Pool:
         if key is not None:
             qcow2.encrypt(temporary, luks.header(key), luks.HEADER_BYTES)
         temporary.chmod(0o600)
-        temporary.rename(path)
 
     def delete(self, volume_id: str) -> None:
         """Have the volume no more, nor the layers that only it has needed. It must not be open."""

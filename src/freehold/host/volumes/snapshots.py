@@ -83,6 +83,16 @@ class Snapshots(Worker):
             self._taken[snapshot_id] = self._taking(snapshot_id)
             self._changed()
 
+    def copied(self, snapshot_id: str, percent: int, failure: str | None) -> None:
+        """Say how far a copy has come."""
+        if percent == 100 and failure is None:
+            self.report_again(snapshot_id)
+        else:
+            message = failure and failure[:MESSAGE_CHARACTERS_MAX]
+            self._taken[snapshot_id] = SnapshotReport(snapshot_id, 0, 0, message, percent)
+            self._changed()
+        self.wake()  # what it was a copy of may go now
+
     def _taking(self, snapshot_id: str) -> SnapshotReport:
         files = self._machine.pool.layers.chain(self._machine.layout.layer(snapshot_id))
         return SnapshotReport(snapshot_id, qcow2.allocated(files[0]), sum(map(qcow2.allocated, files)))
@@ -122,7 +132,7 @@ class Snapshots(Worker):
                 async with self._progress:
                     self._progress.notify_all()
         begun = {snapshot_id: volume_id for volume_id, snapshot_id in self._machine.pool.layers.prepared()}
-        for snapshot_id in sorted(self._doomed - self._wanted.keys()):
+        for snapshot_id in sorted(self._doomed - self._wanted.keys() - self._machine.to_keep):
             if snapshot_id in begun:  # and QEMU may have gone over
                 await self._take([SnapshotSpec(snapshot_id, begun[snapshot_id], snapshot_id)])
             await self._machine.delete_snapshot(snapshot_id)
@@ -190,7 +200,7 @@ class Snapshots(Worker):
             if old not in nodes:
                 raise NotYet(f"{spec.volume_id} is not attached yet")
             if new not in nodes:
-                await layering.put_under(monitor, spec.volume_id, Layer(file_name(path), path, qcow2.encrypted(path)))
+                await layering.put_under(monitor, spec.volume_id, Layer.of(path))
             tips[old] = new
         if tips:
             await layering.go_over(monitor, tips)

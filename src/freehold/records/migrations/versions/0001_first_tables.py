@@ -1109,6 +1109,8 @@ def upgrade() -> None:
         sa.Column("progress", sa.BigInteger(), autoincrement=False, nullable=False),
         sa.Column("bytes_added", sa.BigInteger(), autoincrement=False, nullable=False),
         sa.Column("bytes_full", sa.BigInteger(), autoincrement=False, nullable=False),
+        sa.Column("source_id", sa.Text(), autoincrement=False, nullable=True),
+        sa.Column("rewritten", sa.Boolean(), autoincrement=False, nullable=False),
         sa.PrimaryKeyConstraint("id"),
         sqlite_autoincrement=False,
         sqlite_with_rowid=False,

@@ -1,0 +1,114 @@
+"""CopySnapshot: of the account's own snapshots and of those that are shared with it, from any region to this one.
+
+https://docs.aws.amazon.com/ebs/latest/userguide/ebs-copy-snapshot.html
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
+
+from freehold.records.encryption import WrappedKey
+from freehold.records.feed import publish, take_turn
+from freehold.records.ids import SnapshotId, VolumeId, new_id
+from freehold.records.snapshots import COPIED, Snapshot
+from freehold.records.tags import put_tags
+from freehold.services.ec2 import ebs_encryption
+from freehold.services.ec2.errors import IncorrectState, InvalidParameterValue
+from freehold.services.ec2.parameters import refuse_others
+from freehold.services.ec2.resources import SNAPSHOT, made
+from freehold.services.ec2.snapshot_sharing import usable
+from freehold.services.ec2.snapshots import checked_description
+from freehold.services.ec2.tags import specified
+from freehold.services.errors import AwsError
+from freehold.services.kms.volume_keys import new_volume_key
+from freehold.services.operation import Call, Needed, Response, operation
+
+if TYPE_CHECKING:
+    from mypy_boto3_ec2.type_defs import CopySnapshotRequestTypeDef
+
+_HONOURED = {
+    *("Description", "DestinationRegion", "Encrypted", "KmsKeyId"),
+    *("SourceRegion", "SourceSnapshotId", "TagSpecifications"),
+}
+
+
+def _needed(call: Call, request: CopySnapshotRequestTypeDef) -> Iterator[Needed]:
+    there = replace(call, region=request["SourceRegion"])
+    yield SNAPSHOT.needed(there, request["SourceSnapshotId"])
+    yield from made(call, request, SNAPSHOT)
+    yield from ebs_encryption.to_launch(call, [{"Ebs": _encryption(request)}])
+
+
+@operation(resources=_needed)
+def copy_snapshot(call: Call, request: CopySnapshotRequestTypeDef) -> Response:
+    """A copy of an encrypted one is encrypted. Under the same key no data is moved. PresignedUrl makes no difference:
+    the caller's signature says who asks, and so it does on AWS by now. Raises IncorrectState of one that is pending.
+    """
+    refuse_others(request, _HONOURED | {"PresignedUrl"})
+    destination = request.get("DestinationRegion") or call.region
+    if destination != call.region:
+        raise InvalidParameterValue("DestinationRegion is the region that the request is sent to.")
+    description = checked_description(request)
+    tags = specified(request.get("TagSpecifications"), SNAPSHOT.resource_type)[SNAPSHOT.resource_type]
+    take_turn(call.tx)
+    source = usable(replace(call, region=request["SourceRegion"]), request["SourceSnapshotId"])
+    if source.state != "completed":
+        raise IncorrectState(f"The snapshot '{source.id}' is not in the 'completed' state.")
+    asked = ebs_encryption.asked_for(call, _encryption(request))
+    if source.encrypted:
+        asked = replace(asked, encrypted=True)
+    encryption = ebs_encryption.resolved(call, asked)
+    copy = Snapshot(
+        id=SnapshotId(new_id("snap")),
+        account_id=call.account_id,
+        region=call.region,
+        zone=source.zone,
+        volume_id=COPIED,
+        host_id=source.host_id,
+        instant=new_id("instant"),
+        size_gib=source.size_gib,
+        description=description,
+        state="pending",
+        started_at=call.now,
+        encrypted=encryption.arn is not None,
+        kms_key_id=encryption.arn,
+        source_id=source.id,
+        rewritten=encryption.arn != source.kms_key_id,
+    )
+    call.tx.insert(copy)
+    _make_key(call, copy, source, encryption)
+    put_tags(call.tx, call.account_id, call.region, SNAPSHOT.resource_type, copy.id, tags)
+    publish(call.tx, "snapshot", copy.id)
+    shown = [{"Key": key, "Value": value} for key, value in sorted(tags.items())]
+    return {"SnapshotId": copy.id, "Tags": shown}
+
+
+def _encryption(request: CopySnapshotRequestTypeDef) -> Any:
+    """What is asked of the copy's encryption, as of a volume's."""
+    named = {"KmsKeyId": request["KmsKeyId"]} if request.get("KmsKeyId") else {}
+    return {"Encrypted": bool(request.get("Encrypted")) or bool(named), **named}
+
+
+def _make_key(call: Call, copy: Snapshot, source: Snapshot, encryption: ebs_encryption.VolumeEncryption) -> None:
+    """The source's key, or a new one; none if the KMS key can not be used: then the host can not make the copy."""
+    if encryption.arn is None:
+        return
+    if not copy.rewritten:
+        wrapped = call.tx.find(WrappedKey, volume_id=source.id)
+        if wrapped is not None:
+            call.tx.insert(replace_owner(wrapped, copy))
+        return
+    if encryption.key is not None:
+        bound = VolumeId(copy.id)
+        try:
+            ciphertext = new_volume_key(call.tx, call.sealer, encryption.key, bound)
+        except AwsError:
+            return
+        call.tx.insert(WrappedKey(copy.id, copy.account_id, ciphertext, bound))
+
+
+def replace_owner(wrapped: WrappedKey, snapshot: Snapshot) -> WrappedKey:
+    """The same key, for a snapshot."""
+    return WrappedKey(snapshot.id, snapshot.account_id, wrapped.ciphertext, wrapped.made_for)
