@@ -71,6 +71,28 @@ def test_nothing_but_the_template(grants: Grants, request_: dict[str, Any], reso
         run(grants, by_template, **request_)
 
 
+def fleet(grants: Grants, *statements: Any) -> None:
+    """CreateFleet by a new user with these statements."""
+    ec2 = grants.api.client("ec2", keys=grants.user(f"user-{next(_users)}", *statements))
+    ec2.create_fleet(
+        Type="instant",
+        LaunchTemplateConfigs=[{"LaunchTemplateSpecification": TEMPLATE | {"Version": "$Latest"}}],
+        TargetCapacitySpecification={"TotalTargetCapacity": 1},
+    )
+
+
+def test_a_fleet_needs_what_its_launches_need(grants: Grants) -> None:
+    create = allow("ec2:CreateFleet")
+    with denied("ec2:CreateFleet on resource: ", ":fleet/*"):
+        fleet(grants, allow("ec2:RunInstances"))
+    with denied("ec2:RunInstances on resource: ", ":launch-template/"):
+        fleet(grants, create)
+    small = allow("ec2:RunInstances", StringNotEqualsIfExists={"ec2:InstanceType": "t3.nano"})
+    with denied("ec2:RunInstances on resource: ", ":instance/*"):
+        fleet(grants, create, small)
+    fleet(grants, create, allow("ec2:RunInstances"))
+
+
 def test_an_instance_may_differ_from_the_template_and_its_subnet_not(grants: Grants) -> None:
     itself = allow("ec2:RunInstances", [f"{EVERY}launch-template/*", f"{EVERY}instance/*"])
     rest = [f"{EVERY}{one}/*" for one in ("image", "volume", "network-interface", "subnet", "security-group")]

@@ -10,6 +10,7 @@ from freehold.records import feed
 from freehold.records.accounts import Account, accounts
 from freehold.records.compute import IdempotencyToken, Instance, idempotency_tokens, instances
 from freehold.records.connect import ConnectKey, connect_keys
+from freehold.records.fleets import Fleet, fleets
 from freehold.records.identities import AccessReport, RoleDeletion, access_reports, role_deletions
 from freehold.records.reservations import CapacityReservation, reservations
 from freehold.records.store import Store
@@ -22,6 +23,7 @@ _TOKEN_KEPT = dt.timedelta(days=7)
 _REPORT_KEPT = dt.timedelta(days=7)
 _TASK_KEPT = dt.timedelta(days=1)
 _RESERVATION_SHOWN = dt.timedelta(days=1)
+_FLEET_SHOWN = dt.timedelta(days=2)
 _BATCH = 200
 
 
@@ -40,6 +42,9 @@ def keep_house(store: Store, config: Config) -> None:
         for reservation in tx.select(CapacityReservation, reservations.c.ended_at < tx.now - _RESERVATION_SHOWN):
             delete_tags_of(tx, reservation.id)
             tx.delete(reservation)
+        for fleet in tx.select(Fleet, fleets.c.deleted_at < tx.now - _FLEET_SHOWN, limit=_BATCH):
+            delete_tags_of(tx, fleet.id)
+            tx.delete(fleet)
     while True:
         with store.write() as tx:
             feed.take_turn(tx)  # or one of them could be tagged between here and the commit

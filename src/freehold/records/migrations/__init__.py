@@ -22,6 +22,7 @@ from freehold.records import (  # noqa: F401
     encryption,
     events,
     feed,
+    fleets,
     identities,
     keys,
     launch_templates,

@@ -70,7 +70,7 @@ if TYPE_CHECKING:
 _COUNT_MAX = 1000
 _TAGGED = (INSTANCE.resource_type, VOLUME.resource_type, NETWORK_INTERFACE.resource_type)
 
-_HONOURED = {
+HONOURED = {
     "BlockDeviceMappings.DeviceName",
     "BlockDeviceMappings.Ebs.DeleteOnTermination",
     "BlockDeviceMappings.Ebs.Encrypted",
@@ -119,7 +119,7 @@ _HONOURED = {
     "TagSpecifications",
     "UserData",
 }
-_DEFAULTS = {
+DEFAULTS = {
     "CpuOptions.AmdSevSnp": "disabled",
     "CpuOptions.ThreadsPerCore": 1,
     "EnablePrimaryIpv6": False,
@@ -140,7 +140,7 @@ _DEFAULTS = {
 
 
 @dataclass(frozen=True, slots=True)
-class _Launch:
+class Launch:
     """What every instance of the launch is to be like."""
 
     image: Image
@@ -165,14 +165,23 @@ def run_instances(call: Call, request: RunInstancesRequestTypeDef) -> Response:
     asked = request
     template = launch_from_template.resolved(call, asked)
     request = template.request
-    refuse_others(request, _HONOURED, _DEFAULTS)
+    refuse_others(request, HONOURED, DEFAULTS)
     _check_counts(request)
-    launch = _launch(call, request)
+    launch = launch_of(call, request)
     reservation_id = new_id("r")
     made_before = claim(call, asked, reservation_id)
     if made_before is not None:
         return _answer(call, _instances_of(call, made_before, request.get("ClientToken", "")))
     take_turn(call.tx)
+    made = launch_all(call, request, launch, reservation_id)
+    for instance in made:
+        put_tags(call.tx, call.account_id, call.region, INSTANCE.resource_type, instance.id, template.tags)
+    return _answer(call, made)
+
+
+def launch_all(call: Call, request: RunInstancesRequestTypeDef, launch: Launch, reservation_id: str) -> list[Instance]:
+    """MinCount to MaxCount instances. Raises as `_reserve` does, what is wrong with the network that it is in, and the
+    codes of quotas."""
     most = vcpu_limits.allowed(call, launch.instance_type.vcpus, request["MinCount"], request["MaxCount"])
     subnet, places = _reserve(call, launch, request["MinCount"], most)
     storage_limits.check(call, launch.root.volume_type, launch.root.size_gib * len(places))
@@ -182,10 +191,8 @@ def run_instances(call: Call, request: RunInstancesRequestTypeDef) -> Response:
         _make(call, request, launch, encryption, subnet, groups, reservation_id, index, place)
         for index, place in enumerate(places)
     ]
-    for instance in made:
-        put_tags(call.tx, call.account_id, call.region, INSTANCE.resource_type, instance.id, template.tags)
     publish(call.tx, "vpc", subnet.vpc_id)
-    return _answer(call, made)
+    return made
 
 
 def _check_counts(request: RunInstancesRequestTypeDef) -> None:
@@ -199,7 +206,7 @@ def _check_counts(request: RunInstancesRequestTypeDef) -> None:
         raise InstanceLimitExceeded(high, _COUNT_MAX)
 
 
-def _launch(call: Call, request: RunInstancesRequestTypeDef) -> _Launch:
+def launch_of(call: Call, request: RunInstancesRequestTypeDef) -> Launch:
     """The launch that the request asks for, everything checked that does not depend on where it will be."""
     for name in ("ImageId", "InstanceType"):
         if not request.get(name):
@@ -234,7 +241,7 @@ def _launch(call: Call, request: RunInstancesRequestTypeDef) -> _Launch:
     if key_name is not None:
         load_named(call, key_name)
     profile = instance_profiles.asked_for(call, request.get("IamInstanceProfile") or {})
-    return _Launch(
+    return Launch(
         image,
         type_name,
         instance_type,
@@ -260,7 +267,7 @@ def _instances_of(call: Call, reservation_id: str, token: str) -> list[Instance]
     return found
 
 
-def _reserve(call: Call, launch: _Launch, low: int, high: int) -> tuple[Subnet, list[Place]]:
+def _reserve(call: Call, launch: Launch, low: int, high: int) -> tuple[Subnet, list[Place]]:
     """Room for `low` to `high` instances in the first of the possible subnets whose zone has it: a place for each.
 
     Raises InsufficientInstanceCapacity, which names the last zone tried, or ReservationCapacityExceeded; Unsupported
@@ -289,7 +296,7 @@ def _reserve(call: Call, launch: _Launch, low: int, high: int) -> tuple[Subnet, 
 def _make(
     call: Call,
     request: RunInstancesRequestTypeDef,
-    launch: _Launch,
+    launch: Launch,
     encryption: VolumeEncryption,
     subnet: Subnet,
     groups: list[str],

@@ -37,7 +37,7 @@ from freehold.services.ec2.condition_keys import (
     of_metadata_options,
     written,
 )
-from freehold.services.ec2.launch_from_template import under_template
+from freehold.services.ec2.launch_from_template import FromTemplate, under_template
 from freehold.services.ec2.launch_interface import PrimaryInterface
 from freehold.services.ec2.resources import (
     CAPACITY_RESERVATION,
@@ -65,6 +65,11 @@ def needs(call: Call, request: RunInstancesRequestTypeDef) -> Iterator[Needed]:
     except AwsError:
         yield LAUNCH_TEMPLATE.needed(call, "*")
         return
+    yield from of_launch(call, request, launch)
+
+
+def of_launch(call: Call, request: RunInstancesRequestTypeDef, launch: FromTemplate) -> Iterator[Needed]:
+    """The same of a launch that is meant as `launch`, where `request` says what it says itself."""
     yield from under_template(call, request, launch, _of_launch(call, launch.request))
 
 

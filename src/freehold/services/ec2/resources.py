@@ -13,6 +13,7 @@ from typing import Any, Generic, TypeVar
 import sqlalchemy as sa
 
 from freehold.records.compute import Image, Instance, KeyPair, ProfileAssociation, Volume
+from freehold.records.fleets import Fleet
 from freehold.records.ids import is_ec2_id
 from freehold.records.launch_templates import LaunchTemplate
 from freehold.records.network import (
@@ -36,6 +37,7 @@ from freehold.services.ec2.capacity_errors import (
     InvalidCapacityReservationIdNotFound,
 )
 from freehold.services.ec2.condition_keys import keys_of
+from freehold.services.ec2.fleet_errors import InvalidFleetIdMalformed, InvalidFleetIdNotFound
 from freehold.services.ec2.launch_template_errors import (
     InvalidLaunchTemplateIdMalformed,
     InvalidLaunchTemplateIdNotFound,
@@ -178,6 +180,7 @@ CAPACITY_RESERVATION = Kind(
     InvalidCapacityReservationIdNotFound,
     InvalidCapacityReservationIdMalformed,
 )
+FLEET = Kind(Fleet, "fleet", "fleet", InvalidFleetIdNotFound, InvalidFleetIdMalformed)
 IMAGE = Kind(Image, "image", "ami", errors.InvalidAMIIDNotFound, errors.InvalidAMIIDMalformed, shared=True)
 INSTANCE = Kind(Instance, "instance", "i", errors.InvalidInstanceIDNotFound, errors.InvalidInstanceIDMalformed)
 INTERNET_GATEWAY = Kind(
@@ -239,6 +242,7 @@ KINDS: dict[str, Kind[Record]] = {
     kind.prefix: kind  # type: ignore[misc]
     for kind in (
         ADDRESS,
+        FLEET,
         CAPACITY_RESERVATION,
         IMAGE,
         INSTANCE,

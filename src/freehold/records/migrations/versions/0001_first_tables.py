@@ -314,6 +314,28 @@ def upgrade() -> None:
         )
 
     op.create_table(
+        "fleets",
+        sa.Column("id", sa.Text(), autoincrement=False, nullable=False),
+        sa.Column("account_id", sa.Text(), autoincrement=False, nullable=False),
+        sa.Column("region", sa.Text(), autoincrement=False, nullable=False),
+        sa.Column("state", sa.Text(), autoincrement=False, nullable=False),
+        sa.Column("request", sa.Text(), autoincrement=False, nullable=False),
+        sa.Column("target", sa.Text(), autoincrement=False, nullable=False),
+        sa.Column("launched", sa.Text(), autoincrement=False, nullable=False),
+        sa.Column("errors", sa.Text(), autoincrement=False, nullable=False),
+        sa.Column("fulfilled", sa.Text(), autoincrement=False, nullable=False),
+        sa.Column("fulfilled_on_demand", sa.Text(), autoincrement=False, nullable=False),
+        sa.Column("created_at", sa.BigInteger(), autoincrement=False, nullable=False),
+        sa.Column("deleted_at", sa.BigInteger(), autoincrement=False, nullable=True),
+        sa.PrimaryKeyConstraint("id"),
+        sqlite_autoincrement=False,
+        sqlite_with_rowid=False,
+    )
+    with op.batch_alter_table("fleets", schema=None) as batch_op:
+        batch_op.create_index("fleets_by_account_id_region_id", ["account_id", "region", "id"], unique=False)
+        batch_op.create_index("fleets_by_deleted_at", ["deleted_at"], unique=False)
+
+    op.create_table(
         "groups",
         sa.Column("id", sa.Text(), autoincrement=False, nullable=False),
         sa.Column("account_id", sa.Text(), autoincrement=False, nullable=False),
@@ -1632,6 +1654,11 @@ def downgrade() -> None:
         batch_op.drop_index("groups_one_account_id_folded")
 
     op.drop_table("groups")
+    with op.batch_alter_table("fleets", schema=None) as batch_op:
+        batch_op.drop_index("fleets_by_deleted_at")
+        batch_op.drop_index("fleets_by_account_id_region_id")
+
+    op.drop_table("fleets")
     with op.batch_alter_table("fast_restores", schema=None) as batch_op:
         batch_op.drop_index("fast_restores_by_account_id_region_snapshot_id_zone")
 
