@@ -5,6 +5,7 @@ docs/configuration.md is generated from this module: a field's documentation is 
 
 from __future__ import annotations
 
+import datetime as dt
 import re
 from collections.abc import Iterator
 from decimal import Decimal
@@ -148,6 +149,19 @@ class Compute(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     ] = "auto"
 
 
+class Spot(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    price: Annotated[
+        Decimal, Meta(description="Price of a spot instance, as a part of what its type costs on demand.")
+    ] = Decimal("0.3")
+    notice_seconds: Annotated[
+        int,
+        Meta(
+            ge=1,
+            description="How long a spot instance runs on after its notice, when an on-demand instance needs its room.",
+        ),
+    ] = 120
+
+
 class Prices(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     currency: Annotated[str, Meta(description="Currency of all prices, for display.")] = "USD"
     volume_gib_month: Annotated[
@@ -236,6 +250,7 @@ class Config(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     network: Network = Network()
     compute: Compute = Compute()
     prices: Prices = Prices()
+    spot: Spot = Spot()
     throttle: Throttle = Throttle()
     identity_providers: IdentityProviders = IdentityProviders()
     audit: Audit = Audit()
@@ -255,6 +270,10 @@ class Config(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     def zone_names(self, region: str) -> tuple[str, ...]:
         """The availability zones of a region: ``us-east-1a`` …"""
         return tuple(region + letter for letter in self.zones)
+
+    @property
+    def spot_notice(self) -> dt.timedelta:
+        return dt.timedelta(seconds=self.spot.notice_seconds)
 
     def serves(self, region: str) -> bool:
         return not self.regions or region in self.regions
@@ -311,6 +330,7 @@ def _problems(config: Config) -> Iterator[str]:
     prices = {
         "prices.address_hour": config.prices.address_hour,
         "prices.egress_gb": config.prices.egress_gb,
+        "spot.price": config.spot.price,
         **{f"prices.volume_gib_month.{name}": price for name, price in config.prices.volume_gib_month.items()},
         **{f"instance_types.{name}.price_per_hour": t.price_per_hour for name, t in config.instance_types.items()},
     }

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import csv
 from collections.abc import Mapping
+from decimal import Decimal
 from importlib import resources
 
 import msgspec
@@ -33,6 +34,11 @@ def offered(config: Config) -> dict[str, InstanceType]:
 
 def find(config: Config, name: str) -> InstanceType | None:
     return config.instance_types.get(name) or BUILT_IN.get(name)
+
+
+def spot_price(config: Config, instance_type: InstanceType) -> Decimal:
+    """The price of an hour of a spot instance."""
+    return instance_type.price_per_hour * config.spot.price
 
 
 def is_bare_metal(name: str) -> bool:

@@ -231,7 +231,7 @@ _REFUSED: tuple[tuple[dict[str, Any], str], ...] = (
     ),
     ({"IamInstanceProfile": {"Name": "web"}}, "InvalidParameterValue"),
     ({"LaunchTemplate": {"LaunchTemplateName": "t"}}, "InvalidLaunchTemplateName.NotFoundException"),
-    ({"InstanceMarketOptions": {"MarketType": "spot"}}, "UnsupportedOperation"),
+    ({"InstanceMarketOptions": {"MarketType": "capacity-block"}}, "UnsupportedOperation"),
     ({"Ipv6AddressCount": 1}, "UnsupportedOperation"),
     ({"EnclaveOptions": {"Enabled": True}}, "UnsupportedOperation"),
     ({"ClientToken": "x" * 65}, "InvalidParameterValue"),

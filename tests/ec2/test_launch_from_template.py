@@ -119,7 +119,7 @@ def test_what_can_not_be_launched_is_refused_then(ready: Caller) -> None:
                 {**plain, "InstanceRequirements": {"VCpuCount": {"Min": 1}, "MemoryMiB": {"Min": 64}}},
                 "UnsupportedOperation",
             ),
-            ({**plain, "InstanceMarketOptions": {"MarketType": "spot"}}, "UnsupportedOperation"),
+            ({**plain, "InstanceMarketOptions": {"MarketType": "capacity-block"}}, "UnsupportedOperation"),
             ({**plain, "ImageId": "ami-00000000000000000"}, "InvalidAMIID.NotFound"),
             ({**plain, "KeyName": "absent"}, "InvalidKeyPair.NotFound"),
             ({**plain, "TagSpecifications": [tagged("fleet", a="b")]}, "InvalidParameterValue"),

@@ -7,9 +7,9 @@ from collections.abc import Iterator
 import pytest
 
 from tests.cloudapi import api_server
-from tests.ec2.launching import add_host, add_images
+from tests.ec2.launching import IMAGE, add_host, add_images
 from tests.iam.granting import Grants, allow, denied, deny
-from tests.iam.test_ec2_resources import EVERY, TYPES, client, run
+from tests.iam.test_ec2_resources import EVERY, TYPES, allowed_or, client, run
 
 
 @pytest.fixture(scope="module")
@@ -102,3 +102,36 @@ def test_reservations_are_said_what_they_are(grants: Grants) -> None:
     ec2.modify_capacity_reservation(CapacityReservationId=made, InstanceCount=2)
     with denied("ec2:ModifyCapacityReservation"):
         ec2.modify_capacity_reservation(CapacityReservationId=made, InstanceMatchCriteria="targeted")
+
+
+SPECIFICATION = {"ImageId": IMAGE, "InstanceType": "fh1.nano"}
+
+
+def test_a_spot_request_needs_what_it_will_use(grants: Grants) -> None:
+    uses = [f"{EVERY}{one}/*" for one in ("spot-instances-request", "image", "subnet", "security-group")]
+    for missing in uses:
+        ec2 = client(grants, allow("ec2:RequestSpotInstances", [one for one in uses if one != missing]))
+        with denied("ec2:RequestSpotInstances", missing.removeprefix(EVERY).removesuffix("*")):
+            ec2.request_spot_instances(LaunchSpecification=SPECIFICATION)
+    ec2 = client(grants, allow("ec2:RequestSpotInstances", uses))
+    tags = [{"ResourceType": "spot-instances-request", "Tags": [{"Key": "team", "Value": "red"}]}]
+    with denied("ec2:CreateTags", "spot-instances-request/*"):
+        ec2.request_spot_instances(LaunchSpecification=SPECIFICATION, TagSpecifications=tags)
+    (made,) = ec2.request_spot_instances(LaunchSpecification=SPECIFICATION)["SpotInstanceRequests"]
+    request_id = made["SpotInstanceRequestId"]
+    grants.api.client("ec2").create_tags(Resources=[request_id], Tags=tags[0]["Tags"])
+    for team, refused in (("blue", True), ("red", False)):
+        own = {"StringEquals": {"aws:ResourceTag/team": team}}
+        with allowed_or(refused, "ec2:CancelSpotInstanceRequests", request_id):
+            client(grants, allow("ec2:CancelSpotInstanceRequests", **own)).cancel_spot_instance_requests(
+                SpotInstanceRequestIds=[request_id]
+            )
+
+
+def test_a_launch_may_have_to_be_spot(grants: Grants) -> None:
+    others = [f"{EVERY}{one}/*" for one in TYPES if one != "instance"]
+    spot = allow("ec2:RunInstances", f"{EVERY}instance/*", StringEquals={"ec2:InstanceMarketType": "spot"})
+    ec2 = client(grants, allow("ec2:RunInstances", others), spot)
+    with denied(":instance/*"):
+        run(ec2)
+    run(ec2, InstanceMarketOptions={"MarketType": "spot"})

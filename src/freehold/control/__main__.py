@@ -27,6 +27,7 @@ from freehold.control.keys import keep_keys
 from freehold.control.networks import NetworkController
 from freehold.control.questions import take_questions
 from freehold.control.sealing import Chain
+from freehold.control.spot import SpotRequests
 from freehold.fabric.differ import Fabric
 from freehold.fabric.view import PublicView
 from freehold.logs import log_as_json
@@ -86,9 +87,10 @@ async def run(
     delivery = asyncio.create_task(_delivering(Delivery(store, sealer, LocalObjects(paths.objects))))
     trail = asyncio.create_task(_chaining(chain, dt.timedelta(days=config.audit.keep_days)))
     renewer = asyncio.create_task(_renewing(links))
-    holder = asyncio.create_task(_holding(store))
+    spotted = asyncio.Event()
+    holder = asyncio.create_task(_holding(store, SpotRequests(store, config, sealer), spotted))
     certifier = asyncio.create_task(_certifying(paths, security))
-    follower = asyncio.create_task(_follow(store, bell, rung, position, links, network))
+    follower = asyncio.create_task(_follow(store, bell, rung, position, links, network, spotted))
     log.info("controllers started")
     tasks = (house, events, trail, delivery, renewer, holder, certifier, follower)
     await asyncio.wait({asyncio.create_task(stopping.wait()), *tasks}, return_when=asyncio.FIRST_COMPLETED)
@@ -110,6 +112,7 @@ async def _follow(
     position: int,
     links: HostLinks,
     network: NetworkController,
+    spotted: asyncio.Event,
 ) -> None:
     """Read the feed from `position` on, for ever, and pass on what changed."""
     while True:
@@ -128,13 +131,15 @@ async def _follow(
             guests = [key for topic, key in changed if topic == "guest"]
             volumes = [key for topic, key in changed if topic == "volume"]
             snapshots = [key for topic, key in changed if topic == "snapshot"]
+            if any(topic == "spot" for topic, _ in changed):
+                spotted.set()
             if guests or volumes or snapshots:
                 await links.send_changed(guests, volumes, snapshots)
 
 
 def _read_feed(store: Store, position: int) -> tuple[int, set[tuple[str, str]]]:
     with store.read() as tx:
-        return feed.since(tx, position, ("guest", "snapshot", "volume", "vpc"))
+        return feed.since(tx, position, ("guest", "snapshot", "spot", "volume", "vpc"))
 
 
 async def _delivering(delivery: Delivery) -> None:
@@ -185,14 +190,21 @@ async def _renewing(links: HostLinks) -> None:
             log.exception("credentials not renewed, the next round will make up for it")
 
 
-async def _holding(store: Store) -> None:
-    """Reservations of capacity are looked at often enough that nobody pays for one long after its end."""
+async def _holding(store: Store, requests: SpotRequests, spotted: asyncio.Event) -> None:
+    """What holds room, or waits for it, is looked at often enough that nobody pays for a reservation long after its
+    end, nor waits long beside free room; a new request and the end of a notice are not waited for."""
     while True:
+        pause: float | None = None
+        spotted.clear()
         try:
             await asyncio.to_thread(end_reservations, store)
-        except SQLAlchemyError:
-            log.exception("reservations not ended, the next round will make up for it")
-        await asyncio.sleep(_CAPACITY_SECONDS)
+            pause = await asyncio.to_thread(requests.look)
+        except (SQLAlchemyError, SealError):
+            log.exception("capacity not looked at, the next round will make up for it")
+        with contextlib.suppress(TimeoutError):
+            await asyncio.wait_for(
+                spotted.wait(), _CAPACITY_SECONDS if pause is None else min(pause, _CAPACITY_SECONDS)
+            )
 
 
 async def _certifying(paths: Paths, security: ssl.SSLContext) -> None:

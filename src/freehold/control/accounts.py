@@ -33,6 +33,7 @@ from freehold.records.reservations import CapacityReservation, end
 from freehold.records.schema import TABLES
 from freehold.records.secrets import Sealer
 from freehold.records.snapshots import Snapshot, delete
+from freehold.records.spot import cancel_all
 from freehold.records.store import Transaction
 from freehold.records.usage import UsageEntry, close_usage
 from freehold.records.volumes import begin_deleting
@@ -66,6 +67,7 @@ def close_account(tx: Transaction, account: Account) -> bool:
     tx.update(account, closing_at=account.closing_at or tx.now)
     tx.delete_where(AccessKey, access_keys.c.account_id == account.id)
     _terminate_instances(tx, account.id)
+    cancel_all(tx, account.id)
     for reservation in tx.select(CapacityReservation, account_id=account.id, state="active"):
         end(tx, reservation, "cancelled")
     for volume in tx.select(Volume, volumes.c.account_id == account.id, volumes.c.state == "available"):

@@ -13,7 +13,7 @@ from decimal import Decimal
 import msgspec
 
 from freehold.config import Config
-from freehold.instance_types import offered
+from freehold.instance_types import offered, spot_price
 from freehold.records.ids import AccountId
 from freehold.records.store import Transaction
 from freehold.records.usage import UsageEntry, usage
@@ -52,6 +52,7 @@ def rates(config: Config) -> dict[str, tuple[Decimal, str]]:
     return (
         {f"instance:{name}": (kind.price_per_hour, "hour") for name, kind in types.items()}
         | {f"reserved:{name}": (kind.price_per_hour, "hour") for name, kind in types.items()}
+        | {f"spot:{name}": (spot_price(config, kind), "hour") for name, kind in types.items()}
         | {f"volume:{name}": (price, "GiB-month") for name, price in prices.volume_gib_month.items()}
         | {"snapshot": (prices.snapshot_gib_month, "GiB-month")}
         | {"address": (prices.address_hour, "hour"), "egress": (prices.egress_gb, "GB")}

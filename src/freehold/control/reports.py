@@ -147,7 +147,8 @@ def _apply_guest(tx: Transaction, instance: Instance, guest: GuestReport) -> Non
 
 
 def _runs(tx: Transaction, instance: Instance) -> Instance:
-    open_usage(tx, instance.account_id, instance.region, instance.id, f"instance:{instance.instance_type}")
+    item = "instance" if instance.spot_request_id is None else "spot"
+    open_usage(tx, instance.account_id, instance.region, instance.id, f"{item}:{instance.instance_type}")
     return tx.update(
         instance,
         state="running",

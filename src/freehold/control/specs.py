@@ -16,6 +16,7 @@ from freehold.host.wire import (
     EventSpec,
     GuestSpec,
     InterfaceSpec,
+    InterruptionSpec,
     MetadataSpec,
     SnapshotSpec,
     VolumeSpec,
@@ -98,6 +99,11 @@ def copy_specs(pending: Sequence[Snapshot]) -> tuple[CopySpec, ...]:
 def snapshots_to_delete(tx: Transaction, host_id: str, *among: sa.ColumnElement[bool]) -> tuple[str, ...]:
     """The snapshots that a host is to delete."""
     return tuple(each.snapshot_id for each in tx.select(DoomedSnapshot, doomed_snapshots.c.host_id == host_id, *among))
+
+
+def _interruption(instance: Instance) -> InterruptionSpec | None:
+    told = instance.interruption
+    return None if told is None else InterruptionSpec(told.action, told.at, told.noticed_at)
 
 
 def guest_specs(tx: Transaction, config: Config, wanted: Sequence[Instance]) -> tuple[GuestSpec, ...]:
@@ -214,6 +220,8 @@ def guest_specs(tx: Transaction, config: Config, wanted: Sequence[Instance]) -> 
                 connect_keys=tuple(keys_of[instance.id]),
                 placement_group=instance.placement_group_name,
                 partition_number=instance.partition_number,
+                spot=instance.spot_request_id is not None,
+                interruption=_interruption(instance),
             ),
             kernel_image_id=instance.kernel_image_id,
             boot_mode=instance.boot_mode,

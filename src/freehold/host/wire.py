@@ -117,6 +117,14 @@ class ConnectKeySpec(msgspec.Struct, frozen=True):
     caller_arn: str
 
 
+class InterruptionSpec(msgspec.Struct, frozen=True):
+    """What happens to a spot instance, when, and since when that is known."""
+
+    action: Literal["stop", "terminate"]
+    at: dt.datetime
+    noticed_at: dt.datetime
+
+
 class MetadataSpec(msgspec.Struct, frozen=True):
     """What IMDS tells the guest. Times in UTC; `user_data` None = none was given."""
 
@@ -139,6 +147,8 @@ class MetadataSpec(msgspec.Struct, frozen=True):
     connect_keys: tuple[ConnectKeySpec, ...] = ()
     placement_group: str | None = None
     partition_number: int | None = None
+    spot: bool = False
+    interruption: InterruptionSpec | None = None
 
 
 class GuestSpec(msgspec.Struct, frozen=True):

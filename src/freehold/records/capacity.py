@@ -73,6 +73,12 @@ def reserve(
     return None
 
 
+def has_room(tx: Transaction, vcpus: int, memory_mib: int) -> bool:
+    """Whether some host could take an instance of this size now."""
+    fits = (hosts.c.vcpus_used + vcpus <= hosts.c.vcpus, hosts.c.memory_used_mib + memory_mib <= hosts.c.memory_mib)
+    return tx.find(Host, heard_of(tx), *fits) is not None
+
+
 def zones_that_hold(
     tx: Transaction, zones: Sequence[str], sizes: Iterable[tuple[int, int]]
 ) -> dict[tuple[int, int], list[str]]:

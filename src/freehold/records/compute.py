@@ -46,6 +46,14 @@ class CapacitySpecification(msgspec.Struct, frozen=True):
     target: str | None = None
 
 
+class Interruption(msgspec.Struct, frozen=True):
+    """What happens to a spot instance whose room is needed, when, and since when its guest can know."""
+
+    action: Literal["stop", "terminate"]
+    at: dt.datetime
+    noticed_at: dt.datetime
+
+
 class StateReason(msgspec.Struct, frozen=True):
     """Why an instance left its last state: code such as ``Client.UserInitiatedShutdown``, and a message."""
 
@@ -70,6 +78,7 @@ class Instance(Record, frozen=True):
     `capacity_reservation_id` = what it holds is a reservation's room. `boot_mode` and `kernel_image_id` are those
     of its image, which may be gone. `hibernate` = its memory is to be kept when it stops; of one that has stopped: is
     kept.
+    `spot_request_id` = it is a spot instance; `interruption` = it has its notice, and holds nothing any more.
 
     How it fares while it runs, for DescribeInstanceStatus: `reachability` says whether the guest answers its host,
     `unreachable_since` since when it does not; `system_impaired_since` since when the host can not run it,
@@ -126,6 +135,8 @@ class Instance(Record, frozen=True):
     disks_impaired_since: dt.datetime | None = None
     boot_mode: BootMode = "legacy-bios"
     kernel_image_id: ImageId | None = None
+    spot_request_id: str | None = None
+    interruption: Interruption | None = None
 
 
 class InstanceUserData(Record, frozen=True):

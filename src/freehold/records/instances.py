@@ -9,6 +9,7 @@ from typing import Any, Literal
 from freehold.records.addressing import take_addresses
 from freehold.records.compute import Instance, StateReason
 from freehold.records.feed import publish
+from freehold.records.spot import leave
 from freehold.records.store import Transaction
 from freehold.records.usage import UsageEntry, close_usage
 
@@ -39,6 +40,8 @@ def send_down(
     until it is to be removed.
     """
     close_usage(tx, instance.id, at=at)
+    if instance.spot_request_id is not None:
+        leave(tx, instance, state, reason)
     take_addresses(tx, instance.id, keep_elastic=state == "stopping")
     going = tx.update(
         instance,

@@ -26,6 +26,7 @@ from freehold.records.capacity import ANY, Hosts, free, heard_of, reserve
 from freehold.records.compute import CapacitySpecification, Instance, hosts, instances
 from freehold.records.ids import AccountId, HostId
 from freehold.records.schema import Record, table
+from freehold.records.spot import reclaim
 from freehold.records.store import Transaction
 from freehold.records.usage import close_usage, open_usage
 
@@ -79,6 +80,13 @@ def used(tx: Transaction, reservation_ids: Sequence[str]) -> Counter[str]:
     for room in tx.select(ReservedRoom, reservation_id=list(reservation_ids)):
         found[room.reservation_id] += room.used
     return found
+
+
+def unused_vcpus(tx: Transaction, account_id: AccountId, region: str) -> int:
+    """The vCPUs that an account holds and no instance has."""
+    held = tx.select(CapacityReservation, account_id=account_id, region=region, state="active")
+    in_use = used(tx, [reservation.id for reservation in held])
+    return sum((reservation.total - in_use[reservation.id]) * reservation.vcpus for reservation in held)
 
 
 def take(
@@ -137,10 +145,12 @@ def release(tx: Transaction, instance: Instance) -> Instance:
     return tx.update(instance, holds_capacity=False, capacity_reservation_id=None)
 
 
-def grow(tx: Transaction, reservation: CapacityReservation, count: int) -> bool:
-    """Hold room for `count` more instances; false, with whatever was held so far, where there is not enough."""
+def grow(tx: Transaction, reservation: CapacityReservation, count: int, notice: dt.timedelta) -> bool:
+    """Hold room for `count` more instances, of spot instances if need be, which have `notice` to go; false, with
+    whatever was held so far, where there is not enough."""
+    needed = (reservation.zone, reservation.vcpus, reservation.memory_mib)
     for _ in range(count):
-        host_id = reserve(tx, reservation.zone, reservation.vcpus, reservation.memory_mib)
+        host_id = reserve(tx, *needed) or reclaim(tx, *needed, notice)
         if host_id is None:
             return False
         _add(tx, reservation.id, reservation.account_id, host_id, total=1)
@@ -174,6 +184,7 @@ def absorb(tx: Transaction, reservation: CapacityReservation, most: int) -> int:
         instances.c.memory_mib == reservation.memory_mib,
         instances.c.holds_capacity,
         instances.c.capacity_reservation_id.is_(None),
+        instances.c.spot_request_id.is_(None),
         order_by=(instances.c.launched_at, instances.c.id),
     )
     fitting = [each for each in alike if each.capacity.preference != "none" and each.capacity.target is None][:most]

@@ -1,8 +1,7 @@
 """What the metadata service tells an instance: its spec, as EC2's tree of directories and texts.
 
 https://docs.aws.amazon.com/AWSEC2/latest/UserGuide/ec2-instance-metadata.html lists the categories. What an instance
-here does not have (spot, elastic GPUs) is not in the tree and answers 404, as on EC2. All dated versions have
-the same tree.
+here does not have (elastic GPUs) is not in the tree and answers 404, as on EC2. All dated versions have the same tree.
 """
 
 from __future__ import annotations
@@ -14,7 +13,7 @@ from typing import TypeAlias
 from urllib.parse import unquote
 
 from freehold.dns_names import public_dns_name
-from freehold.host.wire import EventSpec, GuestSpec, InterfaceSpec, MetadataSpec, RoleCredentials
+from freehold.host.wire import EventSpec, GuestSpec, InterfaceSpec, InterruptionSpec, MetadataSpec, RoleCredentials
 
 Tree: TypeAlias = "dict[str, Tree | str | bytes]"
 
@@ -76,12 +75,12 @@ def _metadata(spec: GuestSpec) -> Tree:
         "ami-launch-index": str(metadata.launch_index),
         "ami-manifest-path": "(unknown)",
         "block-device-mapping": _devices(spec),
-        "events": {"maintenance": _events(metadata.events)},
+        "events": {"maintenance": _events(metadata.events), **_rebalance(metadata.interruption)},
         "hibernation": {"configured": "false"},
         "hostname": metadata.hostname,
         "instance-action": "none",
         "instance-id": spec.instance_id,
-        "instance-life-cycle": "on-demand",
+        "instance-life-cycle": "spot" if metadata.spot else "on-demand",
         "instance-type": metadata.instance_type,
         "local-hostname": metadata.hostname,
         "local-ipv4": primary.private_ip,
@@ -98,6 +97,8 @@ def _metadata(spec: GuestSpec) -> Tree:
     if primary.public_ip is not None:
         tree["public-hostname"] = public_dns_name(metadata.region, primary.public_ip)
         tree["public-ipv4"] = primary.public_ip
+    if metadata.interruption is not None:
+        tree["spot"] = _spot(metadata.interruption)
     if metadata.public_keys:
         keys: Tree = {str(number): {"openssh-key": f"{key}\n"} for number, (_, key) in enumerate(metadata.public_keys)}
         keys[_LISTING] = "\n".join(f"{number}={name}" for number, (name, _) in enumerate(metadata.public_keys))
@@ -106,6 +107,22 @@ def _metadata(spec: GuestSpec) -> Tree:
         shown = {key: value for key, value in metadata.tags.items() if _TAG_KEY.fullmatch(key)}
         tree["tags"] = {"instance": {key: shown[key] for key in shown.keys() - _TAG_KEYS_RESERVED}}
     return tree
+
+
+def _spot(interruption: InterruptionSpec) -> Tree:
+    """https://docs.aws.amazon.com/AWSEC2/latest/UserGuide/spot-instance-termination-notices.html"""
+    at = f"{interruption.at:{_MOMENT}}"
+    tree: Tree = {"instance-action": json.dumps({"action": interruption.action, "time": at})}
+    if interruption.action == "terminate":
+        tree["termination-time"] = at
+    return tree
+
+
+def _rebalance(interruption: InterruptionSpec | None) -> Tree:
+    """It may come with the notice: https://docs.aws.amazon.com/AWSEC2/latest/UserGuide/rebalance-recommendations.html"""
+    if interruption is None:
+        return {}
+    return {"recommendations": {"rebalance": json.dumps({"noticeTime": f"{interruption.noticed_at:{_MOMENT}}"})}}
 
 
 def _placement(metadata: MetadataSpec) -> Tree:

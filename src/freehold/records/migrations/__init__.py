@@ -33,6 +33,7 @@ from freehold.records import (  # noqa: F401
     reservations,
     seals,
     snapshots,
+    spot,
     tags,
     trails,
     usage,

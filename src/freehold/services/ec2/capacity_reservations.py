@@ -23,9 +23,11 @@ from freehold.records.reservations import (
     meter,
     reservations,
     shrink,
+    unused_vcpus,
     used,
 )
 from freehold.records.tags import Tag, put_tags, tags_of
+from freehold.services.ec2 import vcpu_limits
 from freehold.services.ec2.capacity_errors import InvalidCapacityReservationState
 from freehold.services.ec2.compute_errors import InsufficientInstanceCapacity, Unsupported
 from freehold.services.ec2.condition_keys import in_zone, written
@@ -140,9 +142,9 @@ def create_capacity_reservation(call: Call, request: CreateCapacityReservationRe
         created_at=call.now,
         ends_at=ends_at,
     )
-    call.tx.insert(reservation)
     taken = absorb(call.tx, reservation, reservation.total) if reservation.match == "open" else 0
     _grow(call, reservation, reservation.total - taken)
+    call.tx.insert(reservation)
     meter(call.tx, reservation.id)
     pairs = tags[CAPACITY_RESERVATION.resource_type]
     put_tags(call.tx, call.account_id, call.region, CAPACITY_RESERVATION.resource_type, reservation.id, pairs)
@@ -241,7 +243,9 @@ def _load_active(call: Call, reservation_id: str) -> CapacityReservation:
 
 
 def _grow(call: Call, reservation: CapacityReservation, count: int) -> None:
-    if not grow(call.tx, reservation, count):
+    reserved = unused_vcpus(call.tx, call.account_id, call.region)
+    vcpu_limits.allowed(call, reservation.vcpus, count, count, reserved=reserved)
+    if not grow(call.tx, reservation, count, call.config.spot_notice):
         raise InsufficientInstanceCapacity(reservation.instance_type, reservation.zone)
 
 

@@ -57,12 +57,14 @@ def of_metadata_options(options: MetadataOptions) -> dict[str, Value]:
     }
 
 
-def of_any_instance(instance_type: str, *, ebs_optimized: bool, auto_recovery: str) -> dict[str, Value]:
+def of_any_instance(
+    instance_type: str, *, ebs_optimized: bool, auto_recovery: str, spot: bool = False
+) -> dict[str, Value]:
     """What is said of an instance before it is there as well."""
     return {
         "ec2:EbsOptimized": written(ebs_optimized),
         "ec2:InstanceAutoRecovery": auto_recovery,
-        "ec2:InstanceMarketType": "on-demand",
+        "ec2:InstanceMarketType": "spot" if spot else "on-demand",
         "ec2:InstanceType": instance_type,
         "ec2:RootDeviceType": "ebs",
         "ec2:Tenancy": "default",
@@ -110,7 +112,10 @@ def _of_instance(call: Call, instance: Instance) -> Keys:
         **in_placement_group(call, instance.placement_group_name),
         **in_zone(instance.region, instance.zone),
         **of_any_instance(
-            instance.instance_type, ebs_optimized=instance.ebs_optimized, auto_recovery=instance.auto_recovery
+            instance.instance_type,
+            ebs_optimized=instance.ebs_optimized,
+            auto_recovery=instance.auto_recovery,
+            spot=instance.spot_request_id is not None,
         ),
         **of_metadata_options(instance.metadata_options),
     }

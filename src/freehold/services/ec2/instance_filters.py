@@ -135,7 +135,6 @@ _ABSENT = (
     "affinity",
     "capacity-reservation-specification.capacity-reservation-target.capacity-reservation-resource-group-arn",
     "host-id",
-    "instance-lifecycle",
     "ipv6-address",
     "kernel-id",
     "network-interface.ipv4-prefixes.ipv4-prefix",
@@ -153,7 +152,6 @@ _ABSENT = (
     "product-code.type",
     "ramdisk-id",
     "requester-id",
-    "spot-instance-request-id",
     "tpm-support",
 )
 
@@ -201,6 +199,7 @@ FILTERS: dict[str, Condition] = {
     "iam-instance-profile.name": _profile(text(profile_associations.c.profile_name)),
     "image-id": text(instances.c.image_id),
     "instance-id": text(instances.c.id),
+    "instance-lifecycle": text(sa.case((instances.c.spot_request_id.is_not(None), "spot"))),
     "instance-type": text(instances.c.instance_type),
     "instance.group-id": _group(text(security_groups.c.id)),
     "instance.group-name": _group(text(security_groups.c.name)),
@@ -265,6 +264,7 @@ FILTERS: dict[str, Condition] = {
     "root-device-name": text(instances.c.root_device_name),
     "root-device-type": constant("ebs"),
     "source-dest-check": _interface(flag(network_interfaces.c.source_dest_check)),
+    "spot-instance-request-id": text(instances.c.spot_request_id),
     "state-reason-code": text(_Member(instances.c.state_reason, "code")),
     "state-reason-message": text(_Member(instances.c.state_reason, "message")),
     "subnet-id": _while_it_exists(text(instances.c.subnet_id)),

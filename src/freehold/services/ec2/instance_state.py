@@ -22,7 +22,7 @@ from freehold.records.compute import Instance, StateReason
 from freehold.records.feed import publish, take_turn
 from freehold.records.instances import BY_USER, UNKNOWN_STATUS, reboot, send_down
 from freehold.records.network import NetworkInterface, network_interfaces
-from freehold.services.ec2 import ebs_encryption, hibernation, vcpu_limits
+from freehold.services.ec2 import ebs_encryption, hibernation, spot_starting, vcpu_limits
 from freehold.services.ec2.addresses import allocate_auto
 from freehold.services.ec2.compute_errors import (
     IncorrectInstanceState,
@@ -56,7 +56,7 @@ def start_instances(call: Call, request: StartInstancesRequestTypeDef) -> Respon
     InsufficientInstanceCapacity."""
     refuse_others(request, {"InstanceIds"})
     before = _named(call, request["InstanceIds"])
-    return {"StartingInstances": [_change(instance, _start(call, instance)) for instance in before]}
+    return {"StartingInstances": [_change(instance, start(call, instance)) for instance in before]}
 
 
 @operation(resources=named_by("InstanceIds", INSTANCE))
@@ -130,15 +130,19 @@ def _change(before: Instance, after: Instance) -> dict[str, Any]:
     return {"InstanceId": after.id, "PreviousState": shown(before.state), "CurrentState": shown(after.state)}
 
 
-def _start(call: Call, instance: Instance) -> Instance:
+def start(call: Call, instance: Instance, *, by_service: bool = False) -> Instance:
+    """`by_service`: a spot instance that was interrupted. Raises IncorrectInstanceState, IncorrectSpotRequestState and
+    InsufficientInstanceCapacity."""
     if instance.state in ("pending", "running"):
         return instance
     if instance.state != "stopped":
         raise IncorrectInstanceState(f"The instance '{instance.id}' is not in a state from which it can be started.")
-    vcpu_limits.allowed(call, instance.vcpus, 1, 1)
+    spot_starting.check(call, instance, by_service=by_service)
+    vcpu_limits.allowed(call, instance.vcpus, 1, 1, spot=instance.spot_request_id is not None)
     # Its disks are on that host and nowhere else.
     wanted = to_start(call.tx, instance)
-    place = Seating(call.tx, call.account_id, wanted, instance.zone, instance.id).reserve(instance.host_id)
+    seating = Seating(call.tx, call.account_id, wanted, instance.zone, instance.id)
+    place = seating.reserve(instance.host_id, reclaiming=call.config.spot_notice)
     if place is None:
         raise no_room(wanted, instance.zone)
     started = call.tx.update(
@@ -149,6 +153,7 @@ def _start(call: Call, instance: Instance) -> Instance:
         force_stop=False,
         **UNKNOWN_STATUS,
         holds_capacity=True,
+        interruption=None,
         partition_number=place.partition,
         capacity_reservation_id=place.capacity_reservation_id,
         generation=instance.generation + 1,
@@ -158,6 +163,7 @@ def _start(call: Call, instance: Instance) -> Instance:
         if interface.auto_public_ip:
             allocate_auto(call, interface)
     publish(call.tx, "guest", instance.id)
+    spot_starting.starts(call, started)
     return started
 
 
@@ -166,6 +172,7 @@ def _stop(call: Call, instance: Instance, *, at_once: bool, hibernate: bool) -> 
         case "running":
             if instance.disable_api_stop:
                 raise OperationNotPermitted(instance.id, "stopped", "disableApiStop")
+            spot_starting.check_stop(call, instance)
             return _shut_down(call, instance, "stopping", at_once=at_once, hibernate=hibernate)
         case "stopping":
             return _hurried(call, instance) if at_once else instance

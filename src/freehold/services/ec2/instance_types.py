@@ -45,7 +45,7 @@ def described(name: str, instance_type: InstanceType, *, in_region: bool) -> dic
         "InstanceType": name,
         "CurrentGeneration": True,
         "FreeTierEligible": False,
-        "SupportedUsageClasses": ["on-demand"],
+        "SupportedUsageClasses": ["on-demand", "spot"],
         "SupportedRootDeviceTypes": ["ebs"],
         "SupportedVirtualizationTypes": ["hvm"],
         "BareMetal": is_bare_metal(name),

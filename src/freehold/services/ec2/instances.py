@@ -175,6 +175,8 @@ def _description(
         "PublicDnsName": "",
         "Tags": tag_list(held),
     }
+    if instance.spot_request_id is not None:
+        description |= {"InstanceLifecycle": "spot", "SpotInstanceRequestId": instance.spot_request_id}
     if instance.capacity_reservation_id is not None:
         description["CapacityReservationId"] = instance.capacity_reservation_id
     if instance.key_name is not None:

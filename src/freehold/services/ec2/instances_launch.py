@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 from freehold.config import InstanceType
 from freehold.instance_types import find, is_bare_metal
@@ -33,6 +33,7 @@ from freehold.services.ec2 import (
     metadata_defaults,
     metadata_options,
     root_volumes,
+    spot_market,
     storage_limits,
     user_data,
     vcpu_limits,
@@ -59,8 +60,9 @@ from freehold.services.ec2.launch_interface import PrimaryInterface
 from freehold.services.ec2.launch_needs import needs
 from freehold.services.ec2.launch_placement import Place, Seating, Wanted
 from freehold.services.ec2.parameters import refuse_others
-from freehold.services.ec2.resources import IMAGE, INSTANCE, NETWORK_INTERFACE, VOLUME
+from freehold.services.ec2.resources import IMAGE, INSTANCE, NETWORK_INTERFACE, SPOT_REQUEST, VOLUME
 from freehold.services.ec2.root_volumes import RootVolume
+from freehold.services.ec2.spot_market import Market
 from freehold.services.ec2.tags import check_metadata_keys, specified
 from freehold.services.operation import Call, Response, operation
 
@@ -68,7 +70,7 @@ if TYPE_CHECKING:
     from mypy_boto3_ec2.type_defs import RunInstancesRequestTypeDef
 
 _COUNT_MAX = 1000
-_TAGGED = (INSTANCE.resource_type, VOLUME.resource_type, NETWORK_INTERFACE.resource_type)
+_TAGGED = tuple(kind.resource_type for kind in (INSTANCE, VOLUME, NETWORK_INTERFACE, SPOT_REQUEST))
 
 HONOURED = {
     "BlockDeviceMappings.DeviceName",
@@ -91,6 +93,11 @@ HONOURED = {
     "IamInstanceProfile",
     "ImageId",
     "InstanceInitiatedShutdownBehavior",
+    "InstanceMarketOptions.MarketType",
+    "InstanceMarketOptions.SpotOptions.InstanceInterruptionBehavior",
+    "InstanceMarketOptions.SpotOptions.MaxPrice",
+    "InstanceMarketOptions.SpotOptions.SpotInstanceType",
+    "InstanceMarketOptions.SpotOptions.ValidUntil",
     "InstanceType",
     "KeyName",
     "MaintenanceOptions.AutoRecovery",
@@ -139,6 +146,10 @@ DEFAULTS = {
 }
 
 
+_ONCE = {"ClientToken", "InstanceMarketOptions", "MaxCount", "MinCount", "PrivateIpAddress"}
+"""What a persistent spot request does not ask for again."""
+
+
 @dataclass(frozen=True, slots=True)
 class Launch:
     """What every instance of the launch is to be like."""
@@ -157,6 +168,7 @@ class Launch:
     user_data: bytes | None
     profile: InstanceProfile | None
     tags: Mapping[str, Mapping[str, str]]
+    market: Market | None
 
 
 @operation(resources=needs)
@@ -182,8 +194,9 @@ def run_instances(call: Call, request: RunInstancesRequestTypeDef) -> Response:
 def launch_all(call: Call, request: RunInstancesRequestTypeDef, launch: Launch, reservation_id: str) -> list[Instance]:
     """MinCount to MaxCount instances. Raises as `_reserve` does, what is wrong with the network that it is in, and the
     codes of quotas."""
-    most = vcpu_limits.allowed(call, launch.instance_type.vcpus, request["MinCount"], request["MaxCount"])
-    subnet, places = _reserve(call, launch, request["MinCount"], most)
+    low, high, vcpus = request["MinCount"], request["MaxCount"], launch.instance_type.vcpus
+    most = vcpu_limits.allowed(call, vcpus, low, high, spot=launch.market is not None)
+    subnet, places = _reserve(call, launch, low, most)
     storage_limits.check(call, launch.root.volume_type, launch.root.size_gib * len(places))
     groups = launch_interface.group_ids(call, launch.interface, subnet.vpc_id)
     encryption = ebs_encryption.resolved(call, launch.root.encryption)
@@ -206,8 +219,9 @@ def _check_counts(request: RunInstancesRequestTypeDef) -> None:
         raise InstanceLimitExceeded(high, _COUNT_MAX)
 
 
-def launch_of(call: Call, request: RunInstancesRequestTypeDef) -> Launch:
-    """The launch that the request asks for, everything checked that does not depend on where it will be."""
+def launch_of(call: Call, request: RunInstancesRequestTypeDef, market: Market | None = None) -> Launch:
+    """The launch that the request asks for, everything checked that does not depend on where it will be. `market` is
+    that of a spot instance request that there is already."""
     for name in ("ImageId", "InstanceType"):
         if not request.get(name):
             raise MissingParameter(name)
@@ -228,7 +242,9 @@ def launch_of(call: Call, request: RunInstancesRequestTypeDef) -> Launch:
     grouping = launch_placement.asked_for(call, request.get("Placement") or {}, type_name)
     core_count = cores(type_name, instance_type.vcpus, request.get("CpuOptions", {}).get("CoreCount"))
     capacity = launch_capacity.asked_for(call, request.get("CapacityReservationSpecification") or {}, type_name)
-    wanted = Wanted(type_name, instance_type.vcpus, instance_type.memory_mib, capacity, grouping)
+    market = market or spot_market.of_launch(call, request, instance_type, grouping)
+    size = (instance_type.vcpus, instance_type.memory_mib)
+    wanted = Wanted(type_name, *size, capacity, grouping, spot=market is not None)
     image = IMAGE.load(call, request.get("ImageId", ""))
     if instance_type.memory_mib < image.minimum_memory_mib:
         raise InvalidParameterCombination(
@@ -256,6 +272,7 @@ def launch_of(call: Call, request: RunInstancesRequestTypeDef) -> Launch:
         data,
         profile,
         tags,
+        market,
     )
 
 
@@ -276,16 +293,22 @@ def _reserve(call: Call, launch: Launch, low: int, high: int) -> tuple[Subnet, l
     candidates = launch_interface.possible_subnets(call, launch.interface)
     if zone := launch_placement.zone_of_cluster(call.tx, launch.wanted.grouping):
         candidates = [subnet for subnet in candidates if subnet.zone == zone] or candidates
-    for subnet in candidates:
-        places: list[Place] = []
-        attempt = call.tx.connection.begin_nested()
-        seating = Seating(call.tx, call.account_id, launch.wanted, subnet.zone)
-        while len(places) < high and (place := seating.reserve()) is not None:
-            places.append(place)
-        if len(places) >= low:
-            attempt.commit()
-            return subnet, places
-        attempt.rollback()
+    # Spot instances are interrupted only if it fits nowhere else, and for no more than must be.
+    for notice in (None, call.config.spot_notice) if launch.wanted.may_reclaim else (None,):
+        for subnet in candidates:
+            places, acts = list[Place](), len(call.tx.acts)
+            attempt = call.tx.connection.begin_nested()
+            seating = Seating(call.tx, call.account_id, launch.wanted, subnet.zone)
+            while len(places) < high:
+                place = seating.reserve(reclaiming=notice if len(places) < low else None)
+                if place is None:
+                    break
+                places.append(place)
+            if len(places) >= low:
+                attempt.commit()
+                return subnet, places
+            attempt.rollback()
+            del call.tx.acts[acts:]
     zone = candidates[-1].zone
     holding = zones_of(call)[launch.type_name]
     if call.tx.select(Host, limit=1) and not {subnet.zone for subnet in candidates} & set(holding):
@@ -336,7 +359,7 @@ def _make(
         state="pending",
         state_reason=StateReason("pending", "pending"),
         state_transition_reason="",
-        shutdown_behavior=request.get("InstanceInitiatedShutdownBehavior") or "stop",
+        shutdown_behavior=request.get("InstanceInitiatedShutdownBehavior") or _shutdown_behavior(launch.market),
         disable_api_termination=request.get("DisableApiTermination", False),
         disable_api_stop=request.get("DisableApiStop", False),
         ebs_optimized=request.get("EbsOptimized", False),
@@ -360,6 +383,7 @@ def _make(
         capacity_reservation_id=place.capacity_reservation_id,
         boot_mode=launch.image.boot_mode,
         kernel_image_id=launch.image.kernel_image_id,
+        spot_request_id=_spot_request(call, request, launch, instance_id, subnet.zone),
     )
     call.tx.insert(instance)
     if launch.user_data is not None:
@@ -373,6 +397,25 @@ def _make(
         allocate_auto(call, interface)
     publish(call.tx, "guest", instance_id)
     return instance
+
+
+def _shutdown_behavior(market: Market | None) -> Literal["stop", "terminate"]:
+    """What it is if the request does not say. A one-time spot instance can not be stopped."""
+    return "terminate" if market is not None and market.kind == "one-time" else "stop"
+
+
+def _spot_request(
+    call: Call, request: RunInstancesRequestTypeDef, launch: Launch, instance_id: InstanceId, zone: str
+) -> str | None:
+    """The id of the spot instance's request, which is made here unless it is there; None = it is on demand."""
+    if launch.market is None or launch.market.request_id is not None:
+        return launch.market.request_id if launch.market is not None else None
+    again = {name: value for name, value in request.items() if name not in _ONCE}
+    tags = launch.tags[SPOT_REQUEST.resource_type]
+    fulfilled = spot_market.requested(
+        call, launch.market, again, tags, "active", "fulfilled", instance_id=instance_id, zone=zone
+    )
+    return fulfilled.id
 
 
 def _answer(call: Call, made: list[Instance]) -> Response:

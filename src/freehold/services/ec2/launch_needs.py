@@ -46,10 +46,12 @@ from freehold.services.ec2.resources import (
     LAUNCH_TEMPLATE,
     NETWORK_INTERFACE,
     SECURITY_GROUP,
+    SPOT_REQUEST,
     SUBNET,
     VOLUME,
     made,
 )
+from freehold.services.ec2.spot_market import is_spot
 from freehold.services.errors import AwsError
 from freehold.services.operation import Call, Needed, Value
 
@@ -70,10 +72,11 @@ def needs(call: Call, request: RunInstancesRequestTypeDef) -> Iterator[Needed]:
 
 def of_launch(call: Call, request: RunInstancesRequestTypeDef, launch: FromTemplate) -> Iterator[Needed]:
     """The same of a launch that is meant as `launch`, where `request` says what it says itself."""
-    yield from under_template(call, request, launch, _of_launch(call, launch.request))
+    yield from under_template(call, request, launch, plain_launch(call, launch.request))
 
 
-def _of_launch(call: Call, request: RunInstancesRequestTypeDef) -> Iterator[Needed]:
+def plain_launch(call: Call, request: RunInstancesRequestTypeDef) -> Iterator[Needed]:
+    """The same of a launch without a template."""
     yield IMAGE.needed(call, request.get("ImageId") or "*")
     try:
         wanted = launch_interface.asked_for(call, request)
@@ -87,6 +90,8 @@ def _of_launch(call: Call, request: RunInstancesRequestTypeDef) -> Iterator[Need
         return
     placed = _zone(call, wanted, subnets)
     yield from made(call, request, INSTANCE, keys=lambda: _instance(call, request, placed, profile, group))
+    if is_spot(request):
+        yield from made(call, request, SPOT_REQUEST, own=False)
     yield from made(call, request, VOLUME, keys=lambda: _volume(call, request, placed))
     yield from made(call, request, NETWORK_INTERFACE, keys=lambda: _interface(call, wanted, subnets[0]))
     for subnet in subnets:
@@ -120,6 +125,7 @@ def _instance(
             str(request.get("InstanceType", "")),
             ebs_optimized=request.get("EbsOptimized", False),
             auto_recovery=request.get("MaintenanceOptions", {}).get("AutoRecovery") or "default",
+            spot=is_spot(request),
         ),
         **of_metadata_options(options),
     }

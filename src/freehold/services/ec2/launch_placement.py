@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import datetime as dt
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -12,6 +13,7 @@ from freehold.records.compute import CapacitySpecification, Instance
 from freehold.records.ids import AccountId, HostId, InstanceId
 from freehold.records.placement import Choice, PlacementGroup, Seat, choices, seats
 from freehold.records.reservations import take
+from freehold.records.spot import reclaim
 from freehold.records.store import Transaction
 from freehold.services.ec2.capacity_errors import ReservationCapacityExceeded
 from freehold.services.ec2.compute_errors import InsufficientInstanceCapacity
@@ -49,6 +51,12 @@ class Wanted:
     memory_mib: int
     capacity: CapacitySpecification
     grouping: Grouping
+    spot: bool = False
+
+    @property
+    def may_reclaim(self) -> bool:
+        """Whether room may be that of spot instances."""
+        return not self.spot and not only_reserved(self.capacity)
 
 
 def named(call: Call, placement: Mapping[str, Any]) -> PlacementGroup | None:
@@ -103,10 +111,13 @@ class Seating:
         self._taken = [] if grouping.group is None else seats(tx, grouping.group, but)
         _check_cluster(grouping, zone, self._taken)
 
-    def reserve(self, on_host: HostId | None = None) -> Place | None:
-        """Room for the next instance, of a reservation if it may be; None where there is no more."""
+    def reserve(self, on_host: HostId | None = None, reclaiming: dt.timedelta | None = None) -> Place | None:
+        """Room for the next instance, of a reservation if it may be; if there is none else and `reclaiming` is the
+        notice that they have, that of spot instances. None where there is no more."""
         possible = self._choices()
         place = self._in_reservation(possible, on_host) or self._on_host(possible, on_host)
+        if place is None and reclaiming is not None and self._wanted.may_reclaim:
+            place = self._reclaimed(possible, on_host, reclaiming)
         if place is not None:
             self._taken.append(Seat(self._zone, place.host_id, place.partition))
         return place
@@ -114,7 +125,7 @@ class Seating:
     def _in_reservation(self, possible: Sequence[Choice], on_host: HostId | None) -> Place | None:
         wanted = self._wanted
         size = (wanted.vcpus, wanted.memory_mib)
-        for choice in possible:
+        for choice in () if wanted.spot else possible:
             of = (self._account_id, self._zone, wanted.type_name, size, wanted.capacity)
             taken = take(self._tx, *of, on_host, choice.hosts)
             if taken is not None:
@@ -128,6 +139,14 @@ class Seating:
             return None
         for choice in possible:
             host_id = reserve(self._tx, self._zone, wanted.vcpus, wanted.memory_mib, on_host, choice.hosts)
+            if host_id is not None:
+                return Place(host_id, choice.partition)
+        return None
+
+    def _reclaimed(self, possible: Sequence[Choice], on_host: HostId | None, notice: dt.timedelta) -> Place | None:
+        needed = (self._zone, self._wanted.vcpus, self._wanted.memory_mib)
+        for choice in possible:
+            host_id = reclaim(self._tx, *needed, notice, on_host, choice.hosts)
             if host_id is not None:
                 return Place(host_id, choice.partition)
         return None
@@ -178,4 +197,6 @@ def to_start(tx: Transaction, instance: Instance) -> Wanted:
     grouping = Grouping()
     if instance.placement_group_id is not None:
         grouping = Grouping(tx.get(PlacementGroup, instance.placement_group_id), instance.partition_number)
-    return Wanted(instance.instance_type, instance.vcpus, instance.memory_mib, instance.capacity, grouping)
+    size = (instance.vcpus, instance.memory_mib)
+    spot = instance.spot_request_id is not None
+    return Wanted(instance.instance_type, *size, instance.capacity, grouping, spot)

@@ -30,6 +30,7 @@ from freehold.records.placement import PlacementGroup
 from freehold.records.reservations import CapacityReservation
 from freehold.records.schema import TABLES, Record
 from freehold.records.snapshots import Snapshot
+from freehold.records.spot import SpotRequest
 from freehold.records.tags import Tag
 from freehold.services.ec2 import errors
 from freehold.services.ec2.capacity_errors import (
@@ -44,6 +45,10 @@ from freehold.services.ec2.launch_template_errors import (
 )
 from freehold.services.ec2.placement_errors import InvalidPlacementGroupIdMalformed, InvalidPlacementGroupUnknown
 from freehold.services.ec2.snapshot_errors import InvalidSnapshotIDMalformed, InvalidSnapshotNotFound
+from freehold.services.ec2.spot_errors import (
+    InvalidSpotInstanceRequestIDMalformed,
+    InvalidSpotInstanceRequestIDNotFound,
+)
 from freehold.services.operation import Call, Needed, Resources, Value
 
 R = TypeVar("R", bound=Record)
@@ -234,6 +239,13 @@ SECURITY_GROUP_RULE = Kind(
     errors.InvalidSecurityGroupRuleIdMalformed,
 )
 SNAPSHOT = Kind(Snapshot, "snapshot", "snap", InvalidSnapshotNotFound, InvalidSnapshotIDMalformed, nameless=True)
+SPOT_REQUEST = Kind(
+    SpotRequest,
+    "spot-instances-request",
+    "sir",
+    InvalidSpotInstanceRequestIDNotFound,
+    InvalidSpotInstanceRequestIDMalformed,
+)
 SUBNET = Kind(Subnet, "subnet", "subnet", errors.InvalidSubnetIDNotFound, errors.InvalidSubnetIDMalformed)
 VOLUME = Kind(Volume, "volume", "vol", errors.InvalidVolumeNotFound, errors.InvalidVolumeIDMalformed)
 VPC = Kind(Vpc, "vpc", "vpc", errors.InvalidVpcIDNotFound, errors.InvalidVpcIDMalformed)
@@ -255,6 +267,7 @@ KINDS: dict[str, Kind[Record]] = {
         SECURITY_GROUP,
         SECURITY_GROUP_RULE,
         SNAPSHOT,
+        SPOT_REQUEST,
         SUBNET,
         VOLUME,
         VPC,

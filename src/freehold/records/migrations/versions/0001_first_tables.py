@@ -519,6 +519,8 @@ def upgrade() -> None:
         sa.Column("disks_impaired_since", sa.BigInteger(), autoincrement=False, nullable=True),
         sa.Column("boot_mode", sa.Text(), autoincrement=False, nullable=False),
         sa.Column("kernel_image_id", sa.Text(), autoincrement=False, nullable=True),
+        sa.Column("spot_request_id", sa.Text(), autoincrement=False, nullable=True),
+        sa.Column("interruption", sa.Text(), autoincrement=False, nullable=True),
         sa.PrimaryKeyConstraint("id"),
         sqlite_autoincrement=False,
         sqlite_with_rowid=False,
@@ -1143,6 +1145,41 @@ def upgrade() -> None:
         batch_op.create_index("snapshots_by_volume_id_state", ["volume_id", "state"], unique=False)
 
     op.create_table(
+        "spot_requests",
+        sa.Column("id", sa.Text(), autoincrement=False, nullable=False),
+        sa.Column("account_id", sa.Text(), autoincrement=False, nullable=False),
+        sa.Column("region", sa.Text(), autoincrement=False, nullable=False),
+        sa.Column("kind", sa.Text(), autoincrement=False, nullable=False),
+        sa.Column("interruption", sa.Text(), autoincrement=False, nullable=False),
+        sa.Column("max_price", sa.Text(), autoincrement=False, nullable=False),
+        sa.Column("instance_type", sa.Text(), autoincrement=False, nullable=False),
+        sa.Column("launch", sa.Text(), autoincrement=False, nullable=False),
+        sa.Column("state", sa.Text(), autoincrement=False, nullable=False),
+        sa.Column("status", sa.Text(), autoincrement=False, nullable=False),
+        sa.Column("status_at", sa.BigInteger(), autoincrement=False, nullable=False),
+        sa.Column("created_at", sa.BigInteger(), autoincrement=False, nullable=False),
+        sa.Column("valid_from", sa.BigInteger(), autoincrement=False, nullable=True),
+        sa.Column("valid_until", sa.BigInteger(), autoincrement=False, nullable=True),
+        sa.Column("instance_id", sa.Text(), autoincrement=False, nullable=True),
+        sa.Column("zone", sa.Text(), autoincrement=False, nullable=True),
+        sa.Column("fault", sa.Text(), autoincrement=False, nullable=True),
+        sa.Column("interrupt_at", sa.BigInteger(), autoincrement=False, nullable=True),
+        sa.Column("ended_at", sa.BigInteger(), autoincrement=False, nullable=True),
+        sa.Column("token_id", sa.Text(), autoincrement=False, nullable=True),
+        sa.PrimaryKeyConstraint("id"),
+        sqlite_autoincrement=False,
+        sqlite_with_rowid=False,
+    )
+    with op.batch_alter_table("spot_requests", schema=None) as batch_op:
+        batch_op.create_index("spot_requests_by_account_id_region_id", ["account_id", "region", "id"], unique=False)
+        batch_op.create_index(
+            "spot_requests_by_account_id_region_token_id", ["account_id", "region", "token_id"], unique=False
+        )
+        batch_op.create_index("spot_requests_by_ended_at", ["ended_at"], unique=False)
+        batch_op.create_index("spot_requests_by_interrupt_at", ["interrupt_at"], unique=False)
+        batch_op.create_index("spot_requests_by_state", ["state"], unique=False)
+
+    op.create_table(
         "status_reports",
         sa.Column("instance_id", sa.Text(), autoincrement=False, nullable=False),
         sa.Column("account_id", sa.Text(), autoincrement=False, nullable=False),
@@ -1458,6 +1495,14 @@ def downgrade() -> None:
         batch_op.drop_index("status_reports_by_account_id")
 
     op.drop_table("status_reports")
+    with op.batch_alter_table("spot_requests", schema=None) as batch_op:
+        batch_op.drop_index("spot_requests_by_state")
+        batch_op.drop_index("spot_requests_by_interrupt_at")
+        batch_op.drop_index("spot_requests_by_ended_at")
+        batch_op.drop_index("spot_requests_by_account_id_region_token_id")
+        batch_op.drop_index("spot_requests_by_account_id_region_id")
+
+    op.drop_table("spot_requests")
     with op.batch_alter_table("snapshots", schema=None) as batch_op:
         batch_op.drop_index("snapshots_by_volume_id_state")
         batch_op.drop_index("snapshots_by_host_id_state")
