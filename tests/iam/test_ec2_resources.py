@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator
 from contextlib import nullcontext
 from typing import Any
 
 import pytest
 
+from freehold.control.volume_keys import volume_keys
+from freehold.records.compute import Instance
 from freehold.records.identities import InstanceProfile, Role
 from freehold.records.ids import new_iam_id
 from tests.cloudapi import ApiServer, api_server
@@ -190,6 +193,34 @@ def test_a_customer_managed_key_must_be_allowed_to_be_used(grants: Grants) -> No
     with denied(f"is not authorized to perform: kms:CreateGrant on resource: {key}"):
         without.start_instances(InstanceIds=[instance_id])
     client(grants, launch, allow("kms:CreateGrant", key)).start_instances(InstanceIds=[instance_id])
+
+
+def test_a_keys_policy_counts_for_root_too_and_may_let_in_another_account(grants: Grants) -> None:
+    """https://docs.aws.amazon.com/kms/latest/developerguide/key-policy-modifying-external-accounts.html"""
+    owner = grants.api.client("kms")
+    other_id, other_keys = grants.api.create_account()
+    other = grants.api.client("ec2", keys=other_keys)
+    key = owner.create_key()["KeyMetadata"]["Arn"]
+    disk = {"BlockDeviceMappings": [{"DeviceName": "/dev/xvda", "Ebs": {"KmsKeyId": key}}]}
+    with denied(f"arn:aws:iam::{other_id}:root is not authorized to perform: kms:GenerateDataKeyWithoutPlaintext"):
+        run(other, **disk)
+    account = {"Effect": "Allow", "Principal": {"AWS": f"arn:aws:iam::{grants.api.account_id}:root"}, "Resource": "*"}
+    guest = account | {"Principal": {"AWS": other_id}, "Action": ["kms:CreateGrant", "kms:GenerateDataKey*"]}
+    policy = json.dumps({"Statement": [account | {"Action": "kms:*"}, guest]})
+    owner.put_key_policy(KeyId=key, Policy=policy)
+    instance_id = run(other, **disk)
+    (volume,) = other.describe_volumes(Filters=[{"Name": "attachment.instance-id", "Values": [instance_id]}])["Volumes"]
+    assert volume["KmsKeyId"] == key
+    with grants.api.store.read() as tx:
+        keys, hopeless = volume_keys(tx, grants.api.sealer, tx.select(Instance, id=instance_id))
+    assert [each.volume_id for each in keys] == [volume["VolumeId"]]
+    assert not hopeless
+    # An account's own root is not above the policy of its key.
+    grants.api.create_role("keeper")
+    keeper = account | {"Principal": {"AWS": f"arn:aws:iam::{grants.api.account_id}:role/keeper"}, "Action": "kms:*"}
+    owner.put_key_policy(KeyId=key, Policy=json.dumps({"Statement": [keeper]}), BypassPolicyLockoutSafetyCheck=True)
+    with denied("root is not authorized to perform: kms:GenerateDataKeyWithoutPlaintext"):
+        run(grants.api.client("ec2"), **disk)
 
 
 def test_a_launch_must_use_a_key(grants: Grants) -> None:

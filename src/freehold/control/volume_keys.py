@@ -170,13 +170,13 @@ def _opened(tx: Transaction, sealer: Sealer, volume: Volume | Snapshot, wrapped:
     """Raises _Unusable."""
     try:
         if wrapped is not None:
-            return open_volume_key(tx, sealer, volume.account_id, wrapped.made_for, wrapped.ciphertext)
+            return open_volume_key(tx, sealer, wrapped.made_for, wrapped.ciphertext)
     except SealError as error:
         log.error("volume key not opened", volume=volume.id, reason=str(error))
         raise _Unusable(_OURS) from None
     except AwsError:
         pass
     key = tx.get(Key, (volume.kms_key_id or "").rpartition("/")[2])
-    if key is None or key.account_id != volume.account_id or key.state == "Enabled":
+    if key is None or key.state == "Enabled":
         raise _Unusable(_NOT_THERE)
     raise _Unusable(_INVALID_STATE)

@@ -19,9 +19,6 @@ from freehold.services.operation import Call, Needed, Operation, Principal
 # "No permissions are required to perform this operation": the API reference of each action says so.
 _NEEDS_NO_PERMISSION = frozenset({"sts:GetCallerIdentity", "sts:GetSessionToken"})
 
-# The services whose resources have policies, which count for root too.
-_WITH_RESOURCE_POLICIES = frozenset({"kms", "s3", "sts"})
-
 
 @dataclass(frozen=True, slots=True)
 class Decision:
@@ -36,9 +33,7 @@ _ALLOWED = Decision(True)
 
 def decide(call: Call, operation: Operation, params: Mapping[str, Any]) -> Decision:
     """Whether the caller may do the operation to all that it needs."""
-    if operation.action in _NEEDS_NO_PERMISSION or (
-        call.principal.kind == "root" and operation.service not in _WITH_RESOURCE_POLICIES
-    ):
+    if operation.action in _NEEDS_NO_PERMISSION or (call.principal.kind == "root" and not operation.resource_policies):
         return _ALLOWED
     encoded = operation.service == "ec2" and not operation.read_only
     return decide_on(call, operation.action, operation.resources(call, params), params, encoded=encoded)

@@ -160,13 +160,14 @@ Prove = Callable[[Callable[[], AbstractContextManager[Transaction]], Config, Any
 @dataclass(frozen=True, slots=True)
 class Operation:
     """A built operation. `resources` gives what policies must allow, as ARNs or as Needed; ``("*",)`` where AWS has no
-    resource-level permission for the action. `receive` takes in a streaming input, `prepare` does what takes long
-    (see `operation`)."""
+    resource-level permission for the action. `resource_policies`: some have policies of their own, which count for root
+    too. `receive` takes in a streaming input, `prepare` does what takes long (see `operation`)."""
 
     service: str
     name: str
     function: Callable[[Call, Any], Response]
     resources: Resources
+    resource_policies: bool
     receive: Receive | None
     prepare: Prepare | None
     prove: Prove | None
@@ -183,6 +184,8 @@ class Operation:
 # Where policies call a service otherwise than signatures do.
 _PREFIXES = {"monitoring": "cloudwatch", "tagging": "tag"}
 
+_WITH_RESOURCE_POLICIES = frozenset({"kms", "s3", "sts"})
+
 
 def _any_resource(_call: Call, _request: Request) -> Iterable[str]:
     return ("*",)
@@ -191,6 +194,7 @@ def _any_resource(_call: Call, _request: Request) -> Iterable[str]:
 def operation(
     *,
     resources: Resources = _any_resource,
+    resource_policies: bool = False,
     receive: Receive | None = None,
     prepare: Prepare | None = None,
     prove: Prove | None = None,
@@ -210,13 +214,17 @@ def operation(
     An operation that AWS takes without a signature names `prove`: it gets a way to open read transactions, the
     configuration and the request, and says who sends it. No policy of theirs is asked: the operation decides itself.
 
+    `resource_policies`: what it needs has policies of its own (the KMS keys of volumes), which count for root too; so
+    it is with all of KMS, S3 and STS.
+
     `read_only` says what the name does not (KMS's Encrypt changes nothing); `None`: the name says it. An operation that
     reads and once in a while has to write first (DescribeKey makes AWS managed keys) raises WriteNeeded when
     ``call.tx.writable`` is false.
     """
 
     def mark(function: Callable[[Call, Any], Response]) -> Callable[[Call, Any], Response]:
-        function.__aws_operation__ = (resources, receive, prepare, prove, read_only)  # type: ignore[attr-defined]
+        marks = (resources, resource_policies, receive, prepare, prove, read_only)
+        function.__aws_operation__ = marks  # type: ignore[attr-defined]
         return function
 
     return mark
@@ -253,13 +261,14 @@ class Catalog:
                 marked = getattr(function, "__aws_operation__", None)
                 if marked is None or function.__module__ != module.__name__:
                     continue
-                resources, receive, prepare, prove, read_only = marked
+                resources, resource_policies, receive, prepare, prove, read_only = marked
                 operation_name = by_function_name[name]  # KeyError: no operation of the model has this name
                 self.operations[model.service_name, operation_name] = Operation(
                     service=model.service_name,
                     name=operation_name,
                     function=function,
                     resources=resources,
+                    resource_policies=resource_policies or model.service_name in _WITH_RESOURCE_POLICIES,
                     receive=receive,
                     prepare=prepare,
                     prove=prove,

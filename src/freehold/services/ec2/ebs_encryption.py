@@ -216,8 +216,7 @@ def _named(call: Call, named: str) -> tuple[str, Key | None]:
 
 
 def _found(call: Call, named: str) -> Key | None:
-    """Of the account's own keys: those of others are not used for volumes here, whatever their policies say."""
     try:
-        return find(call, named, shared=False)
+        return find(call, named)
     except AwsError:
         return None

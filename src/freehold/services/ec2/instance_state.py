@@ -50,7 +50,7 @@ def _to_start(call: Call, request: StartInstancesRequestTypeDef) -> Iterator[str
     yield from ebs_encryption.to_start(call, request["InstanceIds"])
 
 
-@operation(resources=_to_start)
+@operation(resources=_to_start, resource_policies=True)
 def start_instances(call: Call, request: StartInstancesRequestTypeDef) -> Response:
     """Raises IncorrectInstanceState for an instance that is not stopped yet or will never be, and
     InsufficientInstanceCapacity."""

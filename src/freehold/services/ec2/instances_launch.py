@@ -171,7 +171,7 @@ class Launch:
     market: Market | None
 
 
-@operation(resources=needs)
+@operation(resources=needs, resource_policies=True)
 def run_instances(call: Call, request: RunInstancesRequestTypeDef) -> Response:
     """As many as fit of MinCount to MaxCount instances, in one subnet; none at all if MinCount do not fit."""
     asked = request

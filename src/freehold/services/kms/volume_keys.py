@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import secrets
 
-from freehold.records.ids import AccountId, VolumeId
+from freehold.records.ids import VolumeId
 from freehold.records.keys import Key, KeyMaterial
 from freehold.records.secrets import Sealer
 from freehold.records.store import Transaction
@@ -33,14 +33,14 @@ def new_volume_key(tx: Transaction, sealer: Sealer, key: Key, volume_id: VolumeI
     return encrypt(key.id, record.version, material, plaintext, context(volume_id))
 
 
-def open_volume_key(
-    tx: Transaction, sealer: Sealer, account_id: AccountId, volume_id: VolumeId, ciphertext: bytes
-) -> bytes:
-    """The volume key. Raises DisabledException, KMSInvalidStateException, AccessDeniedException (the KMS key is not
-    there any more), InvalidCiphertextException."""
+def open_volume_key(tx: Transaction, sealer: Sealer, volume_id: VolumeId, ciphertext: bytes) -> bytes:
+    """The volume key. Who had the volume made was asked for a grant of the KMS key, which may be another account's.
+
+    Raises DisabledException, KMSInvalidStateException, AccessDeniedException (the KMS key is not there any more),
+    InvalidCiphertextException."""
     read = Ciphertext.read(ciphertext)
     key = tx.get(Key, read.key_id)
-    if key is None or key.account_id != account_id:
+    if key is None:
         raise AccessDenied()
     check_usable(key)
     record = tx.find(KeyMaterial, key_id=key.id, version=read.version)
