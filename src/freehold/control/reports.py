@@ -33,6 +33,7 @@ from freehold.records.compute import (
 )
 from freehold.records.feed import publish, take_turn
 from freehold.records.ids import HostId
+from freehold.records.images import settle
 from freehold.records.instances import BY_USER, UNKNOWN_STATUS, give_up_start, send_down
 from freehold.records.network import (
     Address,
@@ -120,6 +121,10 @@ def _apply_snapshot(tx: Transaction, snapshot: Snapshot, said: SnapshotReport) -
     else:
         log.warning("snapshot not taken", snapshot=snapshot.id, host=snapshot.host_id, reason=said.message)
         failed(tx, snapshot, _SNAPSHOT_FAILED)
+    settle(tx, snapshot)
+    volume = tx.get(Volume, snapshot.volume_id)
+    if snapshot.at_rest and volume is not None and volume.instance_id is not None:
+        publish(tx, "guest", volume.instance_id)  # which may boot again
     publish(tx, "volume", snapshot.volume_id)  # which may be waiting to be deleted
 
 

@@ -81,7 +81,7 @@ def snapshots_to_take(tx: Transaction, host_id: str, *among: sa.ColumnElement[bo
 def snapshot_specs(pending: Sequence[Snapshot]) -> tuple[SnapshotSpec, ...]:
     """Of those that are taken of volumes."""
     return tuple(
-        SnapshotSpec(each.id, each.volume_id, each.instant, each.encrypted)
+        SnapshotSpec(each.id, each.volume_id, each.instant, each.encrypted, each.at_rest)
         for each in pending
         if each.source_id is None
     )
@@ -157,6 +157,13 @@ def guest_specs(tx: Transaction, config: Config, wanted: Sequence[Instance]) -> 
         sent = ConnectKeySpec(key.os_user, key.public_key, key.expires_at, key.id, key.caller_arn)
         keys_of[key.instance_id].append(sent)
 
+    at_rest: dict[str, list[str]] = defaultdict(list)
+    instance_of = {volume.id: volume.instance_id or "" for found in volumes_of.values() for volume in found}
+    for snapshot in tx.select(
+        Snapshot, snapshots.c.volume_id.in_(list(instance_of)), snapshots.c.at_rest, state="pending"
+    ):
+        at_rest[instance_of[snapshot.volume_id]].append(snapshot.id)
+
     def interface_spec(interface: NetworkInterface) -> InterfaceSpec:
         return InterfaceSpec(
             interface_id=interface.id,
@@ -188,7 +195,7 @@ def guest_specs(tx: Transaction, config: Config, wanted: Sequence[Instance]) -> 
                 VolumeSpec(
                     volume_id=volume.id,
                     size_gib=volume.size_gib,
-                    image_id=volume.image_id,
+                    image_id=volume.image_id if volume.snapshot_id is None else None,
                     device=volume.device or "",
                     boot=volume.device == instance.root_device_name,
                     encrypted=volume.encrypted,
@@ -225,6 +232,7 @@ def guest_specs(tx: Transaction, config: Config, wanted: Sequence[Instance]) -> 
             ),
             kernel_image_id=instance.kernel_image_id,
             boot_mode=instance.boot_mode,
+            snapshots_at_rest=tuple(at_rest[instance.id]),
         )
 
     return tuple(guest_spec(instance) for instance in wanted)

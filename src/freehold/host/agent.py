@@ -48,7 +48,7 @@ class Agent:
         self._templates = Templates(machine.layout, machine.accelerator, warm, lambda: self._starts.idle)
         self._metadata = MetadataService(machine, self._credentials_of, self.changed.set)
         self._egress = Egress(machine.effects, self.changed.set)
-        self._snapshots = Snapshots(machine, self._something_went, self._user_of, self._monitor_of)
+        self._snapshots = Snapshots(machine, self._something_went, self._user_of, self._monitor_of, self._rests)
         self._deletions = Deletions(machine, self._something_went)
         self._merging = Merging(
             *(machine, self._user_of, self._monitor_of, self._attached),
@@ -206,6 +206,10 @@ class Agent:
             if any(volume.volume_id == volume_id for volume in guest.spec.volumes):
                 return instance_id
         return None
+
+    def _rests(self, instance_id: str) -> bool:
+        guest = self._guests.get(instance_id)
+        return guest is None or guest.rests
 
     def _monitor_of(self, instance_id: str) -> Monitor | None:
         guest = self._guests.get(instance_id)

@@ -37,6 +37,7 @@ log = structlog.get_logger()
 _NOW = 0.0
 _PRESS_SECONDS = 5.0  # a guest that still boots does not hear the power button
 _RETRY_SECONDS = 30.0
+_LOOK_SECONDS = 0.1
 _TRIES = 5  # in a row, before a guest is reported as failed
 _NOT_SHUTTING_DOWN: dict[str, object] = {"resetting": False, "shutdown_asked_at": None, "cannot_hibernate": False}
 _HIBERNATION_SECONDS = 5.0  # QEMU says when it has saved or loaded a guest's memory; this is if that was not heard
@@ -265,6 +266,8 @@ class Guest:
             await self._turn("starting")
             words = process.last_words(self._machine.layout.guest(self.spec.instance_id))
             raise HostError(f"QEMU ended and is started again: {words or 'it left no word'}")
+        if self._awaits_snapshots():
+            return _LOOK_SECONDS
         if (keys := self._keys_to_start()) is None or not self._starts.take(self.spec.instance_id, self.wake):
             return None
         started: State = "failed" if self.record.state == "failed" else "starting"
@@ -312,6 +315,15 @@ class Guest:
                 await self._machine.end(self.spec.instance_id, None)
         await self._machine.build(self.spec, keys, saved)
 
+    @property
+    def rests(self) -> bool:
+        """Whether it has shut down to reboot, or runs not at all."""
+        return self.record.resetting or self._machine.find(self.spec.instance_id) is None
+
+    def _awaits_snapshots(self) -> bool:
+        """Whether its disks must stay as they are for a moment more."""
+        return not all(map(self._machine.pool.layers.frozen, self.spec.snapshots_at_rest))
+
     def _keys_to_start(self) -> Mapping[str, bytes] | None:
         """What opens the encrypted volumes, by volume id; None: it is still to come. Raises CannotStart."""
         for volume in self.spec.volumes:
@@ -331,6 +343,8 @@ class Guest:
             if pause is not None:
                 return pause
             await self._record(replace(self.record, resetting=True))
+        if self._awaits_snapshots():
+            return _LOOK_SECONDS
         if status != "prelaunch":
             await self._machine.effects.perform("reset", monitor.reset)
         await self._record(replace(self.record, reboots=self.spec.reboots, **_NOT_SHUTTING_DOWN))

@@ -33,7 +33,8 @@ def is_snapshot_id(text: str) -> bool:
 
 def check_ids(spec: GuestSpec) -> None:
     """Raise MalformedSpec unless every id in a spec is one, and every address of an interface."""
-    ids = [spec.instance_id, *spec.delete_volumes, *((spec.kernel_image_id,) if spec.kernel_image_id else ())]
+    ids = [spec.instance_id, *spec.delete_volumes, *spec.snapshots_at_rest]
+    ids += [spec.kernel_image_id] if spec.kernel_image_id else []
     for volume in spec.volumes:
         ids += [volume.volume_id, *(each for each in (volume.image_id, volume.snapshot_id) if each)]
     for interface in spec.interfaces:

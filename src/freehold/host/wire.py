@@ -62,12 +62,14 @@ class VolumeSpec(msgspec.Struct, frozen=True):
 
 class SnapshotSpec(msgspec.Struct, frozen=True):
     """A snapshot to take of a volume: its data as it is at one instant, the same for all of a `group`. One that is
-    taken already is not taken again. `encrypted`: the volume is, and its key comes with it."""
+    taken already is not taken again. `encrypted`: the volume is, and its key comes with it. `at_rest`: once its guest
+    has shut down to reboot (`GuestSpec.snapshots_at_rest`)."""
 
     snapshot_id: str
     volume_id: str
     group: str
     encrypted: bool = False
+    at_rest: bool = False
 
 
 class CopySpec(msgspec.Struct, frozen=True):
@@ -158,9 +160,9 @@ class GuestSpec(msgspec.Struct, frozen=True):
     ``absent``: no process, port, cgroup or file of it is left, its volumes with `delete_volumes` deleted, the others
     kept. `reboots` grows with each reboot asked for: a host reboots a guest when the number is higher than the one it
     acted on last. `hibernate` = what it has in memory is kept when it is stopped, and it goes on with that when it runs
-    again; where that fails it is shut down.
-    `kernel_image_id` is the image whose kernel QEMU starts directly; None: the firmware that `boot_mode`
-    names starts what is on the boot disk.
+    again; where that fails it is shut down. `kernel_image_id` is the image whose kernel QEMU starts directly; None: the
+    firmware that `boot_mode` names starts what is on the boot disk. `snapshots_at_rest` are taken before it boots
+    again.
     """
 
     instance_id: str
@@ -177,6 +179,7 @@ class GuestSpec(msgspec.Struct, frozen=True):
     hibernate: bool = False
     kernel_image_id: str | None = None
     boot_mode: Literal["legacy-bios", "uefi"] = "legacy-bios"
+    snapshots_at_rest: tuple[str, ...] = ()
 
 
 class RoleCredentials(msgspec.Struct, frozen=True):

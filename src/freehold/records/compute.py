@@ -11,7 +11,10 @@ from freehold.records.ids import AccountId, HostId, ImageId, InstanceId, Snapsho
 from freehold.records.schema import Record, table
 
 InstanceState = Literal["pending", "running", "stopping", "stopped", "shutting-down", "terminated"]
+ImageState = Literal["pending", "available", "failed", "disabled"]
+ImageProtection = Literal["disabled", "enabled-with-cooldown", "enabled-without-cooldown"]
 BootMode = Literal["legacy-bios", "uefi"]
+ImageBootMode = Literal["legacy-bios", "uefi", "uefi-preferred"]
 VolumeState = Literal["creating", "available", "in-use", "deleting"]
 
 
@@ -158,6 +161,7 @@ class Volume(Record, frozen=True):
     """A disk, on `host_id` and nowhere else. State ``deleting``: its host is told to delete it until it says it has.
 
     `kms_key_id` is the ARN of the KMS key that an encrypted one's own key is under (records/encryption.py).
+    `kernel_image_id` is the image whose kernel starts what is on it, if one does.
     """
 
     id: VolumeId
@@ -179,13 +183,20 @@ class Volume(Record, frozen=True):
     encrypted: bool = False
     kms_key_id: str | None = None
     snapshot_id: SnapshotId | None = None
+    kernel_image_id: ImageId | None = None
 
 
 class Image(Record, frozen=True):
-    """A machine image offered in every region. `owner_alias` ``amazon`` = the cloud's own.
+    """A machine image. `owner_alias` ``amazon`` = the cloud's own, which is offered in every region (`region` None).
 
     `kernel_image_id` is the image of the cloud's own whose kernel starts its servers directly; None: the firmware that
-    `boot_mode` names starts what is on the root volume.
+    `boot_mode` names starts what is on the root volume (``uefi-preferred`` is UEFI: every instance type here has it).
+    What its disks are is in records/images.py.
+
+        pending ──► available ◄──► disabled        its snapshots are taken; nobody may launch it
+           └──────► failed
+
+    `protection` keeps it from being deregistered; lifted with a cooldown, it still does until `protected_until`.
     """
 
     id: ImageId
@@ -199,8 +210,20 @@ class Image(Record, frozen=True):
     default_user: str
     created_at: dt.datetime
     minimum_memory_mib: int = 0
-    boot_mode: BootMode = "legacy-bios"
+    boot_mode: ImageBootMode = "legacy-bios"
     kernel_image_id: ImageId | None = None
+    region: str | None = None
+    state: ImageState = "available"
+    state_reason: str | None = None
+    public: bool = True
+    imds_v2: bool = True
+    source_instance_id: InstanceId | None = None
+    source_image_id: ImageId | None = None
+    source_image_region: str | None = None
+    deprecated_at: dt.datetime | None = None
+    protection: ImageProtection = "disabled"
+    protected_until: dt.datetime | None = None
+    last_launched_at: dt.datetime | None = None
 
 
 class KeyPair(Record, frozen=True):
@@ -291,7 +314,7 @@ metadata_defaults = table("metadata_defaults", MetadataDefaults, key=("account_i
 instance_user_data = table("instance_user_data", InstanceUserData, key=("instance_id",))
 console_outputs = table("console_outputs", ConsoleOutput, key=("instance_id",))
 volumes = table("volumes", Volume, key=("id",), indexes=(_OWNER, ("instance_id",), ("host_id",)))
-images = table("images", Image, key=("id",), indexes=(("name",), ("owner_id",)))
+images = table("images", Image, key=("id",), indexes=(("name",), ("owner_id", "region", "id"), ("source_instance_id",)))
 key_pairs = table("key_pairs", KeyPair, key=("id",), indexes=(_OWNER,), unique=(("account_id", "region", "name"),))
 profile_associations = table(
     "profile_associations",

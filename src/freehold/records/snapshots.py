@@ -7,7 +7,7 @@ from typing import Literal
 
 from freehold.records.encryption import WrappedKey
 from freehold.records.feed import publish
-from freehold.records.ids import AccountId, HostId, SnapshotId, VolumeId
+from freehold.records.ids import AccountId, HostId, ImageId, SnapshotId, VolumeId
 from freehold.records.schema import Record, table
 from freehold.records.store import Transaction
 from freehold.records.tags import delete_tags_of
@@ -28,7 +28,8 @@ class Snapshot(Record, frozen=True):
     `instant` is shared by those that are of one instant. `size_gib` is the volume's; `bytes_added` is what the snapshot
     holds and those before it do not, which is what is paid for; `bytes_full` is what all of it takes. `volume_id` is a
     volume that may be gone, or `COPIED` for what comes from elsewhere. `source_id` is what it is a copy of, `rewritten`
-    if that is under another key.
+    if that is under another key. `at_rest`: it is taken when the guest has shut down and before it boots again.
+    `kernel_image_id` is the image whose kernel starts what is on it, if one does.
     """
 
     id: SnapshotId
@@ -51,6 +52,8 @@ class Snapshot(Record, frozen=True):
     bytes_full: int = 0
     source_id: SnapshotId | None = None
     rewritten: bool = False
+    at_rest: bool = False
+    kernel_image_id: ImageId | None = None
 
 
 class DoomedSnapshot(Record, frozen=True):

@@ -27,21 +27,26 @@ _PATIENCE_SECONDS = 120.0  # for a volume to be made, or attached
 
 UserOf = Callable[[str], str | None]
 MonitorOf = Callable[[str], Monitor | None]
+Rests = Callable[[str], bool]
 
 
 class Snapshots(Worker):
     """Told which snapshots are to be taken and which are to go. `changed` is called when there is something to report;
-    `user_of` says whose guest has a volume, `monitor_of` gives the monitor of a guest's QEMU while the agent has it.
+    `user_of` says whose guest has a volume, `monitor_of` gives the monitor of a guest's QEMU while the agent has it,
+    `rests` says whether a guest has shut down.
 
     It keeps nothing across a restart: the control plane says again what it has not heard to be done.
     """
 
-    def __init__(self, machine: Machine, changed: Callable[[], None], user_of: UserOf, monitor_of: MonitorOf) -> None:
+    def __init__(
+        self, machine: Machine, changed: Callable[[], None], user_of: UserOf, monitor_of: MonitorOf, rests: Rests
+    ) -> None:
         super().__init__("snapshots", _RETRY_SECONDS)
         self._machine = machine
         self._changed = changed
         self._user_of = user_of
         self._monitor_of = monitor_of
+        self._rests = rests
         self._wanted: dict[str, SnapshotSpec] = {}
         self._since: dict[str, float] = {}  # when a group was first looked at
         self._keys: dict[str, bytes] = {}
@@ -119,7 +124,8 @@ class Snapshots(Worker):
             try:
                 await self._take(group)
             except NotYet as error:
-                if time.monotonic() - self._since.setdefault(group[0].group, time.monotonic()) > _PATIENCE_SECONDS:
+                since = self._since.setdefault(group[0].group, time.monotonic())
+                if not group[0].at_rest and time.monotonic() - since > _PATIENCE_SECONDS:
                     self._report(group, str(error))
                 pause = error.seconds
             except CannotStart as error:
@@ -161,6 +167,9 @@ class Snapshots(Worker):
         async with self._machine.disks(spec.volume_id for spec in group):
             left = [spec for spec in group if not self._machine.pool.layers.frozen(spec.snapshot_id)]
             for spec in left:
+                user = self._user_of(spec.volume_id)
+                if spec.at_rest and user is not None and not self._rests(user):
+                    raise NotYet(f"{user} has not shut down yet")
                 await self._prepare(spec)
             by_user: dict[str, list[SnapshotSpec]] = defaultdict(list)
             for spec in left:

@@ -24,6 +24,7 @@ from freehold.records import (  # noqa: F401
     feed,
     fleets,
     identities,
+    images,
     keys,
     launch_templates,
     lookups,

@@ -99,7 +99,7 @@ def _of_image(_call: Call, image: Image) -> Keys:
         "ec2:ImageID": image.id,
         "ec2:ImageType": "machine",
         "ec2:Owner": image.owner_alias or image.owner_id,
-        "ec2:Public": "true",
+        "ec2:Public": written(image.public),
         "ec2:RootDeviceType": "ebs",
     }
 

@@ -156,6 +156,13 @@ def make_key(call: Call, volume: Volume, encryption: VolumeEncryption) -> None:
     )
 
 
+def inherit_key(call: Call, volume: Volume, snapshot_id: str) -> None:
+    """Give a volume that is made from an encrypted snapshot the key of that, by which what lies below is encrypted."""
+    wrapped = call.tx.find(WrappedKey, volume_id=snapshot_id)
+    if wrapped is not None:
+        call.tx.insert(WrappedKey(volume.id, volume.account_id, wrapped.ciphertext, wrapped.made_for))
+
+
 def to_launch(call: Call, mappings: Sequence[BlockDeviceMappingTypeDef]) -> list[Needed]:
     """What a launch needs of the key that its root volume is to be encrypted under. Raises InvalidParameterDependency.
 

@@ -223,15 +223,6 @@ class InvalidAllocationIDNotFound(NotFound):
     noun = "allocation ID"
 
 
-class InvalidAMIIDMalformed(Malformed):
-    code = "InvalidAMIID.Malformed"
-
-
-class InvalidAMIIDNotFound(NotFound):
-    code = "InvalidAMIID.NotFound"
-    noun = "image id"
-
-
 class InvalidAssociationIDNotFound(NotFound):
     code = "InvalidAssociationID.NotFound"
     noun = "association ID"

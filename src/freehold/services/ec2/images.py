@@ -1,20 +1,23 @@
 """Images: DescribeImages, and listing the cloud's own.
 
-Every image here is the cloud's own (owner alias ``amazon``): public, available, the same in every region.
+The cloud's own (owner alias ``amazon``) are public, available, the same in every region.
 """
 
 from __future__ import annotations
 
 import datetime as dt
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 import sqlalchemy as sa
 
-from freehold.records.compute import BootMode, Image, images
+from freehold.records.compute import Image, ImageBootMode, images
 from freehold.records.ids import AccountId, ImageId
+from freehold.records.images import ImageMapping, image_mappings, image_permissions, mappings_of
 from freehold.records.store import Transaction
 from freehold.records.tags import tags_of
-from freehold.services.ec2.filters import Condition, absent, constant, moment, number, text
+from freehold.services.ec2.filters import Condition, absent, any_row, constant, flag, moment, number, text
+from freehold.services.ec2.image_mappings import shown
 from freehold.services.ec2.paging import described, not_with_ids
 from freehold.services.ec2.parameters import refuse_others
 from freehold.services.ec2.resources import IMAGE
@@ -42,7 +45,7 @@ def register_builtin(
     minimum_memory_mib: int,
     default_user: str,
     created_at: dt.datetime,
-    boot_mode: BootMode = "legacy-bios",
+    boot_mode: ImageBootMode = "legacy-bios",
     has_kernel: bool = True,
 ) -> None:
     """List an image of the cloud's own, or list it anew. `size_bytes` is its virtual size: the smallest root volume.
@@ -64,11 +67,31 @@ def register_builtin(
             kernel_image_id=image_id if has_kernel else None,
         )
     )
+    tx.put(
+        ImageMapping(
+            image_id=image_id,
+            device=root_device_name,
+            snapshot_id=None,
+            size_gib=-(-size_bytes // _GIB),
+            volume_type="gp3",
+            iops=None,
+            throughput_mibps=None,
+            encrypted=False,
+            delete_on_termination=True,
+        )
+    )
+
+
+_M = image_mappings.c
+_OF_IMAGE = _M.image_id == images.c.id
+
+
+def _mapping(that: Condition) -> Condition:
+    return any_row(image_mappings, _OF_IMAGE, that=that)
 
 
 # Every filter of the reference; those on what no image here has match nothing.
 _NOTHING = (
-    "block-device-mapping.snapshot-id",
     "image-watermark.source-image-creation-time",
     "image-watermark.source-image-id",
     "image-watermark.source-image-region",
@@ -82,20 +105,17 @@ _NOTHING = (
     "product-code.type",
     "public-ssm-parameter-name",
     "ramdisk-id",
-    "source-image-id",
-    "source-image-region",
-    "source-instance-id",
     "sriov-net-support",
-    "state-reason-code",
-    "state-reason-message",
 )
+_LOCATION = sa.func.coalesce(images.c.owner_alias, images.c.owner_id) + "/" + images.c.name
 _FILTERS: dict[str, Condition] = {
     "architecture": text(images.c.architecture),
-    "block-device-mapping.delete-on-termination": constant("true"),
-    "block-device-mapping.device-name": text(images.c.root_device_name),
-    "block-device-mapping.encrypted": constant("false"),
-    "block-device-mapping.volume-size": number(images.c.size_gib),
-    "block-device-mapping.volume-type": constant("gp3"),
+    "block-device-mapping.delete-on-termination": _mapping(flag(_M.delete_on_termination)),
+    "block-device-mapping.device-name": _mapping(text(_M.device)),
+    "block-device-mapping.encrypted": _mapping(flag(_M.encrypted)),
+    "block-device-mapping.snapshot-id": _mapping(text(_M.snapshot_id)),
+    "block-device-mapping.volume-size": _mapping(number(_M.size_gib)),
+    "block-device-mapping.volume-type": _mapping(text(_M.volume_type)),
     "boot-mode": text(images.c.boot_mode),
     "creation-date": moment(images.c.created_at),
     "description": text(images.c.description),
@@ -105,21 +125,26 @@ _FILTERS: dict[str, Condition] = {
     "image-allowed": constant("true"),
     "image-id": text(images.c.id),
     "image-type": constant("machine"),
-    "is-public": constant("true"),
-    "manifest-location": text(sa.literal("amazon/") + images.c.name),
+    "is-public": flag(images.c.public),
+    "manifest-location": text(_LOCATION),
     "name": text(images.c.name),
     "owner-alias": text(images.c.owner_alias),
     "owner-id": text(images.c.owner_id),
     "root-device-name": text(images.c.root_device_name),
     "root-device-type": constant("ebs"),
-    "state": constant("available"),
+    "source-image-id": text(images.c.source_image_id),
+    "source-image-region": text(images.c.source_image_region),
+    "source-instance-id": text(images.c.source_instance_id),
+    "state": text(images.c.state),
+    "state-reason-code": text(images.c.state_reason),
+    "state-reason-message": text(images.c.state_reason),
     "virtualization-type": constant("hvm"),
 } | dict.fromkeys(_NOTHING, absent)
 
 
 @operation()
 def describe_images(call: Call, request: DescribeImagesRequestTypeDef) -> Response:
-    """None is deprecated or disabled, so IncludeDeprecated and IncludeDisabled add nothing."""
+    """Deprecated ones of others, and disabled ones, only where the request includes them or names them."""
     refuse_others(
         request,
         {
@@ -133,30 +158,59 @@ def describe_images(call: Call, request: DescribeImagesRequestTypeDef) -> Respon
             "Owners",
         },
     )
-    where: list[sa.ColumnElement[bool]] = []
-    if owners := request.get("Owners"):
-        possible = [owner for owner in owners if "\0" not in owner]  # PostgreSQL refuses it in a parameter
-        ids = [call.account_id if owner == "self" else owner for owner in possible]
-        where.append(sa.or_(images.c.owner_id.in_(ids), images.c.owner_alias.in_(possible)))
-    if users := request.get("ExecutableUsers"):
-        # Public images are executable by ``all``; none is shared with a single account.
-        where.append(sa.true() if "all" in users else sa.false())
+    where = [*IMAGE.visible(call), *_owned(call, request), *_executable(call, request)]
+    if not request.get("ImageIds"):
+        if not request.get("IncludeDeprecated"):
+            mine, at = images.c.owner_id == call.account_id, images.c.deprecated_at
+            where.append(sa.or_(mine, at.is_(None), at > sa.literal(call.now, at.type)))
+        if not request.get("IncludeDisabled"):
+            where.append(images.c.state != "disabled")
     not_with_ids(request, "ImageIds")
     page = described(call, IMAGE, request, "ImageIds", _FILTERS, *where, smallest=1)
-    tags = tags_of(call.tx, [image.id for image in page.rows])
-    return {"Images": [_described(image) | {"Tags": tag_list(tags[image.id])} for image in page.rows], **page.token}
+    return {"Images": descriptions(call, page.rows), **page.token}
+
+
+def _owned(call: Call, request: DescribeImagesRequestTypeDef) -> list[sa.ColumnElement[bool]]:
+    owners = [owner for owner in request.get("Owners", ()) if "\0" not in owner]  # PostgreSQL refuses it in a parameter
+    if not request.get("Owners"):
+        return []
+    ids = [call.account_id if owner == "self" else owner for owner in owners]
+    return [sa.or_(images.c.owner_id.in_(ids), images.c.owner_alias.in_(owners))]
+
+
+def _executable(call: Call, request: DescribeImagesRequestTypeDef) -> list[sa.ColumnElement[bool]]:
+    """``all``: public ones; ``self``: those that are shared with the caller; an account: those shared with it."""
+    if not (users := request.get("ExecutableUsers")):
+        return []
+    ids = [call.account_id if user == "self" else user for user in users if "\0" not in user]
+    of = image_permissions.c
+    shared = sa.exists().where(of.image_id == images.c.id, of.account_id.in_(ids))
+    return [sa.or_(shared, images.c.public) if "all" in users else shared]
+
+
+def descriptions(call: Call, rows: Sequence[Image]) -> list[dict[str, Any]]:
+    """The images as the API shows them."""
+    ids = [image.id for image in rows]
+    tags, mappings = tags_of(call.tx, ids), mappings_of(call.tx, ids)
+    return [
+        _described(image)
+        | {
+            "BlockDeviceMappings": shown(mappings[image.id]),
+            "Tags": tag_list([tag for tag in tags[image.id] if tag.account_id == call.account_id]),
+        }
+        for image in rows
+    ]
 
 
 def _described(image: Image) -> dict[str, Any]:
-    return {
+    answer: dict[str, Any] = {
         "ImageId": image.id,
-        "ImageLocation": f"amazon/{image.name}",
-        "ImageOwnerAlias": image.owner_alias,
+        "ImageLocation": f"{image.owner_alias or image.owner_id}/{image.name}",
         "OwnerId": image.owner_id,
         "Name": image.name,
         "Description": image.description,
-        "State": "available",
-        "Public": True,
+        "State": image.state,
+        "Public": image.public,
         "ImageType": "machine",
         "Architecture": image.architecture,
         "CreationDate": image.created_at.strftime("%Y-%m-%dT%H:%M:%S.000Z"),
@@ -164,21 +218,29 @@ def _described(image: Image) -> dict[str, Any]:
         "UsageOperation": "RunInstances",
         "RootDeviceName": image.root_device_name,
         "RootDeviceType": "ebs",
-        "BlockDeviceMappings": [
-            {
-                "DeviceName": image.root_device_name,
-                "Ebs": {
-                    "DeleteOnTermination": True,
-                    "VolumeSize": image.size_gib,
-                    "VolumeType": "gp3",
-                    "Encrypted": False,
-                },
-            }
-        ],
         "ProductCodes": [],
         "VirtualizationType": "hvm",
         "Hypervisor": "xen",
         "EnaSupport": False,
         "BootMode": image.boot_mode,
-        "ImdsSupport": "v2.0",
+        "ImageAllowed": True,
+        "DeregistrationProtection": image.protection,
     }
+    if image.owner_alias is not None:
+        answer["ImageOwnerAlias"] = image.owner_alias
+    if image.imds_v2:
+        answer["ImdsSupport"] = "v2.0"
+    if image.deprecated_at is not None:
+        answer["DeprecationTime"] = image.deprecated_at.strftime("%Y-%m-%dT%H:%M:%S.000Z")
+    if image.state_reason is not None:
+        answer["StateReason"] = {"Code": image.state_reason, "Message": image.state_reason}
+    if image.last_launched_at is not None:
+        answer["LastLaunchedTime"] = image.last_launched_at.strftime("%Y-%m-%dT%H:%M:%SZ")
+    for name, value in (
+        ("SourceInstanceId", image.source_instance_id),
+        ("SourceImageId", image.source_image_id),
+        ("SourceImageRegion", image.source_image_region),
+    ):
+        if value is not None:
+            answer[name] = value
+    return answer

@@ -51,6 +51,7 @@ from freehold.services.ec2.credit_specifications import CpuCredits
 from freehold.services.ec2.ebs_encryption import VolumeEncryption
 from freehold.services.ec2.errors import InvalidParameterCombination, InvalidParameterValue, MissingParameter
 from freehold.services.ec2.idempotency import claim
+from freehold.services.ec2.image_errors import InvalidAMIIDUnavailable
 from freehold.services.ec2.instance_options import cores
 from freehold.services.ec2.instance_types import zones_of
 from freehold.services.ec2.instances import reservations
@@ -78,6 +79,7 @@ HONOURED = {
     "BlockDeviceMappings.Ebs.Encrypted",
     "BlockDeviceMappings.Ebs.Iops",
     "BlockDeviceMappings.Ebs.KmsKeyId",
+    "BlockDeviceMappings.Ebs.SnapshotId",
     "BlockDeviceMappings.Ebs.Throughput",
     "BlockDeviceMappings.Ebs.VolumeSize",
     "BlockDeviceMappings.Ebs.VolumeType",
@@ -246,6 +248,8 @@ def launch_of(call: Call, request: RunInstancesRequestTypeDef, market: Market | 
     size = (instance_type.vcpus, instance_type.memory_mib)
     wanted = Wanted(type_name, *size, capacity, grouping, spot=market is not None)
     image = IMAGE.load(call, request.get("ImageId", ""))
+    if image.state != "available":
+        raise InvalidAMIIDUnavailable(image.id)
     if instance_type.memory_mib < image.minimum_memory_mib:
         raise InvalidParameterCombination(
             f"The image '{image.id}' needs an instance type with at least {image.minimum_memory_mib} MiB of memory; "
@@ -381,7 +385,7 @@ def _make(
         auto_recovery=request.get("MaintenanceOptions", {}).get("AutoRecovery") or "default",
         capacity=launch.wanted.capacity,
         capacity_reservation_id=place.capacity_reservation_id,
-        boot_mode=launch.image.boot_mode,
+        boot_mode="legacy-bios" if launch.image.boot_mode == "legacy-bios" else "uefi",
         kernel_image_id=launch.image.kernel_image_id,
         spot_request_id=_spot_request(call, request, launch, instance_id, subnet.zone),
     )

@@ -12,9 +12,10 @@ from typing import Any, Generic, TypeVar
 
 import sqlalchemy as sa
 
-from freehold.records.compute import Image, Instance, KeyPair, ProfileAssociation, Volume
+from freehold.records.compute import Image, Instance, KeyPair, ProfileAssociation, Volume, images
 from freehold.records.fleets import Fleet
 from freehold.records.ids import is_ec2_id
+from freehold.records.images import image_permissions
 from freehold.records.launch_templates import LaunchTemplate
 from freehold.records.network import (
     Address,
@@ -39,6 +40,7 @@ from freehold.services.ec2.capacity_errors import (
 )
 from freehold.services.ec2.condition_keys import keys_of
 from freehold.services.ec2.fleet_errors import InvalidFleetIdMalformed, InvalidFleetIdNotFound
+from freehold.services.ec2.image_errors import AuthFailure, InvalidAMIIDMalformed, InvalidAMIIDNotFound
 from freehold.services.ec2.launch_template_errors import (
     InvalidLaunchTemplateIdMalformed,
     InvalidLaunchTemplateIdNotFound,
@@ -79,7 +81,7 @@ class Kind(Generic[R]):
         return TABLES[self.record].c[self.id_column]
 
     def owner(self, call: Call) -> dict[str, Any]:
-        """What a row has that is the caller's, in the region of the call; images are everyone's."""
+        """What a row has that is the caller's, in the region of the call; nothing, of what is not its owner's alone."""
         return {} if self.shared else {"account_id": call.account_id, "region": call.region}
 
     def visible(self, call: Call) -> list[sa.ColumnElement[bool]]:
@@ -93,10 +95,18 @@ class Kind(Generic[R]):
     def load(self, call: Call, resource_id: str) -> R:
         """The resource with this id. Raises the kind's Malformed or NotFound."""
         self.check_form(resource_id)
-        found = call.tx.find(self.record, **self.owner(call) | {self.id_column: resource_id})
+        found = self.find(call, resource_id)
         if found is None:
             raise self.not_found(resource_id)
         return found
+
+    def find(self, call: Call, resource_id: str) -> R | None:
+        """The resource with this id, which has the form of one."""
+        return call.tx.find(self.record, **self.owner(call) | {self.id_column: resource_id})
+
+    def find_all(self, call: Call, resource_ids: Sequence[str]) -> list[R]:
+        """The same of several."""
+        return call.tx.select(self.record, **self.owner(call) | {self.id_column: list(resource_ids)})
 
     def load_all(self, call: Call, resource_ids: Sequence[str]) -> list[R]:
         """The resources with these ids, in the order given. Raises NotFound with all that are missing."""
@@ -104,10 +114,7 @@ class Kind(Generic[R]):
             raise errors.InvalidParameterValue(f"At most {MAX_IDS} ids may be given in a request.")
         for resource_id in resource_ids:
             self.check_form(resource_id)
-        found = {
-            getattr(record, self.id_column): record
-            for record in call.tx.select(self.record, **self.owner(call) | {self.id_column: list(resource_ids)})
-        }
+        found = {getattr(record, self.id_column): record for record in self.find_all(call, resource_ids)}
         if missing := [resource_id for resource_id in dict.fromkeys(resource_ids) if resource_id not in found]:
             raise self.not_found(*missing)
         return [found[resource_id] for resource_id in dict.fromkeys(resource_ids)]
@@ -124,7 +131,7 @@ class Kind(Generic[R]):
         not; `keys` are condition keys that the request adds to its own."""
 
         def own_keys() -> Mapping[str, Value]:
-            found = call.tx.find(self.record, **self.owner(call) | {self.id_column: resource_id})
+            found = self.find(call, resource_id)
             return {**(keys_of(call, found) if found is not None else {}), **(keys or {})}
 
         def tags() -> Mapping[str, str]:
@@ -138,6 +145,32 @@ class Kind(Generic[R]):
             named = call.tx.find(self.record, **self.owner(call) | {self.id_column: resource_id})
             name = getattr(named, self.arn_column, resource_id)
         return Needed(self.arn(call, name), action, own_keys, tags)
+
+
+@dataclass(frozen=True, slots=True)
+class ImageKind(Kind[Image]):
+    """Images: the cloud's own, the caller's, public ones, and those that another account lets it use."""
+
+    def visible(self, call: Call) -> list[sa.ColumnElement[bool]]:
+        of = image_permissions.c
+        shared = sa.exists().where(of.image_id == images.c.id, of.account_id == call.account_id)
+        return [
+            sa.or_(images.c.region.is_(None), images.c.region == call.region),
+            sa.or_(images.c.public, images.c.owner_id == call.account_id, shared),
+        ]
+
+    def find(self, call: Call, resource_id: str) -> Image | None:
+        return next(iter(self.find_all(call, [resource_id])), None)
+
+    def find_all(self, call: Call, resource_ids: Sequence[str]) -> list[Image]:
+        return call.tx.select(Image, *self.visible(call), id=list(resource_ids))
+
+    def own(self, call: Call, resource_id: str) -> Image:
+        """One that is the caller's, to change it. Raises NotFound, AuthFailure for another's."""
+        image = self.load(call, resource_id)
+        if image.owner_id != call.account_id:
+            raise AuthFailure(resource_id)
+        return image
 
 
 def named_by(member: str, kind: Kind[R]) -> Resources:
@@ -186,7 +219,7 @@ CAPACITY_RESERVATION = Kind(
     InvalidCapacityReservationIdMalformed,
 )
 FLEET = Kind(Fleet, "fleet", "fleet", InvalidFleetIdNotFound, InvalidFleetIdMalformed)
-IMAGE = Kind(Image, "image", "ami", errors.InvalidAMIIDNotFound, errors.InvalidAMIIDMalformed, shared=True)
+IMAGE = ImageKind(Image, "image", "ami", InvalidAMIIDNotFound, InvalidAMIIDMalformed, shared=True)
 INSTANCE = Kind(Instance, "instance", "i", errors.InvalidInstanceIDNotFound, errors.InvalidInstanceIDMalformed)
 INTERNET_GATEWAY = Kind(
     InternetGateway,

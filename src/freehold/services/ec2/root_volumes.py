@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING
 
 from freehold.records.compute import Image, Volume
 from freehold.records.ids import HostId, InstanceId, VolumeId, new_id
+from freehold.records.images import ImageMapping
+from freehold.records.snapshots import Snapshot
 from freehold.records.tags import put_tags
 from freehold.records.usage import open_usage
 from freehold.services.ec2 import ebs_encryption
@@ -19,7 +21,7 @@ from freehold.services.errors import UnsupportedOperation
 from freehold.services.operation import Call
 
 if TYPE_CHECKING:
-    from mypy_boto3_ec2.type_defs import BlockDeviceMappingTypeDef
+    from mypy_boto3_ec2.type_defs import BlockDeviceMappingTypeDef, EbsBlockDeviceTypeDef
 
 SIZE_GIB_MAX = 16384
 _GP3_IOPS = 3000
@@ -58,18 +60,23 @@ def asked_for(call: Call, image: Image, mappings: Sequence[BlockDeviceMappingTyp
     if len(mappings) > 1:
         raise InvalidBlockDeviceMapping(f"The device '{image.root_device_name}' is used in more than one mapping.")
     ebs = mappings[0].get("Ebs", {}) if mappings else {}
-    size_gib = ebs.get("VolumeSize", image.size_gib)
-    if size_gib < image.size_gib:
+    of_image = call.tx.get(ImageMapping, image.id, image.root_device_name)
+    smallest = of_image.size_gib if of_image is not None else image.size_gib
+    if "SnapshotId" in ebs and (of_image is None or ebs["SnapshotId"] != of_image.snapshot_id):
+        raise InvalidBlockDeviceMapping("The snapshot of the root device can not be another than that of the image.")
+    size_gib = ebs.get("VolumeSize", smallest)
+    if size_gib < smallest:
         raise InvalidBlockDeviceMapping(
-            f"Volume of size {size_gib}GB is smaller than image '{image.id}', expect size >= {image.size_gib}GB"
+            f"Volume of size {size_gib}GB is smaller than image '{image.id}', expect size >= {smallest}GB"
         )
     if size_gib > SIZE_GIB_MAX:
         raise InvalidBlockDeviceMapping(f"Volume of size {size_gib}GB is larger than {SIZE_GIB_MAX}GB")
-    volume_type = ebs.get("VolumeType") or "gp3"
+    volume_type = ebs.get("VolumeType") or (of_image.volume_type if of_image is not None else "gp3")
     if volume_type not in ("gp2", "gp3"):
         raise UnsupportedOperation(f"The volume type {volume_type}")
-    encryption = ebs_encryption.asked_for(call, ebs)
-    root = RootVolume(size_gib, volume_type, ebs.get("DeleteOnTermination", True), encryption)
+    stays = of_image is None or of_image.delete_on_termination
+    encryption = _encryption(call, of_image, ebs)
+    root = RootVolume(size_gib, volume_type, ebs.get("DeleteOnTermination", stays), encryption)
     if volume_type == "gp2" and ("Iops" in ebs or "Throughput" in ebs):
         raise InvalidParameterValue("The parameters Iops and Throughput are not supported for gp2 volumes.")
     if ebs.get("Iops", root.iops) != root.iops:
@@ -77,6 +84,20 @@ def asked_for(call: Call, image: Image, mappings: Sequence[BlockDeviceMappingTyp
     if ebs.get("Throughput", root.throughput_mibps) != root.throughput_mibps:
         raise UnsupportedOperation(f"A value other than {root.throughput_mibps} for BlockDeviceMappings.Ebs.Throughput")
     return root
+
+
+def _encryption(call: Call, of_image: ImageMapping | None, ebs: EbsBlockDeviceTypeDef) -> Asked:
+    """An encrypted snapshot keeps its key: what lies below the volume is encrypted with it. Raises UnsupportedOperation
+    for another one, which would need a copy."""
+    asked = ebs_encryption.asked_for(call, ebs)
+    snapshot = call.tx.get(Snapshot, of_image.snapshot_id) if of_image is not None and of_image.snapshot_id else None
+    if snapshot is None or not snapshot.encrypted:
+        return asked
+    if asked.kms_key_id is not None and ebs_encryption.arn_of(call, asked) != snapshot.kms_key_id:
+        raise UnsupportedOperation("A volume with another KMS key than its snapshot: copy the snapshot with that key")
+    if snapshot.account_id != call.account_id:
+        raise UnsupportedOperation("A launch from an encrypted snapshot of another account: copy the image first")
+    return Asked(encrypted=True, kms_key_id=snapshot.kms_key_id)
 
 
 def create(
@@ -90,6 +111,7 @@ def create(
     tags: Mapping[str, str],
 ) -> None:
     """Insert the root volume of an instance and begin to meter it."""
+    mapping = call.tx.get(ImageMapping, image.id, image.root_device_name)
     volume = Volume(
         id=VolumeId(new_id("vol")),
         account_id=call.account_id,
@@ -109,8 +131,14 @@ def create(
         created_at=call.now,
         encrypted=encryption.arn is not None,
         kms_key_id=encryption.arn,
+        snapshot_id=mapping.snapshot_id if mapping is not None else None,
+        kernel_image_id=image.kernel_image_id,
     )
     call.tx.insert(volume)
-    ebs_encryption.make_key(call, volume, encryption)
+    below = call.tx.get(Snapshot, volume.snapshot_id) if volume.snapshot_id is not None else None
+    if below is not None and below.encrypted:
+        ebs_encryption.inherit_key(call, volume, below.id)
+    else:
+        ebs_encryption.make_key(call, volume, encryption)
     put_tags(call.tx, call.account_id, call.region, VOLUME.resource_type, volume.id, tags)
     open_usage(call.tx, call.account_id, call.region, volume.id, f"volume:{root.volume_type}", root.size_gib)

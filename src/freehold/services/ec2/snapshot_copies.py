@@ -76,6 +76,7 @@ def copy_snapshot(call: Call, request: CopySnapshotRequestTypeDef) -> Response:
         kms_key_id=encryption.arn,
         source_id=source.id,
         rewritten=encryption.arn != source.kms_key_id,
+        kernel_image_id=source.kernel_image_id,
     )
     call.tx.insert(copy)
     _make_key(call, copy, source, encryption)

@@ -20,6 +20,13 @@ class InvalidSnapshotIDMalformed(Malformed):
     code = "InvalidSnapshotID.Malformed"
 
 
+class InvalidSnapshotInUse(AwsError):
+    code = "InvalidSnapshot.InUse"
+
+    def __init__(self, snapshot_id: str, image_id: str) -> None:
+        super().__init__(f"The snapshot {snapshot_id} is currently in use by {image_id}")
+
+
 class InvalidSnapshotNotFound(NotFound):
     code = "InvalidSnapshot.NotFound"
     noun = "snapshot"

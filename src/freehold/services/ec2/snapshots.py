@@ -17,12 +17,13 @@ from freehold.records.compute import Volume
 from freehold.records.encryption import WrappedKey
 from freehold.records.feed import publish, take_turn
 from freehold.records.ids import SnapshotId, new_id
+from freehold.records.images import ImageMapping
 from freehold.records.snapshots import Snapshot, delete
 from freehold.records.tags import Tag, put_tags
 from freehold.services.ec2.errors import IncorrectState, InvalidParameterValue
 from freehold.services.ec2.parameters import refuse_others
 from freehold.services.ec2.resources import SNAPSHOT, VOLUME, made, named_by
-from freehold.services.ec2.snapshot_errors import ConcurrentSnapshotLimitExceeded
+from freehold.services.ec2.snapshot_errors import ConcurrentSnapshotLimitExceeded, InvalidSnapshotInUse
 from freehold.services.ec2.snapshot_locks import check_not_locked
 from freehold.services.ec2.tags import specified, tag_list
 from freehold.services.operation import Call, Needed, Response, Value, operation
@@ -63,11 +64,14 @@ def create_snapshot(call: Call, request: CreateSnapshotRequestTypeDef) -> Respon
 
 @operation(resources=named_by("SnapshotId", SNAPSHOT))
 def delete_snapshot(call: Call, request: DeleteSnapshotRequestTypeDef) -> Response:
-    """What was restored from it, and later snapshots, keep all that they need. Raises SnapshotLocked."""
+    """What was restored from it, and later snapshots, keep all that they need. Raises SnapshotLocked,
+    InvalidSnapshot.InUse for one of an image."""
     refuse_others(request, {"SnapshotId"})
     take_turn(call.tx)
     snapshot = SNAPSHOT.load(call, request["SnapshotId"])
     check_not_locked(call, snapshot)
+    if (mapping := call.tx.find(ImageMapping, snapshot_id=snapshot.id)) is not None:
+        raise InvalidSnapshotInUse(snapshot.id, mapping.image_id)
     delete(call.tx, snapshot)
     return {}
 
@@ -82,10 +86,15 @@ def checked_description(request: Mapping[str, Any]) -> str:
 
 
 def begin(
-    call: Call, volumes: Sequence[Volume], description: str, tags: Mapping[str, Mapping[str, str]]
+    call: Call,
+    volumes: Sequence[Volume],
+    description: str,
+    tags: Mapping[str, Mapping[str, str]],
+    *,
+    at_rest: bool = False,
 ) -> list[Snapshot]:
-    """Have snapshots of some volumes, all of one instant; the call is answered when their host has taken them. `tags`
-    by volume id."""
+    """Have snapshots of some volumes, all of one instant; the call is answered when their host has taken them, but not
+    if it takes them `at_rest`, when the instance has shut down to reboot. `tags` by volume id."""
     instant = new_id("instant")
     begun = []
     for volume in volumes:
@@ -107,6 +116,8 @@ def begin(
             started_at=call.now,
             encrypted=volume.encrypted,
             kms_key_id=volume.kms_key_id,
+            at_rest=at_rest,
+            kernel_image_id=volume.kernel_image_id,
         )
         call.tx.insert(snapshot)
         wrapped = call.tx.find(WrappedKey, volume_id=volume.id)
@@ -115,7 +126,7 @@ def begin(
         put_tags(call.tx, call.account_id, call.region, SNAPSHOT.resource_type, snapshot.id, tags.get(volume.id, {}))
         publish(call.tx, "snapshot", snapshot.id)
         begun.append(snapshot)
-    for host_id in {snapshot.host_id for snapshot in begun}:
+    for host_id in {snapshot.host_id for snapshot in begun if not at_rest}:
         ids = tuple(snapshot.id for snapshot in begun if snapshot.host_id == host_id)
         call.answered_after.append((host_id, Taken(ids)))
     return begun

@@ -382,6 +382,45 @@ def upgrade() -> None:
         batch_op.create_index("idempotency_tokens_by_created_at", ["created_at"], unique=False)
 
     op.create_table(
+        "image_mappings",
+        sa.Column("image_id", sa.Text(), autoincrement=False, nullable=False),
+        sa.Column("device", sa.Text(), autoincrement=False, nullable=False),
+        sa.Column("snapshot_id", sa.Text(), autoincrement=False, nullable=True),
+        sa.Column("size_gib", sa.BigInteger(), autoincrement=False, nullable=False),
+        sa.Column("volume_type", sa.Text(), autoincrement=False, nullable=False),
+        sa.Column("iops", sa.BigInteger(), autoincrement=False, nullable=True),
+        sa.Column("throughput_mibps", sa.BigInteger(), autoincrement=False, nullable=True),
+        sa.Column("encrypted", sa.Boolean(), autoincrement=False, nullable=False),
+        sa.Column("delete_on_termination", sa.Boolean(), autoincrement=False, nullable=False),
+        sa.PrimaryKeyConstraint("image_id", "device"),
+        sqlite_autoincrement=False,
+        sqlite_with_rowid=False,
+    )
+    with op.batch_alter_table("image_mappings", schema=None) as batch_op:
+        batch_op.create_index("image_mappings_by_image_id", ["image_id"], unique=False)
+        batch_op.create_index("image_mappings_by_snapshot_id", ["snapshot_id"], unique=False)
+
+    op.create_table(
+        "image_permissions",
+        sa.Column("image_id", sa.Text(), autoincrement=False, nullable=False),
+        sa.Column("account_id", sa.Text(), autoincrement=False, nullable=False),
+        sa.PrimaryKeyConstraint("image_id", "account_id"),
+        sqlite_autoincrement=False,
+        sqlite_with_rowid=False,
+    )
+    with op.batch_alter_table("image_permissions", schema=None) as batch_op:
+        batch_op.create_index("image_permissions_by_account_id", ["account_id"], unique=False)
+
+    op.create_table(
+        "image_public_access",
+        sa.Column("account_id", sa.Text(), autoincrement=False, nullable=False),
+        sa.Column("region", sa.Text(), autoincrement=False, nullable=False),
+        sa.Column("state", sa.Text(), autoincrement=False, nullable=False),
+        sa.PrimaryKeyConstraint("account_id", "region"),
+        sqlite_autoincrement=False,
+        sqlite_with_rowid=False,
+    )
+    op.create_table(
         "images",
         sa.Column("id", sa.Text(), autoincrement=False, nullable=False),
         sa.Column("owner_id", sa.Text(), autoincrement=False, nullable=False),
@@ -396,13 +435,26 @@ def upgrade() -> None:
         sa.Column("minimum_memory_mib", sa.BigInteger(), autoincrement=False, nullable=False),
         sa.Column("boot_mode", sa.Text(), autoincrement=False, nullable=False),
         sa.Column("kernel_image_id", sa.Text(), autoincrement=False, nullable=True),
+        sa.Column("region", sa.Text(), autoincrement=False, nullable=True),
+        sa.Column("state", sa.Text(), autoincrement=False, nullable=False),
+        sa.Column("state_reason", sa.Text(), autoincrement=False, nullable=True),
+        sa.Column("public", sa.Boolean(), autoincrement=False, nullable=False),
+        sa.Column("imds_v2", sa.Boolean(), autoincrement=False, nullable=False),
+        sa.Column("source_instance_id", sa.Text(), autoincrement=False, nullable=True),
+        sa.Column("source_image_id", sa.Text(), autoincrement=False, nullable=True),
+        sa.Column("source_image_region", sa.Text(), autoincrement=False, nullable=True),
+        sa.Column("deprecated_at", sa.BigInteger(), autoincrement=False, nullable=True),
+        sa.Column("protection", sa.Text(), autoincrement=False, nullable=False),
+        sa.Column("protected_until", sa.BigInteger(), autoincrement=False, nullable=True),
+        sa.Column("last_launched_at", sa.BigInteger(), autoincrement=False, nullable=True),
         sa.PrimaryKeyConstraint("id"),
         sqlite_autoincrement=False,
         sqlite_with_rowid=False,
     )
     with op.batch_alter_table("images", schema=None) as batch_op:
         batch_op.create_index("images_by_name", ["name"], unique=False)
-        batch_op.create_index("images_by_owner_id", ["owner_id"], unique=False)
+        batch_op.create_index("images_by_owner_id_region_id", ["owner_id", "region", "id"], unique=False)
+        batch_op.create_index("images_by_source_instance_id", ["source_instance_id"], unique=False)
 
     op.create_table(
         "inline_policies",
@@ -1135,6 +1187,8 @@ def upgrade() -> None:
         sa.Column("bytes_full", sa.BigInteger(), autoincrement=False, nullable=False),
         sa.Column("source_id", sa.Text(), autoincrement=False, nullable=True),
         sa.Column("rewritten", sa.Boolean(), autoincrement=False, nullable=False),
+        sa.Column("at_rest", sa.Boolean(), autoincrement=False, nullable=False),
+        sa.Column("kernel_image_id", sa.Text(), autoincrement=False, nullable=True),
         sa.PrimaryKeyConstraint("id"),
         sqlite_autoincrement=False,
         sqlite_with_rowid=False,
@@ -1394,6 +1448,7 @@ def upgrade() -> None:
         sa.Column("encrypted", sa.Boolean(), autoincrement=False, nullable=False),
         sa.Column("kms_key_id", sa.Text(), autoincrement=False, nullable=True),
         sa.Column("snapshot_id", sa.Text(), autoincrement=False, nullable=True),
+        sa.Column("kernel_image_id", sa.Text(), autoincrement=False, nullable=True),
         sa.PrimaryKeyConstraint("id"),
         sqlite_autoincrement=False,
         sqlite_with_rowid=False,
@@ -1686,10 +1741,21 @@ def downgrade() -> None:
 
     op.drop_table("inline_policies")
     with op.batch_alter_table("images", schema=None) as batch_op:
-        batch_op.drop_index("images_by_owner_id")
+        batch_op.drop_index("images_by_source_instance_id")
+        batch_op.drop_index("images_by_owner_id_region_id")
         batch_op.drop_index("images_by_name")
 
     op.drop_table("images")
+    op.drop_table("image_public_access")
+    with op.batch_alter_table("image_permissions", schema=None) as batch_op:
+        batch_op.drop_index("image_permissions_by_account_id")
+
+    op.drop_table("image_permissions")
+    with op.batch_alter_table("image_mappings", schema=None) as batch_op:
+        batch_op.drop_index("image_mappings_by_snapshot_id")
+        batch_op.drop_index("image_mappings_by_image_id")
+
+    op.drop_table("image_mappings")
     with op.batch_alter_table("idempotency_tokens", schema=None) as batch_op:
         batch_op.drop_index("idempotency_tokens_by_created_at")
 

@@ -1,0 +1,85 @@
+"""What belongs to images beside themselves: the disks of their servers, who may use them, what an account allows."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from freehold.records.compute import Image, images
+from freehold.records.ids import AccountId, ImageId, SnapshotId
+from freehold.records.schema import Record, table
+from freehold.records.snapshots import Snapshot
+from freehold.records.store import Transaction
+from freehold.records.tags import delete_tags_of
+
+PublicAccess = Literal["block-new-sharing", "unblocked"]
+
+
+class ImageMapping(Record, frozen=True):
+    """A disk that servers of an image begin with. Without a snapshot it is empty; the root disk of an image of the
+    cloud's own is that image's. `iops` and `throughput_mibps` None: what the type has by itself."""
+
+    image_id: ImageId
+    device: str
+    snapshot_id: SnapshotId | None
+    size_gib: int
+    volume_type: str
+    iops: int | None
+    throughput_mibps: int | None
+    encrypted: bool
+    delete_on_termination: bool
+
+
+class ImagePermission(Record, frozen=True):
+    """An account that may launch servers of another's image."""
+
+    image_id: ImageId
+    account_id: AccountId
+
+
+class ImagePublicAccess(Record, frozen=True):
+    """Whether an account may make its images public in a region. One that has chosen nothing may not."""
+
+    account_id: AccountId
+    region: str
+    state: PublicAccess
+
+
+image_mappings = table(
+    "image_mappings", ImageMapping, key=("image_id", "device"), indexes=(("snapshot_id",), ("image_id",))
+)
+image_permissions = table(
+    "image_permissions", ImagePermission, key=("image_id", "account_id"), indexes=(("account_id",),)
+)
+image_public_access = table("image_public_access", ImagePublicAccess, key=("account_id", "region"))
+
+
+def mappings_of(tx: Transaction, image_ids: list[ImageId]) -> dict[ImageId, list[ImageMapping]]:
+    """Of each of these images, the root disk first."""
+    found: dict[ImageId, list[ImageMapping]] = {image_id: [] for image_id in image_ids}
+    roots = {image.id: image.root_device_name for image in tx.select(Image, images.c.id.in_(image_ids))}
+    rows = tx.select(ImageMapping, image_mappings.c.image_id.in_(image_ids), order_by=(image_mappings.c.device,))
+    for mapping in sorted(rows, key=lambda each: each.device != roots.get(each.image_id)):
+        found[mapping.image_id].append(mapping)
+    return found
+
+
+def settle(tx: Transaction, snapshot: Snapshot) -> None:
+    """A snapshot is taken, or is not: the image that waits for it, and for others, is there or has failed."""
+    for mapping in tx.select(ImageMapping, snapshot_id=snapshot.id):
+        image = tx.get(Image, mapping.image_id)
+        if image is None or image.state != "pending":
+            continue
+        ids = [each.snapshot_id for each in tx.select(ImageMapping, image_id=image.id) if each.snapshot_id]
+        states = {each.state for each in tx.select(Snapshot, id=ids)}
+        if "error" in states:
+            tx.update(image, state="failed", state_reason="Client.SnapshotError")
+        elif states <= {"completed"}:
+            tx.update(image, state="available")
+
+
+def remove(tx: Transaction, image: Image) -> None:
+    """Nobody can find or use it any more; its snapshots and servers stay."""
+    tx.delete_where(ImageMapping, image_id=image.id)
+    tx.delete_where(ImagePermission, image_id=image.id)
+    delete_tags_of(tx, image.id)
+    tx.delete(image)
