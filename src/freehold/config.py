@@ -122,6 +122,9 @@ class Compute(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     memory_overcommit: Annotated[
         float, Meta(gt=0, le=1000, description="MiB of guest memory offered for each MiB of a host.")
     ] = 1.0
+    credit_clock: Annotated[
+        float, Meta(gt=0, le=1e6, description="How many times faster than on AWS CPU credits are earned and spent.")
+    ] = 1.0
     memory_reserved_mib: Annotated[int, Meta(ge=0, description="Memory of a host that is not offered to guests.")] = (
         1024
     )
@@ -172,6 +175,10 @@ class Prices(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         Decimal, Meta(description="Price of a GiB that a snapshot adds to those before it, for a month (730 hours).")
     ] = Decimal("0.05")
     address_hour: Annotated[Decimal, Meta(description="Price of a public IPv4 address for an hour.")] = Decimal("0.005")
+    surplus_vcpu_hour: Annotated[
+        Decimal,
+        Meta(description="Price of an hour of a vCPU that an `unlimited` burstable instance used beyond its credits."),
+    ] = Decimal("0.05")
     egress_gb: Annotated[Decimal, Meta(description="Price of a GB (10⁹ bytes) sent to the internet.")] = Decimal("0.09")
 
 
@@ -331,6 +338,7 @@ def _problems(config: Config) -> Iterator[str]:
         "prices.address_hour": config.prices.address_hour,
         "prices.egress_gb": config.prices.egress_gb,
         "spot.price": config.spot.price,
+        "prices.surplus_vcpu_hour": config.prices.surplus_vcpu_hour,
         **{f"prices.volume_gib_month.{name}": price for name, price in config.prices.volume_gib_month.items()},
         **{f"instance_types.{name}.price_per_hour": t.price_per_hour for name, t in config.instance_types.items()},
     }

@@ -16,6 +16,7 @@ from freehold.paths import Paths
 from freehold.processes import children, guests
 from freehold.records.accounts import Account
 from freehold.records.compute import Host, Instance, instances
+from freehold.records.cpu_credits import CpuCredits
 from freehold.records.store import Store, Transaction
 from freehold.records.wake import SocketBell
 from freehold.supervisor_status import read_status
@@ -35,7 +36,7 @@ def show(data_dir: Path, *, as_json: bool) -> None:
 
 def look(paths: Paths) -> dict[str, Any]:
     """What `status --json` prints. Memory in MiB, times in seconds since 1970; at most 100 servers, none terminated,
-    and the 20 newest that their host could not run."""
+    and the 20 newest that their host could not run. CPU credits are of burstable servers."""
     config = configuration.load(paths.data_dir)
     status = read_status(paths.run)
     parts = status["parts"] if status else []
@@ -62,6 +63,7 @@ def look(paths: Paths) -> dict[str, Any]:
 
 
 def _records(tx: Transaction) -> dict[str, Any]:
+    credits_of = {each.instance_id: each.balance / 1000 for each in tx.select(CpuCredits)}
     counted = sa.select(instances.c.state, sa.func.count()).group_by(instances.c.state)
     return {
         "hosts": [
@@ -85,6 +87,7 @@ def _records(tx: Transaction) -> dict[str, Any]:
                 "state": server.state,
                 "private_ip": server.private_ip,
                 "host": server.host_id,
+                "cpu_credits": credits_of.get(server.id),
             }
             for server in tx.select(Instance, instances.c.state != "terminated", limit=_SERVERS_MAX)
         ],
@@ -143,9 +146,11 @@ def _print(found: dict[str, Any]) -> None:
     states = ", ".join(f"{number} {state}" for state, number in sorted(found["instances"].items())) or "none"
     print(f"Servers: {states} (QEMU processes: {len(found['guests'])})")
     if found["servers"]:
-        servers = table("Server", "Account", "Type", "State", "Private address", "Host")
+        servers = table("Server", "Account", "Type", "State", "Private address", "Host", "CPU credits")
         for server in found["servers"]:
-            servers.add_row(*(server[key] or "" for key in ("id", "account", "type", "state", "private_ip", "host")))
+            left = "" if server["cpu_credits"] is None else f"{server['cpu_credits']:.1f}"
+            names = (server[key] or "" for key in ("id", "account", "type", "state", "private_ip", "host"))
+            servers.add_row(*names, left)
         print_table(servers)
     for failure in found["failures"]:
         # repr: a host is not trusted to leave the terminal alone.

@@ -22,6 +22,7 @@ _HOUR = Decimal(3600)
 _MONTH = 730 * _HOUR
 _GB = Decimal(10**9)
 _GIB = Decimal(1 << 30)
+_VCPU_HOUR = Decimal(60 * 1000)  # in thousandths of a CPU credit
 
 
 class BillLine(msgspec.Struct, frozen=True):
@@ -55,6 +56,7 @@ def rates(config: Config) -> dict[str, tuple[Decimal, str]]:
         | {f"spot:{name}": (spot_price(config, kind), "hour") for name, kind in types.items()}
         | {f"volume:{name}": (price, "GiB-month") for name, price in prices.volume_gib_month.items()}
         | {"snapshot": (prices.snapshot_gib_month, "GiB-month")}
+        | {"cpu-credits": (prices.surplus_vcpu_hour, "vCPU-hour")}
         | {"address": (prices.address_hour, "hour"), "egress": (prices.egress_gb, "GB")}
     )
 
@@ -90,6 +92,8 @@ def _line(
     seconds: int | None = None
     if unit == "GB":
         quantity = Decimal(sum(entry.quantity for entry in held)) / _GB
+    elif unit == "vCPU-hour":
+        quantity = Decimal(sum(entry.quantity for entry in held)) / _VCPU_HOUR
     else:
         spans = [_seconds(entry, start, end) for entry in held]
         seconds = sum(spans)

@@ -19,6 +19,7 @@ from freehold import pki
 from freehold.config import Config
 from freehold.control.acts import Acts
 from freehold.control.credentials import ServerCredentials
+from freehold.control.credits import apply_credits
 from freehold.control.reports import apply_report, host_connected, host_disconnected
 from freehold.control.specs import (
     copy_specs,
@@ -188,6 +189,7 @@ class HostLinks:
 
     def _report(self, host_id: str, report: Report) -> None:
         with self._store.write() as tx:
+            apply_credits(tx, self._config, host_id, report)
             apply_report(tx, host_id, report)
 
 

@@ -31,6 +31,7 @@ from freehold.records.compute import (
     Volume,
     volumes,
 )
+from freehold.records.cpu_credits import CpuCredits
 from freehold.records.feed import publish, take_turn
 from freehold.records.ids import HostId
 from freehold.records.images import settle
@@ -238,6 +239,7 @@ def _terminated(tx: Transaction, instance: Instance) -> None:
         else:
             tx.update(volume, state="available", instance_id=None, device=None, attached_at=None)
     tx.delete_where(ProfileAssociation, instance_id=instance.id)
+    tx.delete_where(CpuCredits, instance_id=instance.id)
     tx.update(instance, state="terminated", terminated_at=tx.now)
     go_on_closing(tx, instance.account_id)
 

@@ -13,6 +13,7 @@ from freehold.dns_names import private_dns_name
 from freehold.host.wire import (
     ConnectKeySpec,
     CopySpec,
+    CreditSpec,
     EventSpec,
     GuestSpec,
     InterfaceSpec,
@@ -21,6 +22,7 @@ from freehold.host.wire import (
     SnapshotSpec,
     VolumeSpec,
 )
+from freehold.instance_types import find
 from freehold.records.compute import (
     Instance,
     InstanceState,
@@ -189,6 +191,7 @@ def guest_specs(tx: Transaction, config: Config, wanted: Sequence[Instance]) -> 
             vcpus=instance.core_count or instance.vcpus,
             memory_mib=instance.memory_mib,
             reboots=instance.reboots,
+            credits=_credits(config, instance),
             hibernate=instance.hibernate and not instance.force_stop,
             shutdown_grace_seconds=0 if instance.force_stop else config.compute.shutdown_grace_seconds,
             volumes=tuple(
@@ -236,3 +239,10 @@ def guest_specs(tx: Transaction, config: Config, wanted: Sequence[Instance]) -> 
         )
 
     return tuple(guest_spec(instance) for instance in wanted)
+
+
+def _credits(config: Config, instance: Instance) -> CreditSpec | None:
+    kind = find(config, instance.instance_type)
+    if kind is None or not kind.credits_per_hour:
+        return None
+    return CreditSpec(kind.credits_per_hour, instance.cpu_credits == "unlimited", config.compute.credit_clock)

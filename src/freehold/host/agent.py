@@ -13,6 +13,7 @@ from msgspec.structs import replace
 from freehold import processes
 from freehold.host.answers import Answers
 from freehold.host.console import Console
+from freehold.host.credits.keeper import Credits
 from freehold.host.errors import HostError
 from freehold.host.guest import Guest
 from freehold.host.hypervisor import process
@@ -58,6 +59,7 @@ class Agent:
         self._copies = Copies(machine, self._snapshots.copied)
         self._guests: dict[str, Guest] = {}
         self._probes = Probes(self._guests, self._changed)
+        self._credits = Credits(machine, self._guests, self._changed)
         self._credentials: dict[str, RoleCredentials] = {}  # never on disk: a new agent waits for the control plane
         self._consoles: dict[str, Console] = {}
         self.answers = Answers(self._guests, self._consoles, self._snapshots)
@@ -84,6 +86,7 @@ class Agent:
         self._egress.start()
         self._snapshots.start()
         self._probes.start()
+        self._credits.start()
         self._deletions.start()
         self._templates.start()
         self._merging.start()
@@ -96,6 +99,7 @@ class Agent:
         await self._egress.close()
         await self._snapshots.close()
         await self._probes.close()
+        await self._credits.close()
         await self._deletions.close()
         await self._templates.close()
         await self._merging.close()
@@ -164,6 +168,7 @@ class Agent:
             if guest is not None and guest.gone and said.state == "absent":
                 del self._guests[said.instance_id], self._consoles[said.instance_id]
                 self._credentials.pop(said.instance_id, None)
+                self._credits.forget(said.instance_id)
                 self._tasks.pop(said.instance_id).cancel()
         self._egress.reported(report.traffic)
         self._deletions.reported(report.deleted_volumes)
@@ -234,7 +239,11 @@ class Agent:
         self.changed.set()
 
     def _report(self, instance_id: str, *, console: bool) -> GuestReport:
-        report = replace(self._guests[instance_id].report(), answers=self._probes.answers(instance_id))
+        report = replace(
+            self._guests[instance_id].report(),
+            answers=self._probes.answers(instance_id),
+            credits=self._credits.reading(instance_id),
+        )
         return replace(report, console=self._consoles[instance_id].take()) if console else report
 
     async def _look_at_consoles(self) -> None:

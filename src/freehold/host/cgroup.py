@@ -16,6 +16,7 @@ from freehold.host.hypervisor.qemu import translation_cache_mib
 from freehold.host.wire import GuestSpec
 
 _PERIOD_MICROSECONDS = 100_000
+_QUOTA_MIN = 1000  # the kernel takes no less
 _OVERHEAD_MIB = 320  # QEMU itself, and page cache of its disk so that writing does not stall at once
 
 
@@ -25,9 +26,11 @@ class Limits:
     memory_bytes: int
 
     @classmethod
-    def of(cls, spec: GuestSpec) -> Limits:
+    def of(cls, spec: GuestSpec, vcpus: float | None = None) -> Limits:
+        """`vcpus`: how many's worth of time it may use; None: all of its own."""
         mib = spec.memory_mib + translation_cache_mib(spec.memory_mib) + _OVERHEAD_MIB
-        return cls(spec.vcpus * _PERIOD_MICROSECONDS, mib * 1024 * 1024)
+        quota = round((spec.vcpus if vcpus is None else vcpus) * _PERIOD_MICROSECONDS)
+        return cls(max(quota, _QUOTA_MIN), mib * 1024 * 1024)
 
 
 @dataclass(frozen=True, slots=True)

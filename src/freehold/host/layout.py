@@ -65,6 +65,10 @@ class GuestPaths:
         return self.directory / "record.json"
 
     @property
+    def credits(self) -> Path:
+        return self.directory / "credits.json"
+
+    @property
     def monitor(self) -> Path:
         """QMP, for the agent."""
         return self.directory / "qmp.sock"

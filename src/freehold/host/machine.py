@@ -156,8 +156,9 @@ class Machine:
                 await self.effects.perform("make tap", partial(taps.make, self.layout.tag, each))
             await self.effects.perform("plug port", partial(self.vswitch.plug, tap_name(each), each, spec.instance_id))
 
-    async def limit(self, spec: GuestSpec, pid: int) -> None:
-        await self._do("limit", partial(self.cgroups.ensure, spec.instance_id, Limits.of(spec), pid))
+    async def limit(self, spec: GuestSpec, pid: int, vcpus: float | None = None) -> None:
+        """Have the guest use no more than it may. `vcpus`: how many's worth of time; None: all of its own."""
+        await self._do("limit", partial(self.cgroups.ensure, spec.instance_id, Limits.of(spec, vcpus), pid))
 
     async def end(self, instance_id: str, monitor: Monitor | None) -> None:
         """Have no QEMU: it is told to quit, which writes out its disks, and is killed if it does not."""

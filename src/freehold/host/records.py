@@ -64,14 +64,14 @@ def new_record(spec: GuestSpec) -> GuestRecord:
 
 
 def load_spec(paths: GuestPaths) -> GuestSpec | None:
-    return _load(paths.spec, GuestSpec)
+    return load(paths.spec, GuestSpec)
 
 
 def load_record(paths: GuestPaths) -> GuestRecord | None:
-    return _load(paths.record, GuestRecord)
+    return load(paths.record, GuestRecord)
 
 
-def save(path: Path, value: GuestSpec | GuestRecord) -> None:
+def save(path: Path, value: msgspec.Struct) -> None:
     """Replace a file by this value; on the disk when this returns."""
     path.parent.mkdir(mode=0o700, exist_ok=True)
     temporary = path.with_suffix(".tmp")
@@ -82,7 +82,7 @@ def save(path: Path, value: GuestSpec | GuestRecord) -> None:
     temporary.rename(path)
 
 
-def _load(path: Path, kind: type[T]) -> T | None:
+def load(path: Path, kind: type[T]) -> T | None:
     """None where there is no such file, or a disk error or a person has spoilt it."""
     try:
         return msgspec.json.decode(path.read_bytes(), type=kind)

@@ -153,6 +153,15 @@ class MetadataSpec(msgspec.Struct, frozen=True):
     interruption: InterruptionSpec | None = None
 
 
+class CreditSpec(msgspec.Struct, frozen=True):
+    """What a burstable guest earns: CPU credits an hour. `clock`: how many times faster than on AWS they are earned and
+    spent."""
+
+    per_hour: Annotated[int, msgspec.Meta(ge=1)]
+    unlimited: bool
+    clock: Annotated[float, msgspec.Meta(gt=0)] = 1.0
+
+
 class GuestSpec(msgspec.Struct, frozen=True):
     """What should be true of one guest.
 
@@ -177,6 +186,7 @@ class GuestSpec(msgspec.Struct, frozen=True):
     interfaces: tuple[InterfaceSpec, ...]
     metadata: MetadataSpec
     hibernate: bool = False
+    credits: CreditSpec | None = None
     kernel_image_id: str | None = None
     boot_mode: Literal["legacy-bios", "uefi"] = "legacy-bios"
     snapshots_at_rest: tuple[str, ...] = ()
@@ -247,6 +257,14 @@ class Hello(msgspec.Struct, frozen=True, tag="hello", tag_field="type"):
     accelerator: Literal["kvm", "tcg"]
 
 
+class CreditReading(msgspec.Struct, frozen=True):
+    """CPU credits, in thousandths: what is left, what was spent beyond that, and what of this was charged up to now."""
+
+    balance: Count
+    surplus: Count
+    charged: Count
+
+
 class GuestReport(msgspec.Struct, frozen=True):
     """What is true of one guest, for the generation of the spec that the host last worked on.
 
@@ -267,6 +285,7 @@ class GuestReport(msgspec.Struct, frozen=True):
     disks_fail: bool = False
     hibernated: bool = False
     message: Annotated[str, msgspec.Meta(max_length=MESSAGE_CHARACTERS_MAX)] | None = None
+    credits: CreditReading | None = None
     console: Annotated[bytes, msgspec.Meta(max_length=CONSOLE_BYTES_MAX)] | None = None
 
 

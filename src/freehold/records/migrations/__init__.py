@@ -19,6 +19,7 @@ from freehold.records import (  # noqa: F401
     audit,
     compute,
     connect,
+    cpu_credits,
     encryption,
     events,
     feed,

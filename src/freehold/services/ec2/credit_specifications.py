@@ -1,8 +1,7 @@
 """The credit option for CPU usage of burstable instances: DescribeInstanceCreditSpecifications and
 ModifyInstanceCreditSpecification.
 
-It is kept and shown. It makes no difference here: every instance may use its vCPUs all the time, at the price of its
-type. https://docs.aws.amazon.com/AWSEC2/latest/UserGuide/burstable-performance-instances.html
+Its host keeps the account of its credits and enforces it (host/credits). https://docs.aws.amazon.com/AWSEC2/latest/UserGuide/burstable-performance-instances.html
 """
 
 from __future__ import annotations
@@ -13,7 +12,7 @@ from typing import TYPE_CHECKING, Any, Literal
 from freehold.config import Config
 from freehold.instance_types import is_burstable
 from freehold.records.compute import instances
-from freehold.records.feed import take_turn
+from freehold.records.feed import publish, take_turn
 from freehold.services.ec2.compute_errors import (
     IncorrectInstanceState,
     InstanceCreditSpecificationNotSupported,
@@ -117,7 +116,9 @@ def _modify(call: Call, instance_id: str, value: str) -> None:
         raise IncorrectInstanceState(
             f"The instance '{instance.id}' is {instance.state}: it must be running or stopped."
         )
-    call.tx.update(instance, cpu_credits=cpu_credits)
+    if cpu_credits != instance.cpu_credits:
+        call.tx.update(instance, cpu_credits=cpu_credits)
+        publish(call.tx, "guest", instance.id)
 
 
 def _checked(value: str) -> CpuCredits:

@@ -252,6 +252,17 @@ def upgrade() -> None:
         sqlite_with_rowid=False,
     )
     op.create_table(
+        "cpu_credits",
+        sa.Column("instance_id", sa.Text(), autoincrement=False, nullable=False),
+        sa.Column("balance", sa.BigInteger(), autoincrement=False, nullable=False),
+        sa.Column("surplus", sa.BigInteger(), autoincrement=False, nullable=False),
+        sa.Column("charged", sa.BigInteger(), autoincrement=False, nullable=False),
+        sa.Column("at", sa.BigInteger(), autoincrement=False, nullable=False),
+        sa.PrimaryKeyConstraint("instance_id"),
+        sqlite_autoincrement=False,
+        sqlite_with_rowid=False,
+    )
+    op.create_table(
         "credential_reports",
         sa.Column("account_id", sa.Text(), autoincrement=False, nullable=False),
         sa.Column("content", sa.Text(), autoincrement=False, nullable=False),
@@ -1784,6 +1795,7 @@ def downgrade() -> None:
 
     op.drop_table("digest_keys")
     op.drop_table("credential_reports")
+    op.drop_table("cpu_credits")
     op.drop_table("console_outputs")
     with op.batch_alter_table("connect_keys", schema=None) as batch_op:
         batch_op.drop_index("connect_keys_by_instance_id")
