@@ -8,11 +8,12 @@ from freehold.quotas import (
     LAUNCH_TEMPLATE_VERSIONS,
     LAUNCH_TEMPLATES,
     RUNNING_VCPUS,
+    SNAPSHOTS,
     STORAGE_TIB,
 )
 from freehold.records.quotas import AppliedQuota
 from tests.ec2.calls import Caller, refused
-from tests.ec2.launching import census, launch, launch_one, run_one, stop, terminate
+from tests.ec2.launching import census, launch, launch_one, run_one, shown, stop, terminate
 
 
 def allow(caller: Caller, **values: float) -> None:
@@ -84,3 +85,16 @@ def test_an_account_says_what_it_may_hold(ready: Caller) -> None:
         "AccountAttributes"
     ]
     assert attribute["AttributeValues"] == [{"AttributeValue": "1"}]
+
+
+def test_snapshots_are_so_many(ready: Caller) -> None:
+    allow(ready, **{SNAPSHOTS: 1})
+    instance_id = run_one(ready)
+    (mapping,) = shown(ready, instance_id)["BlockDeviceMappings"]
+    volume_id = mapping["Ebs"]["VolumeId"]
+    first = ready.create_snapshot(VolumeId=volume_id)["SnapshotId"]
+    with refused("SnapshotLimitExceeded"):
+        ready.create_snapshot(VolumeId=volume_id)
+    with refused("SnapshotLimitExceeded"):
+        ready.create_snapshots(InstanceSpecification={"InstanceId": instance_id})
+    ready.delete_snapshot(SnapshotId=first)

@@ -130,6 +130,7 @@ HONOURED = {
 }
 DEFAULTS = {
     "CpuOptions.AmdSevSnp": "disabled",
+    "CpuOptions.NestedVirtualization": "disabled",
     "CpuOptions.ThreadsPerCore": 1,
     "EnablePrimaryIpv6": False,
     "EnclaveOptions.Enabled": False,
@@ -141,6 +142,7 @@ DEFAULTS = {
     "NetworkInterfaces.Ipv6AddressCount": 0,
     "NetworkInterfaces.NetworkCardIndex": 0,
     "NetworkInterfaces.SecondaryPrivateIpAddressCount": 0,
+    "NetworkPerformanceOptions.BandwidthWeighting": "default",
     "Placement.Tenancy": "default",
     "PrivateDnsNameOptions.EnableResourceNameDnsAAAARecord": False,
     "PrivateDnsNameOptions.EnableResourceNameDnsARecord": False,

@@ -19,7 +19,7 @@ from freehold.services.ec2.errors import IncorrectState, InvalidParameterValue
 from freehold.services.ec2.parameters import refuse_others
 from freehold.services.ec2.resources import SNAPSHOT, made
 from freehold.services.ec2.snapshot_sharing import usable
-from freehold.services.ec2.snapshots import checked_description
+from freehold.services.ec2.snapshots import check_limit, checked_description
 from freehold.services.ec2.tags import specified
 from freehold.services.errors import AwsError
 from freehold.services.kms.volume_keys import new_volume_key
@@ -60,6 +60,7 @@ def copy_snapshot(call: Call, request: CopySnapshotRequestTypeDef) -> Response:
     if source.encrypted:
         asked = replace(asked, encrypted=True)
     encryption = ebs_encryption.resolved(call, asked)
+    check_limit(call, 1)
     copy = Snapshot(
         id=SnapshotId(new_id("snap")),
         account_id=call.account_id,

@@ -44,6 +44,13 @@ class PublicSharingBlocked(AwsError):
         )
 
 
+class SnapshotLimitExceeded(AwsError):
+    code = "SnapshotLimitExceeded"
+
+    def __init__(self, limit: int) -> None:
+        super().__init__(f"The maximum number of snapshots ({limit}) has been reached in this region.")
+
+
 class SnapshotLocked(AwsError):
     code = "SnapshotLocked"
 

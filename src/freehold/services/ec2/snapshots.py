@@ -13,6 +13,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from freehold.questions import Taken
+from freehold.quotas import SNAPSHOTS
 from freehold.records.compute import Volume
 from freehold.records.encryption import WrappedKey
 from freehold.records.feed import publish, take_turn
@@ -23,10 +24,15 @@ from freehold.records.tags import Tag, put_tags
 from freehold.services.ec2.errors import IncorrectState, InvalidParameterValue
 from freehold.services.ec2.parameters import refuse_others
 from freehold.services.ec2.resources import SNAPSHOT, VOLUME, made, named_by
-from freehold.services.ec2.snapshot_errors import ConcurrentSnapshotLimitExceeded, InvalidSnapshotInUse
+from freehold.services.ec2.snapshot_errors import (
+    ConcurrentSnapshotLimitExceeded,
+    InvalidSnapshotInUse,
+    SnapshotLimitExceeded,
+)
 from freehold.services.ec2.snapshot_locks import check_not_locked
 from freehold.services.ec2.tags import specified, tag_list
 from freehold.services.operation import Call, Needed, Response, Value, operation
+from freehold.services.quotas import limit
 
 if TYPE_CHECKING:
     from mypy_boto3_ec2.type_defs import CreateSnapshotRequestTypeDef, DeleteSnapshotRequestTypeDef
@@ -95,6 +101,9 @@ def begin(
 ) -> list[Snapshot]:
     """Have snapshots of some volumes, all of one instant; the call is answered when their host has taken them, but not
     if it takes them `at_rest`, when the instance has shut down to reboot. `tags` by volume id."""
+    """Have snapshots of some volumes, all of one instant; the call is answered when their host has taken them. `tags`
+    by volume id."""
+    check_limit(call, len(volumes))
     instant = new_id("instant")
     begun = []
     for volume in volumes:
@@ -130,6 +139,13 @@ def begin(
         ids = tuple(snapshot.id for snapshot in begun if snapshot.host_id == host_id)
         call.answered_after.append((host_id, Taken(ids)))
     return begun
+
+
+def check_limit(call: Call, more: int) -> None:
+    """Raises SnapshotLimitExceeded if the account may not have so many more."""
+    most = limit(call, SNAPSHOTS)
+    if call.tx.count(Snapshot, account_id=call.account_id, region=call.region) + more > most:
+        raise SnapshotLimitExceeded(most)
 
 
 def tags_given(call: Call, snapshot: Snapshot, pairs: Mapping[str, str]) -> list[Tag]:
