@@ -39,3 +39,34 @@ def test_a_cloud_image_is_imported_and_lets_its_key_in(servers: Servers, tmp_pat
     assert servers.ssh(instance_id, "cat /proc/cmdline; ls /sys/firmware").count("efi") == 1
     servers.ec2.terminate_instances(InstanceIds=[instance_id])
     servers.wait_for_state("terminated", instance_id)
+
+
+def test_a_server_of_an_image_of_a_server_has_its_files(servers: Servers) -> None:
+    """CreateImage shuts the server down: what its system had not written out is in the image too. The copy is another
+    instance: its host key is its own. Where the server runs on, only what was written out is."""
+    open_group = servers.group("origin", tcp(22))
+    (origin,) = servers.launch(open_group)
+    servers.wait_until_ready(origin)
+    servers.ssh(origin, "echo kept >/root/kept")
+    image_id = servers.ec2.create_image(InstanceId=origin, Name="of a server")["ImageId"]
+    servers.ec2.get_waiter("image_available").wait(ImageIds=[image_id], WaiterConfig={"Delay": 1})
+    servers.wait_until_ready(origin, boots=2)
+    servers.ssh(origin, "echo later >/root/later; sync")
+    quick = servers.ec2.create_image(InstanceId=origin, Name="while it runs", NoReboot=True)["ImageId"]
+    servers.ec2.get_waiter("image_available").wait(ImageIds=[quick], WaiterConfig={"Delay": 1})
+    servers.ssh(origin, "echo changed >/root/kept; sync")
+
+    copies = [servers.launch(open_group, ImageId=each)[0] for each in (image_id, quick)]
+    servers.wait_until_ready(*copies)
+    assert servers.ssh(copies[0], "cat /root/kept; ls /root") == "kept\nkept\n"
+    assert servers.ssh(copies[1], "cat /root/kept /root/later") == "kept\nlater\n"
+    keys = {servers.ssh(each, "cat /etc/dropbear/*.pub 2>/dev/null; hostname") for each in (origin, *copies)}
+    assert len(keys) == 3
+    servers.ec2.terminate_instances(InstanceIds=[origin])
+    servers.wait_for_state("terminated", origin)
+    for each in (image_id, quick):
+        answer = servers.ec2.deregister_image(ImageId=each, DeleteAssociatedSnapshots=True)
+        assert [result["ReturnCode"] for result in answer["DeleteSnapshotResults"]] == ["success"]
+    servers.ec2.reboot_instances(InstanceIds=copies)
+    servers.wait_until_ready(*copies, boots=2)
+    assert servers.ssh(copies[0], "cat /root/kept") == "kept\n"

@@ -12,6 +12,7 @@ from freehold.records.compute import Image
 from freehold.records.snapshots import Snapshot
 from freehold.records.usage import UsageEntry
 from tests.ec2.calls import Caller, refused
+from tests.ec2.conftest import opened
 from tests.ec2.launching import IMAGE, launch_one, record, run_one, shown, stop
 from tests.ec2.snapshotting import host_took, snapshot_of
 from tests.ec2.test_images_types import filters, image_ids
@@ -338,3 +339,46 @@ def test_a_snapshot_of_two_images_stays_with_the_other(ready: Caller) -> None:
         for each in (one, two)
     ]
     assert answers == ["skipped", "success"]
+
+
+def test_an_image_is_copied_to_another_region(ready: Caller, plain: str) -> None:
+    """Its disks are copies there, encrypted as that region wants it; it is pending until they are made."""
+    there = opened(ready.store, ready.account, "eu-west-1")
+    ready.create_tags(Resources=[plain], Tags=[{"Key": "Name", "Value": "web"}])
+    asked = {"Name": "copy", "SourceImageId": plain, "SourceRegion": "us-east-1", "ClientToken": "once"}
+    image_id = there.copy_image(**asked, CopyImageTags=True)["ImageId"]
+    assert there.copy_image(**asked, CopyImageTags=True)["ImageId"] == image_id
+    copied = image(there, image_id)
+    assert (copied["State"], copied["SourceImageId"], copied["SourceImageRegion"]) == ("pending", plain, "us-east-1")
+    assert copied["Tags"] == [{"Key": "Name", "Value": "web"}]
+    (mapping,) = copied["BlockDeviceMappings"]
+    assert mapping["Ebs"]["Encrypted"]
+    assert mapping["Ebs"]["SnapshotId"] not in snapshots_of(ready, plain)
+    host_took(ready.store, mapping["Ebs"]["SnapshotId"])
+    assert image(there, image_id)["State"] == "available"
+    assert image_ids(ready, Owners=["self"]) == [plain]
+    assert spec(there, launch_one(there, ImageId=image_id)["InstanceId"]).kernel_image_id == IMAGE
+    ready.deregister_image(ImageId=plain, DeleteAssociatedSnapshots=True)
+    assert image(there, image_id)["State"] == "available"
+
+
+def test_what_is_not_copied(ready: Caller, stranger: Caller, plain: str) -> None:
+    for caller, request, code in (
+        (ready, {"SourceImageId": "ami-00000000000000000"}, "InvalidAMIID.NotFound"),
+        (ready, {"SourceRegion": "eu-west-1"}, "InvalidAMIID.NotFound"),
+        (ready, {"SourceImageId": IMAGE}, "UnsupportedOperation"),
+        (ready, {"Name": "an image"}, "InvalidAMIName.Duplicate"),
+        (ready, {"DestinationOutpostArn": "arn:aws:outposts:us-east-1::outpost/op-1"}, "UnsupportedOperation"),
+        (stranger, {}, "InvalidAMIID.NotFound"),
+    ):
+        with refused(code):
+            caller.copy_image(**{"Name": "copy", "SourceImageId": plain, "SourceRegion": "us-east-1", **request})
+    ready.modify_image_attribute(ImageId=plain, LaunchPermission={"Add": [{"UserId": stranger.account}]})
+    with refused("InvalidRequest"):
+        stranger.copy_image(Name="copy", SourceImageId=plain, SourceRegion="us-east-1")
+    (snapshot_id,) = snapshots_of(ready, plain)
+    ready.modify_snapshot_attribute(
+        SnapshotId=snapshot_id, CreateVolumePermission={"Add": [{"UserId": stranger.account}]}
+    )
+    image_id = stranger.copy_image(Name="copy", SourceImageId=plain, SourceRegion="us-east-1")["ImageId"]
+    assert image(stranger, image_id)["OwnerId"] == stranger.account

@@ -71,6 +71,15 @@ class InvalidAMINameMalformed(AwsError):
         )
 
 
+class NoPermissionForStorage(AwsError):
+    """The account may launch the image, but not read its snapshots."""
+
+    code = "InvalidRequest"
+
+    def __init__(self) -> None:
+        super().__init__("You do not have permission to access the storage of this ami")
+
+
 class PublicAccessBlocked(AwsError):
     code = "OperationNotPermitted"
 

@@ -5,7 +5,7 @@ https://docs.aws.amazon.com/ebs/latest/userguide/ebs-copy-snapshot.html
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
@@ -54,9 +54,17 @@ def copy_snapshot(call: Call, request: CopySnapshotRequestTypeDef) -> Response:
     tags = specified(request.get("TagSpecifications"), SNAPSHOT.resource_type)[SNAPSHOT.resource_type]
     take_turn(call.tx)
     source = usable(replace(call, region=request["SourceRegion"]), request["SourceSnapshotId"])
+    copy = begin(call, source, _encryption(request), description, tags)
+    shown = [{"Key": key, "Value": value} for key, value in sorted(tags.items())]
+    return {"SnapshotId": copy.id, "Tags": shown}
+
+
+def begin(call: Call, source: Snapshot, wanted: Any, description: str, tags: Mapping[str, str]) -> Snapshot:
+    """Have a copy of a snapshot; `wanted` is what is asked of its encryption, as of a volume's. Raises IncorrectState
+    of one that is pending."""
     if source.state != "completed":
         raise IncorrectState(f"The snapshot '{source.id}' is not in the 'completed' state.")
-    asked = ebs_encryption.asked_for(call, _encryption(request))
+    asked = ebs_encryption.asked_for(call, wanted)
     if source.encrypted:
         asked = replace(asked, encrypted=True)
     encryption = ebs_encryption.resolved(call, asked)
@@ -83,8 +91,7 @@ def copy_snapshot(call: Call, request: CopySnapshotRequestTypeDef) -> Response:
     _make_key(call, copy, source, encryption)
     put_tags(call.tx, call.account_id, call.region, SNAPSHOT.resource_type, copy.id, tags)
     publish(call.tx, "snapshot", copy.id)
-    shown = [{"Key": key, "Value": value} for key, value in sorted(tags.items())]
-    return {"SnapshotId": copy.id, "Tags": shown}
+    return copy
 
 
 def _encryption(request: CopySnapshotRequestTypeDef) -> Any:
