@@ -6,6 +6,7 @@ refused or do something in the caller's own account; it must not show nor change
 
 from __future__ import annotations
 
+import datetime as dt
 import json
 import re
 import time
@@ -18,10 +19,17 @@ from botocore import xform_name
 from botocore.exceptions import ClientError
 from botocore.model import ListShape, Shape, StringShape, StructureShape
 
+from freehold.quotas import ELASTIC_IPS, SECURITY_GROUPS
+from freehold.records.compute import Volume
+from freehold.records.events import InstanceEvent
+from freehold.records.ids import HostId, InstanceId, SnapshotId, new_id
+from freehold.records.quotas import AppliedQuota
 from freehold.records.schema import TABLES
+from freehold.records.snapshots import Snapshot
 from freehold.records.trails import Bucket
 from tests.cloudapi import ApiServer, api_server
-from tests.ec2.launching import IMAGE, add_host, add_images
+from tests.ec2.launching import IMAGE, add_host, add_images, host_reports
+from tests.ec2.snapshotting import host_took
 from tests.front.audited import written
 from tests.front.test_walk import BUILT, NAMED, least
 from tests.iam.granting import Grants, allow
@@ -34,8 +42,8 @@ POLICY = json.dumps({"Version": "2012-10-17", "Statement": allow("s3:*")})
 
 # Names beside the ids of the same things, which may not be given together.
 NOT_WITH_OTHERS = {"ec2": ("Arn", "GroupName", "KeyName", "LaunchTemplateName", "PublicIp")}
-# What controllers write, and nobody can name.
-NOT_MADE = {"service_uses", "traffic_counters", "trail_digests", "trail_log_files"}
+# What controllers write, and nobody can name; and what an account may do with others' images.
+NOT_MADE = {"image_permissions", "service_uses", "traffic_counters", "trail_digests", "trail_log_files"}
 TELLS = {"GetAccessKeyInfo"}  # whose a key is: that is what it is for
 
 
@@ -52,6 +60,8 @@ class Owner:
         self._fill_ec2()
         self._fill_kms()
         self._fill_cloudtrail()
+        self._fill_capacity()
+        self._fill_snapshots()
         telling = re.compile(r"[0-9a-fA-F]{8}|[A-Z0-9]{16}")
         self.secrets = {value for value in self.values.values() if telling.search(value)} - {IMAGE}
         self.secrets.add(self.account_id)
@@ -106,6 +116,8 @@ class Owner:
     def _fill_ec2(self) -> None:
         ec2 = self._ec2
         key = ec2.create_key_pair(KeyName="mine", KeyType="ed25519")
+        shown = ec2.describe_key_pairs(KeyNames=["mine"], IncludePublicKey=True)["KeyPairs"][0]
+        self._public_key: str = shown["PublicKey"]
         (instance,) = ec2.run_instances(
             ImageId=IMAGE,
             InstanceType="t3.nano",
@@ -180,6 +192,86 @@ class Owner:
         arn = trail["TrailARN"]
         names = ("Name", "ResourceId", "ResourceIdList", "TrailName", "trailNameList")
         self.own["cloudtrail"] = {"S3BucketName": "logs", **dict.fromkeys(names, arn)}
+
+    def _fill_capacity(self) -> None:
+        """What is there around instances, and quotas."""
+        ec2, instance_id, zone = self._ec2, self.values["InstanceId"], "us-east-1a"
+        host_reports(self.api.store, instance_id, "running")
+        group = ec2.create_placement_group(GroupName="mine", Strategy="spread")["PlacementGroup"]
+        launch = {"InstanceType": "t3.nano", "AvailabilityZone": zone}
+        reservation = ec2.create_capacity_reservation(**launch, InstancePlatform="Linux/UNIX", InstanceCount=1)
+        ec2.modify_instance_metadata_defaults(HttpTokens="required")
+        ec2.enable_serial_console_access()
+        ec2.report_instance_status(Instances=[instance_id], ReasonCodes=["other"], Status="impaired")
+        connect = self.api.client("ec2-instance-connect", keys=self.keys)
+        connect.send_ssh_public_key(InstanceId=instance_id, InstanceOSUser="root", SSHPublicKey=self._public_key)
+        spot = ec2.request_spot_instances(LaunchSpecification={"ImageId": IMAGE, "InstanceType": "t3.nano"})
+        (requested,) = spot["SpotInstanceRequests"]
+        template = ec2.create_launch_template(LaunchTemplateName="fleet", LaunchTemplateData={"ImageId": IMAGE})
+        specification = {"LaunchTemplateId": template["LaunchTemplate"]["LaunchTemplateId"], "Version": "1"}
+        fleet = ec2.create_fleet(
+            Type="instant",
+            TargetCapacitySpecification={"TotalTargetCapacity": 1, "DefaultTargetCapacityType": "on-demand"},
+            LaunchTemplateConfigs=[
+                {"LaunchTemplateSpecification": specification, "Overrides": [{"InstanceType": "t3.nano"}]}
+            ],
+        )
+        quotas = self.api.client("service-quotas", keys=self.keys)
+        of = {"ServiceCode": "ec2", "QuotaCode": ELASTIC_IPS}
+        increase = quotas.request_service_quota_increase(**of, DesiredValue=100_000)["RequestedQuota"]
+        with self.api.store.write() as tx:
+            event_id, when = "instance-event-0123456789abcdef0", tx.now + dt.timedelta(days=1)
+            what = (InstanceId(instance_id), "system-maintenance", "maintenance", when, when, when, tx.now, 0)
+            tx.insert(
+                InstanceEvent(event_id, self.account_id, "us-east-1", *what),
+                AppliedQuota(self.account_id, "us-east-1", SECURITY_GROUPS, 9),
+            )
+        self.values |= {
+            "CapacityReservationId": reservation["CapacityReservation"]["CapacityReservationId"],
+            "CapacityReservationIds": reservation["CapacityReservation"]["CapacityReservationId"],
+            "FleetId": fleet["FleetId"],
+            "FleetIds": fleet["FleetId"],
+            "InstanceEventId": event_id,
+            "SpotInstanceRequestIds": requested["SpotInstanceRequestId"],
+        }
+        self.own["service-quotas"] = {**of, "RequestId": increase["Id"]}
+        self.own["ec2-instance-connect"] = {"InstanceOSUser": "root", "SSHPublicKey": self._public_key}
+        self.group_id = group["GroupId"]
+
+    def _fill_snapshots(self) -> None:
+        ec2, store = self._ec2, self.api.store
+        with store.write() as tx:
+            (volume, *_) = tx.select(Volume, account_id=self.account_id)
+            snapshot = Snapshot(
+                id=SnapshotId(new_id("snap")),
+                account_id=self.account_id,
+                region="us-east-1",
+                zone=volume.zone,
+                volume_id=volume.id,
+                host_id=volume.host_id or HostId("host-1"),
+                instant="instant-1",
+                size_gib=volume.size_gib,
+                description="secret red",
+                state="pending",
+                started_at=tx.now,
+                encrypted=False,
+                kms_key_id=None,
+            )
+            tx.insert(snapshot)
+        host_took(store, snapshot.id)
+        ec2.modify_snapshot_attribute(
+            SnapshotId=snapshot.id, Attribute="createVolumePermission", OperationType="add", UserIds=["999999999999"]
+        )
+        ec2.lock_snapshot(SnapshotId=snapshot.id, LockMode="governance", LockDuration=1)
+        ec2.enable_fast_snapshot_restores(AvailabilityZones=[volume.zone], SourceSnapshotIds=[snapshot.id])
+        ec2.enable_snapshot_block_public_access(State="block-all-sharing")
+        names = ("SnapshotId", "SnapshotIds", "SourceSnapshotId", "SourceSnapshotIds")
+        self.values |= dict.fromkeys(names, snapshot.id)
+        root = {"DeviceName": "/dev/xvda", "Ebs": {"SnapshotId": snapshot.id}}
+        image = ec2.register_image(Name="mine", RootDeviceName="/dev/xvda", BlockDeviceMappings=[root])["ImageId"]
+        ec2.disable_image_block_public_access()
+        ec2.modify_image_attribute(ImageId=image, LaunchPermission={"Add": [{"UserId": "999999999999"}]})
+        self.values |= dict.fromkeys(("ImageId", "ImageIds", "SourceImageId"), image)
 
     def rows(self) -> dict[str, list[str]]:
         """All rows of the account, but for what is written of calls."""
