@@ -176,6 +176,34 @@ def test_a_quota_is_an_error_of_the_fleet(fleets: Caller) -> None:
     assert codes(create(fleets, 1)) == ["VcpuLimitExceeded"]
 
 
+def test_a_fleet_is_partly_from_spare_capacity(fleets: Caller) -> None:
+    answer = create(
+        fleets,
+        3,
+        TargetCapacitySpecification={
+            "TotalTargetCapacity": 3,
+            "OnDemandTargetCapacity": 1,
+            "DefaultTargetCapacityType": "spot",
+        },
+        SpotOptions={"AllocationStrategy": "price-capacity-optimized"},
+    )
+    assert [(each["Lifecycle"], len(each["InstanceIds"])) for each in answer["Instances"]] == [
+        ("on-demand", 1),
+        ("spot", 2),
+    ]
+    spot = answer["Instances"][1]["InstanceIds"]
+    assert {shown(fleets, instance_id)["InstanceLifecycle"] for instance_id in spot} == {"spot"}
+    request_id = shown(fleets, spot[0])["SpotInstanceRequestId"]
+    (fleet,) = fleets.describe_fleets(FleetIds=[answer["FleetId"]])["Fleets"]
+    assert (fleet["FulfilledCapacity"], fleet["FulfilledOnDemandCapacity"]) == (3, 1)
+    fleets.delete_fleets(FleetIds=[answer["FleetId"]], TerminateInstances=True)
+    (closed,) = fleets.describe_spot_instance_requests(SpotInstanceRequestIds=[request_id])["SpotInstanceRequests"]
+    assert closed["State"] == "closed"
+    dear = {"InstanceType": "fh1.nano", "MaxPrice": "0.0000001"}
+    too_dear = create(fleets, 1, dear, **target(1, DefaultTargetCapacityType="spot"))
+    assert (too_dear["Instances"], codes(too_dear)) == ([], ["SpotMaxPriceTooLow"])
+
+
 def test_a_fleet_goes_with_its_instances(fleets: Caller, stranger: Caller) -> None:
     answer = create(fleets, 2)
     first, second = answer["Instances"][0]["InstanceIds"]

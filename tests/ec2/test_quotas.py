@@ -5,6 +5,7 @@ from __future__ import annotations
 from freehold.config import Config
 from freehold.quotas import (
     GROUPS_PER_INTERFACE,
+    IMAGES,
     LAUNCH_TEMPLATE_VERSIONS,
     LAUNCH_TEMPLATES,
     RUNNING_VCPUS,
@@ -98,3 +99,11 @@ def test_snapshots_are_so_many(ready: Caller) -> None:
     with refused("SnapshotLimitExceeded"):
         ready.create_snapshots(InstanceSpecification={"InstanceId": instance_id})
     ready.delete_snapshot(SnapshotId=first)
+
+
+def test_images_are_so_many(ready: Caller) -> None:
+    allow(ready, **{IMAGES: 1})
+    instance_id = run_one(ready)
+    ready.create_image(InstanceId=instance_id, Name="one", NoReboot=True)
+    with refused("ResourceLimitExceeded"):
+        ready.create_image(InstanceId=instance_id, Name="two", NoReboot=True)

@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 from decimal import Decimal, InvalidOperation
 from typing import Any
 
+from freehold.instance_types import spot_price
 from freehold.records.compute import Host, Instance
 from freehold.records.ids import new_id
 from freehold.records.tags import put_tags
@@ -132,10 +133,11 @@ def _fill(
         missing = target - filled.units
         if missing <= 0:
             break
+        price = pool.price if lifecycle == "on-demand" else spot_price(call.config, pool.instance_type)
         share = missing / (len(pools) - index) if spread else missing
         count = min(_COUNT_MAX, math.ceil(share / pool.weight))
         if money is not None:
-            count = min(count, int(money / pool.price) if pool.price else count)
+            count = min(count, int(money / price) if price else count)
             if not count:
                 continue
         attempt = call.tx.connection.begin_nested()
@@ -151,7 +153,7 @@ def _fill(
         filled.launched.append((pool, made))
         filled.units += len(made) * pool.weight
         if money is not None:
-            money -= len(made) * pool.price
+            money -= len(made) * price
         if len(made) < count:
             filled.errors.append((pool, InsufficientInstanceCapacity(pool.type_name, made[0].zone)))
     return filled

@@ -114,7 +114,7 @@ def _needed(call: Call, request: Mapping[str, Any]) -> Iterator[Needed]:
 @operation(resources=_needed)
 def create_fleet(call: Call, request: CreateFleetRequestTypeDef) -> Response:
     """What could not be launched is among the errors of the answer. A target that no type of capacity is named for is
-    launched on demand.
+    launched on demand. Those from spare capacity are one-time spot instances.
 
     Raises UnsupportedOperation for another type than ``instant``, and what is wrong with the request as a whole.
     """

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from msgspec.structs import replace
 
+from freehold.quotas import IMAGES
 from freehold.records.compute import Image, ImageBootMode, Instance, Volume
 from freehold.records.feed import take_turn
 from freehold.records.ids import ImageId, new_id
@@ -22,10 +23,12 @@ from freehold.services.ec2 import image_mappings, snapshots
 from freehold.services.ec2.compute_errors import IncorrectInstanceState, InvalidBlockDeviceMapping
 from freehold.services.ec2.errors import InvalidParameterValue, MissingParameter
 from freehold.services.ec2.image_errors import InvalidAMINameDuplicate, InvalidAMINameMalformed
+from freehold.services.ec2.launch_template_errors import ResourceLimitExceeded
 from freehold.services.ec2.parameters import refuse_others
 from freehold.services.ec2.resources import IMAGE, INSTANCE, SNAPSHOT, made
 from freehold.services.ec2.tags import specified
 from freehold.services.operation import Call, Needed, Response, operation
+from freehold.services.quotas import limit
 
 if TYPE_CHECKING:
     from mypy_boto3_ec2.type_defs import (
@@ -254,7 +257,11 @@ def boot_mode(given: str | None) -> ImageBootMode:
 
 
 def check_unused(call: Call, name: str) -> None:
-    """Raise InvalidAMIName.Duplicate if an image of the account has the name in the region."""
+    """Raise InvalidAMIName.Duplicate if an image of the account has the name in the region, ResourceLimitExceeded if
+    it has as many as it may."""
+    own = call.tx.count(Image, owner_id=call.account_id, region=call.region)
+    if own >= (most := limit(call, IMAGES)):
+        raise ResourceLimitExceeded(f"The maximum number of AMIs ({most}) has been reached.")
     taken = call.tx.find(Image, owner_id=call.account_id, region=call.region, name=name)
     if taken is not None:
         raise InvalidAMINameDuplicate(name, taken.id)

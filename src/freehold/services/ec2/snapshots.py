@@ -101,8 +101,6 @@ def begin(
 ) -> list[Snapshot]:
     """Have snapshots of some volumes, all of one instant; the call is answered when their host has taken them, but not
     if it takes them `at_rest`, when the instance has shut down to reboot. `tags` by volume id."""
-    """Have snapshots of some volumes, all of one instant; the call is answered when their host has taken them. `tags`
-    by volume id."""
     check_limit(call, len(volumes))
     instant = new_id("instant")
     begun = []
