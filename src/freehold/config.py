@@ -170,7 +170,27 @@ class Prices(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     volume_gib_month: Annotated[
         dict[str, Decimal],
         Meta(description="Price of a GiB of volume for a month (730 hours), by volume type."),
-    ] = msgspec.field(default_factory=lambda: {"gp3": Decimal("0.08"), "gp2": Decimal("0.10")})
+    ] = msgspec.field(
+        default_factory=lambda: {
+            "gp3": Decimal("0.08"),
+            "gp2": Decimal("0.10"),
+            "io1": Decimal("0.125"),
+            "io2": Decimal("0.125"),
+            "st1": Decimal("0.045"),
+            "sc1": Decimal("0.015"),
+            "standard": Decimal("0.05"),
+        }
+    )
+    volume_iops_month: Annotated[
+        dict[str, Decimal],
+        Meta(description="Price of an I/O operation a second for a month, by volume type; of gp3 beyond 3000."),
+    ] = msgspec.field(
+        default_factory=lambda: {"gp3": Decimal("0.005"), "io1": Decimal("0.065"), "io2": Decimal("0.065")}
+    )
+    volume_mibps_month: Annotated[
+        dict[str, Decimal],
+        Meta(description="Price of a MiB a second of throughput for a month, by volume type; of gp3 beyond 125."),
+    ] = msgspec.field(default_factory=lambda: {"gp3": Decimal("0.04")})
     snapshot_gib_month: Annotated[
         Decimal, Meta(description="Price of a GiB that a snapshot adds to those before it, for a month (730 hours).")
     ] = Decimal("0.05")
@@ -340,6 +360,8 @@ def _problems(config: Config) -> Iterator[str]:
         "spot.price": config.spot.price,
         "prices.surplus_vcpu_hour": config.prices.surplus_vcpu_hour,
         **{f"prices.volume_gib_month.{name}": price for name, price in config.prices.volume_gib_month.items()},
+        **{f"prices.volume_iops_month.{name}": price for name, price in config.prices.volume_iops_month.items()},
+        **{f"prices.volume_mibps_month.{name}": price for name, price in config.prices.volume_mibps_month.items()},
         **{f"instance_types.{name}.price_per_hour": t.price_per_hour for name, t in config.instance_types.items()},
     }
     for key, price in prices.items():

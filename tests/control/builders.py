@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from freehold.records.compute import Host, Instance, MetadataOptions, Volume
+from freehold.records.compute import Host, Instance, MetadataOptions, Volume, VolumeAttachment
 from freehold.records.ids import AccountId, HostId, InstanceId, SubnetId, VolumeId, VpcId, new_id
 from freehold.records.network import (
     InterfaceGroup,
@@ -120,13 +120,19 @@ def make_instance(tx: Transaction, number: int = 5, **changes: Any) -> Instance:
         throughput_mibps=125,
         image_id=instance.image_id,
         state="in-use",
-        instance_id=instance.id,
-        device="/dev/xvda",
-        delete_on_termination=True,
-        attached_at=tx.now,
         host_id=HOST,
         created_at=tx.now,
     )
-    tx.insert(interface, volume, InterfaceGroup(interface.id, "sg-1", 0))
+    attachment = VolumeAttachment(
+        volume_id=volume.id,
+        instance_id=instance.id,
+        account_id=ACCOUNT,
+        region=REGION,
+        device="/dev/xvda",
+        state="attached",
+        delete_on_termination=True,
+        attached_at=tx.now,
+    )
+    tx.insert(interface, volume, attachment, InterfaceGroup(interface.id, "sg-1", 0))
     open_usage(tx, ACCOUNT, REGION, volume.id, "volume:gp3", volume.size_gib)
     return instance

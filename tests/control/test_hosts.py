@@ -18,7 +18,7 @@ from freehold.control.questions import take_questions
 from freehold.front.questions import HostQuestions
 from freehold.host.wire import Ask, Assignment, ControlMessage, GuestReport, Hello, Report, encode
 from freehold.questions import Answer, ConsoleText, NoAnswer
-from freehold.records.compute import Host, Instance, Volume
+from freehold.records.compute import Host, Instance, Volume, VolumeAttachment
 from freehold.records.migrations import upgrade
 from freehold.records.secrets import Sealer
 from freehold.records.store import Store
@@ -127,7 +127,8 @@ def test_a_host_is_told_which_volumes_are_to_go_until_it_says_they_are_gone(plan
         assert (await host.assigned()).delete_volumes == ()
         with store.write() as tx:
             (volume,) = tx.select(Volume)
-            begin_deleting(tx, tx.update(volume, instance_id=None))
+            tx.delete_where(VolumeAttachment, volume_id=volume.id)
+            begin_deleting(tx, volume)
         await links.send_changed([], [volume.id, "vol-unknown"])
         assert await host.assigned() == Assignment((), complete=False, delete_volumes=(volume.id,))
         await host.close()

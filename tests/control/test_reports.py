@@ -23,7 +23,7 @@ from freehold.control.reports import apply_report
 from freehold.control.specs import guest_specs, instances_of_host, volumes_to_delete
 from freehold.host.wire import GuestReport, HostMessage, Report, TrafficReading
 from freehold.records.accounts import AccessKey, Account
-from freehold.records.compute import Host, Instance, TrafficCounter, Volume, VolumeState
+from freehold.records.compute import Host, Instance, TrafficCounter, Volume, VolumeAttachment, VolumeState
 from freehold.records.ids import new_account_id
 from freehold.records.network import Address, NetworkInterface
 from freehold.records.schema import TABLES
@@ -148,12 +148,12 @@ def test_terminated_leaves_no_interface_volume_address_or_open_meter(store: Stor
 
 def test_a_volume_that_outlives_its_instance_becomes_available(store: Store, instance: Instance) -> None:
     with store.write() as tx:
-        (volume,) = tx.select(Volume)
-        tx.update(volume, delete_on_termination=False)
+        (attachment,) = tx.select(VolumeAttachment)
+        tx.update(attachment, delete_on_termination=False)
         going = tx.update(instance, state="shutting-down", generation=2)
         report(tx, going, "absent")
         (volume,) = tx.select(Volume)
-        assert (volume.state, volume.instance_id) == ("available", None)
+        assert (volume.state, tx.count(VolumeAttachment)) == ("available", 0)
         assert tx.count(UsageEntry, usage.c.closed_at.is_(None)) == 1
         assert volumes_to_delete(tx, HOST) == ()
 
@@ -161,7 +161,8 @@ def test_a_volume_that_outlives_its_instance_becomes_available(store: Store, ins
 def test_a_deleted_volume_is_nobodys_until_its_host_says_that_it_is_gone(store: Store, instance: Instance) -> None:
     with store.write() as tx:
         (volume,) = tx.select(Volume)
-        volume = tx.update(volume, state="available", instance_id=None)
+        tx.delete_where(VolumeAttachment, volume_id=volume.id)
+        volume = tx.update(volume, state="available")
         begin_deleting(tx, volume)
         assert tx.count(UsageEntry, usage.c.closed_at.is_(None)) == 0
         assert (volumes_to_delete(tx, HOST), volumes_to_delete(tx, "host-2")) == ((volume.id,), ())
@@ -387,16 +388,16 @@ def test_closing_an_account_deletes_the_volumes_that_outlive_their_servers(
     """The instance went to be terminated before, with a volume that is kept."""
     account, instance = closing
     with store.write() as tx:
-        (volume,) = tx.select(Volume)
-        tx.update(volume, delete_on_termination=False)
+        (attachment,) = tx.select(VolumeAttachment)
+        tx.update(attachment, delete_on_termination=False)
         tx.update(instance, state="shutting-down", generation=2)
         close_usage(tx, instance.id)
         assert not close_account(tx, account)
         assert volumes_to_delete(tx, HOST) == ()
         report(tx, present(tx, instance), "absent")
-        assert volumes_to_delete(tx, HOST) == (volume.id,)
+        assert volumes_to_delete(tx, HOST) == (attachment.volume_id,)
         assert tx.count(Account) == 1
-        apply_report(tx, HOST, Report((), (), (volume.id,)))
+        apply_report(tx, HOST, Report((), (), (attachment.volume_id,)))
 
 
 def test_what_a_call_made_while_its_account_was_closed_goes_too(

@@ -187,7 +187,7 @@ def schedule(caller: Caller, arn: str) -> None:
 def controllers_look(caller: Caller, instance_id: str) -> tuple[str, str]:
     """What the controllers do before they tell a host of an instance; its state and the reason for it."""
     with caller.store.write() as tx:
-        give_up(tx, SEALER, [InstanceId(instance_id)])
+        give_up(tx, SEALER, [InstanceId(instance_id)], [])
     instance = shown(caller, instance_id)
     return instance["State"]["Name"], instance.get("StateReason", {}).get("Message", "").partition(":")[0]
 

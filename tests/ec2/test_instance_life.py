@@ -25,7 +25,7 @@ from freehold.config import Config
 from freehold.control.reports import apply_report
 from freehold.control.specs import guest_specs
 from freehold.host.wire import GuestReport, GuestSpec, Report, encode
-from freehold.records.compute import Host, Instance, Volume
+from freehold.records.compute import Host, Instance, Volume, VolumeAttachment
 from freehold.records.network import Address, NetworkInterface
 from freehold.records.schema import metadata
 from freehold.records.store import Store
@@ -253,7 +253,7 @@ class Life(RuleBasedStateMachine):
         alive = {instance.id: instance.state for instance in self.all(Instance) if instance.state != "terminated"}
         interfaces = self.all(NetworkInterface)
         assert sorted(interface.instance_id or "" for interface in interfaces) == sorted(alive)
-        assert sorted(volume.instance_id or "" for volume in self.all(Volume)) == sorted(alive)
+        assert sorted(attachment.instance_id for attachment in self.all(VolumeAttachment)) == sorted(alive)
         of_interface = {interface.id: alive[interface.instance_id or ""] for interface in interfaces}
         on = [address.interface_id for address in self.all(Address) if address.interface_id]
         assert len(on) == len(set(on))
@@ -269,6 +269,7 @@ class Life(RuleBasedStateMachine):
         assert {instance.state for instance in self.all(Instance)} <= {"terminated"}
         assert {address.kind for address in self.all(Address)} <= {"elastic"}
         assert not self.all(Volume)
+        assert not self.all(VolumeAttachment)
         assert [host.memory_used_mib for host in self.all(Host)] == [0]
         super().teardown()  # type: ignore[no-untyped-call]
 

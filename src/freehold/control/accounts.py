@@ -22,6 +22,7 @@ from freehold.records.compute import (
     console_outputs,
     instance_user_data,
     instances,
+    volume_attachments,
     volumes,
 )
 from freehold.records.connect import ConnectKey
@@ -100,7 +101,9 @@ def _terminate_instances(tx: Transaction, account_id: AccountId) -> None:
     alive = instances.c.state.not_in(("shutting-down", "terminated"))
     for instance in tx.select(Instance, instances.c.account_id == account_id, alive):
         tx.connection.execute(
-            sa.update(volumes).where(volumes.c.instance_id == instance.id).values(delete_on_termination=True)
+            sa.update(volume_attachments)
+            .where(volume_attachments.c.instance_id == instance.id)
+            .values(delete_on_termination=True)
         )
         send_down(tx, instance, "shutting-down", reason, "Server.AccountClosed")
 

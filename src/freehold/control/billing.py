@@ -57,6 +57,8 @@ def rates(config: Config) -> dict[str, tuple[Decimal, str]]:
         | {f"volume:{name}": (price, "GiB-month") for name, price in prices.volume_gib_month.items()}
         | {"snapshot": (prices.snapshot_gib_month, "GiB-month")}
         | {"cpu-credits": (prices.surplus_vcpu_hour, "vCPU-hour")}
+        | {f"volume-iops:{name}": (price, "IOPS-month") for name, price in prices.volume_iops_month.items()}
+        | {f"volume-throughput:{name}": (price, "MiBps-month") for name, price in prices.volume_mibps_month.items()}
         | {"address": (prices.address_hour, "hour"), "egress": (prices.egress_gb, "GB")}
     )
 

@@ -28,7 +28,9 @@ from freehold.control.specs import (
     snapshot_specs,
     snapshots_to_delete,
     snapshots_to_take,
+    volume_spec,
     volumes_to_delete,
+    volumes_to_make,
 )
 from freehold.control.volume_keys import VolumeKeys, give_up, keys_on_host
 from freehold.host.wire import FRAME_BYTES_MAX, Ask, Assignment, Hello, HostMessage, Report, VolumeKey, encode
@@ -267,6 +269,7 @@ class _Link:
         def read(tx: Transaction) -> _Wanted:
             return _Wanted(
                 instances_of_host(tx, self._host_id),
+                volumes_to_make(tx, self._host_id),
                 volumes_to_delete(tx, self._host_id),
                 snapshots_to_take(tx, self._host_id),
                 snapshots_to_delete(tx, self._host_id),
@@ -280,6 +283,7 @@ class _Link:
             instants = {each.instant for each in tx.select(Snapshot, id=snapshot_ids)}
             return _Wanted(
                 tx.select(Instance, instances.c.id.in_(instance_ids)),
+                volumes_to_make(tx, self._host_id, volumes.c.id.in_(volume_ids)),
                 volumes_to_delete(tx, self._host_id, volumes.c.id.in_(volume_ids)),
                 snapshots_to_take(tx, self._host_id, snapshots.c.instant.in_(instants)),
                 snapshots_to_delete(tx, self._host_id, doomed_snapshots.c.snapshot_id.in_(snapshot_ids)),
@@ -292,7 +296,7 @@ class _Link:
         while True:
             with self._store.read() as tx:
                 wanted = read(tx)
-                keys, hopeless = self._keys.of(tx, wanted.instances)
+                keys, hopeless = self._keys.of(tx, wanted.instances, wanted.volumes_to_make)
                 if not hopeless:
                     assignment = Assignment(
                         guest_specs(tx, self._config, wanted.instances),
@@ -303,10 +307,12 @@ class _Link:
                         snapshot_specs(wanted.snapshots),
                         wanted.snapshots_to_delete,
                         copy_specs(wanted.snapshots),
+                        tuple(map(volume_spec, wanted.volumes_to_make)),
                     )
                     break
             with self._store.write() as tx:
-                give_up(tx, self._sealer, hopeless)
+                instance_ids = {each.instance_id for each in hopeless if each.instance_id is not None}
+                give_up(tx, self._sealer, instance_ids, {each.volume_id for each in hopeless})
         self._acts.record(self._store)
         return assignment
 
@@ -316,6 +322,7 @@ class _Wanted:
     """What a host is to be told of."""
 
     instances: Sequence[Instance]
+    volumes_to_make: Sequence[Volume]
     volumes_to_delete: tuple[str, ...]
     snapshots: Sequence[Snapshot]
     snapshots_to_delete: tuple[str, ...]

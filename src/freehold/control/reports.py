@@ -29,7 +29,7 @@ from freehold.records.compute import (
     StateReason,
     TrafficCounter,
     Volume,
-    volumes,
+    VolumeAttachment,
 )
 from freehold.records.cpu_credits import CpuCredits
 from freehold.records.feed import publish, take_turn
@@ -49,7 +49,7 @@ from freehold.records.snapshots import DoomedSnapshot, Snapshot, failed, holds, 
 from freehold.records.store import Transaction
 from freehold.records.tags import delete_tags_of
 from freehold.records.usage import count_usage, open_usage
-from freehold.records.volumes import forget
+from freehold.records.volumes import forget, let_go
 
 log = structlog.get_logger()
 
@@ -96,6 +96,11 @@ def apply_report(tx: Transaction, host_id: str, report: Report) -> None:
         instance = tx.get(Instance, guest.instance_id)
         if instance is not None and instance.host_id == host_id:
             _apply_guest(tx, instance, guest)
+    for volume_id in report.made_volumes:
+        volume = tx.get(Volume, volume_id)
+        if volume is not None and volume.host_id == host_id and volume.state == "creating":
+            tx.update(volume, state="available")
+            go_on_closing(tx, volume.account_id)
     for volume_id in report.deleted_volumes:
         volume = tx.get(Volume, volume_id)
         if volume is not None and volume.host_id == host_id and volume.state == "deleting":
@@ -123,9 +128,9 @@ def _apply_snapshot(tx: Transaction, snapshot: Snapshot, said: SnapshotReport) -
         log.warning("snapshot not taken", snapshot=snapshot.id, host=snapshot.host_id, reason=said.message)
         failed(tx, snapshot, _SNAPSHOT_FAILED)
     settle(tx, snapshot)
-    volume = tx.get(Volume, snapshot.volume_id)
-    if snapshot.at_rest and volume is not None and volume.instance_id is not None:
-        publish(tx, "guest", volume.instance_id)  # which may boot again
+    if snapshot.at_rest:
+        for attachment in tx.select(VolumeAttachment, volume_id=snapshot.volume_id):
+            publish(tx, "guest", attachment.instance_id)  # which may boot again
     publish(tx, "volume", snapshot.volume_id)  # which may be waiting to be deleted
 
 
@@ -134,6 +139,8 @@ def _apply_guest(tx: Transaction, instance: Instance, guest: GuestReport) -> Non
         tx.put(ConsoleOutput(instance.id, tx.now, guest.console))
     if guest.generation != instance.generation:
         return
+    if guest.volumes is not None:
+        _apply_volumes(tx, instance, frozenset(guest.volumes))
     match instance.state, guest.state:
         case "pending", "running":
             _runs(tx, instance)
@@ -152,7 +159,18 @@ def _apply_guest(tx: Transaction, instance: Instance, guest: GuestReport) -> Non
             _terminated(tx, instance)
 
 
+def _apply_volumes(tx: Transaction, instance: Instance, held: frozenset[str]) -> None:
+    """What the guest has of the volumes that it is to have, or to have no more."""
+    for attachment in tx.select(VolumeAttachment, instance_id=instance.id):
+        if attachment.state == "attaching" and attachment.volume_id in held:
+            tx.update(attachment, state="attached")
+        if attachment.state == "detaching" and attachment.volume_id not in held:
+            let_go(tx, attachment)
+
+
 def _runs(tx: Transaction, instance: Instance) -> Instance:
+    for attachment in tx.select(VolumeAttachment, instance_id=instance.id, state="attaching"):
+        tx.update(attachment, state="attached")  # it began with them
     item = "instance" if instance.spot_request_id is None else "spot"
     open_usage(tx, instance.account_id, instance.region, instance.id, f"{item}:{instance.instance_type}")
     return tx.update(
@@ -233,11 +251,12 @@ def _terminated(tx: Transaction, instance: Instance) -> None:
         delete_tags_of(tx, interface.id)
         tx.delete(interface)
         publish(tx, "vpc", interface.vpc_id)
-    for volume in tx.select(Volume, volumes.c.instance_id == instance.id):
-        if volume.delete_on_termination:
+    for attachment in tx.select(VolumeAttachment, instance_id=instance.id):
+        let_go(tx, attachment)
+        volume = tx.get(Volume, attachment.volume_id)
+        gone = attachment.delete_on_termination and attachment.state != "detaching"
+        if volume is not None and volume.state == "available" and gone:
             forget(tx, volume)
-        else:
-            tx.update(volume, state="available", instance_id=None, device=None, attached_at=None)
     tx.delete_where(ProfileAssociation, instance_id=instance.id)
     tx.delete_where(CpuCredits, instance_id=instance.id)
     tx.update(instance, state="terminated", terminated_at=tx.now)

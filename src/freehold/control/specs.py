@@ -1,4 +1,5 @@
-"""From records to what a host is told: one `GuestSpec` per instance on it, and the volumes that it is to delete."""
+"""From records to what a host is told: one `GuestSpec` per instance on it, and the volumes that it is to make or delete
+though they are no instance's."""
 
 from __future__ import annotations
 
@@ -9,6 +10,7 @@ from typing import Literal
 import sqlalchemy as sa
 
 from freehold.config import Config
+from freehold.control.disk_limits import disk_limits
 from freehold.dns_names import private_dns_name
 from freehold.host.wire import (
     ConnectKeySpec,
@@ -29,6 +31,7 @@ from freehold.records.compute import (
     InstanceUserData,
     KeyPair,
     Volume,
+    VolumeAttachment,
     instance_user_data,
     instances,
     key_pairs,
@@ -103,6 +106,24 @@ def snapshots_to_delete(tx: Transaction, host_id: str, *among: sa.ColumnElement[
     return tuple(each.snapshot_id for each in tx.select(DoomedSnapshot, doomed_snapshots.c.host_id == host_id, *among))
 
 
+def volumes_to_make(tx: Transaction, host_id: str, *among: sa.ColumnElement[bool]) -> list[Volume]:
+    """The volumes that are to be on a host and are no instance's yet."""
+    return tx.select(Volume, volumes.c.host_id == host_id, volumes.c.state == "creating", *among)
+
+
+def volume_spec(volume: Volume, device: str = "", *, boot: bool = False) -> VolumeSpec:
+    return VolumeSpec(
+        volume_id=volume.id,
+        size_gib=volume.size_gib,
+        image_id=volume.image_id if volume.snapshot_id is None else None,
+        device=device,
+        boot=boot,
+        encrypted=volume.encrypted,
+        snapshot_id=volume.snapshot_id,
+        limits=disk_limits(volume.volume_type, volume.size_gib, volume.iops, volume.throughput_mibps),
+    )
+
+
 def _interruption(instance: Instance) -> InterruptionSpec | None:
     told = instance.interruption
     return None if told is None else InterruptionSpec(told.action, told.at, told.noticed_at)
@@ -111,9 +132,11 @@ def _interruption(instance: Instance) -> InterruptionSpec | None:
 def guest_specs(tx: Transaction, config: Config, wanted: Sequence[Instance]) -> tuple[GuestSpec, ...]:
     """The specs of many instances, each kind of record read once for all of them."""
     ids = [instance.id for instance in wanted]
-    volumes_of: dict[str, list[Volume]] = defaultdict(list)
-    for volume in tx.select(Volume, volumes.c.instance_id.in_(ids)):
-        volumes_of[volume.instance_id or ""].append(volume)
+    attachments_of: dict[str, list[VolumeAttachment]] = defaultdict(list)
+    for attachment in tx.select(VolumeAttachment, instance_id=ids):
+        attachments_of[attachment.instance_id].append(attachment)
+    volume_ids = [each.volume_id for attachments in attachments_of.values() for each in attachments]
+    volume_of = {volume.id: volume for volume in tx.select(Volume, id=volume_ids)}
     interfaces_of: dict[str, list[NetworkInterface]] = defaultdict(list)
     for interface in tx.select(NetworkInterface, network_interfaces.c.instance_id.in_(ids)):
         interfaces_of[interface.instance_id or ""].append(interface)
@@ -160,7 +183,7 @@ def guest_specs(tx: Transaction, config: Config, wanted: Sequence[Instance]) -> 
         keys_of[key.instance_id].append(sent)
 
     at_rest: dict[str, list[str]] = defaultdict(list)
-    instance_of = {volume.id: volume.instance_id or "" for found in volumes_of.values() for volume in found}
+    instance_of = {each.volume_id: each.instance_id for found in attachments_of.values() for each in found}
     for snapshot in tx.select(
         Snapshot, snapshots.c.volume_id.in_(list(instance_of)), snapshots.c.at_rest, state="pending"
     ):
@@ -181,7 +204,8 @@ def guest_specs(tx: Transaction, config: Config, wanted: Sequence[Instance]) -> 
         )
 
     def guest_spec(instance: Instance) -> GuestSpec:
-        attached = volumes_of[instance.id]
+        attached = [each for each in attachments_of[instance.id] if each.state != "detaching"]
+        detaching = [each for each in attachments_of[instance.id] if each.state == "detaching"]
         public_key = public_keys.get((instance.account_id, instance.region, instance.key_name or ""))
         options = instance.metadata_options
         return GuestSpec(
@@ -195,18 +219,12 @@ def guest_specs(tx: Transaction, config: Config, wanted: Sequence[Instance]) -> 
             hibernate=instance.hibernate and not instance.force_stop,
             shutdown_grace_seconds=0 if instance.force_stop else config.compute.shutdown_grace_seconds,
             volumes=tuple(
-                VolumeSpec(
-                    volume_id=volume.id,
-                    size_gib=volume.size_gib,
-                    image_id=volume.image_id if volume.snapshot_id is None else None,
-                    device=volume.device or "",
-                    boot=volume.device == instance.root_device_name,
-                    encrypted=volume.encrypted,
-                    snapshot_id=volume.snapshot_id,
-                )
-                for volume in attached
+                volume_spec(volume_of[each.volume_id], each.device, boot=each.device == instance.root_device_name)
+                for each in attached
             ),
-            delete_volumes=tuple(volume.id for volume in attached if volume.delete_on_termination),
+            delete_volumes=tuple(each.volume_id for each in attached if each.delete_on_termination),
+            detach=tuple(each.volume_id for each in detaching),
+            torn_out=tuple(each.volume_id for each in detaching if each.forced),
             interfaces=tuple(
                 interface_spec(i) for i in sorted(interfaces_of[instance.id], key=lambda i: i.device_index)
             ),

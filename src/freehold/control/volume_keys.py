@@ -8,22 +8,25 @@ https://docs.aws.amazon.com/ebs/latest/userguide/ebs-encryption-unusable-keys.ht
 from __future__ import annotations
 
 import contextlib
+from collections import defaultdict
 from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
 
 import structlog
 
 from freehold.control.acts import Acts
 from freehold.host.wire import VolumeKey
 from freehold.records.audit import service_event
-from freehold.records.compute import Instance, StateReason, Volume
+from freehold.records.compute import Instance, StateReason, Volume, VolumeAttachment
 from freehold.records.encryption import WrappedKey
-from freehold.records.feed import take_turn
+from freehold.records.feed import publish, take_turn
 from freehold.records.ids import InstanceId, SnapshotId, VolumeId
 from freehold.records.instances import give_up_start
 from freehold.records.keys import Key
 from freehold.records.secrets import Sealer, SealError
 from freehold.records.snapshots import Snapshot
 from freehold.records.store import Transaction
+from freehold.records.volumes import begin_deleting, let_go
 from freehold.services.errors import AwsError
 from freehold.services.kms.volume_keys import context, open_volume_key
 
@@ -36,6 +39,15 @@ _INVALID_STATE = StateReason(
 )
 _NOT_THERE = StateReason("Client.InternalError", "Client.InternalError: Client error on launch")
 _OURS = StateReason("Server.InternalError", "Server.InternalError: Internal error on launch")
+
+
+@dataclass(frozen=True, slots=True)
+class Hopeless:
+    """An instance that can not start, or a volume that can not be attached to it or, without one, not be made."""
+
+    volume_id: VolumeId
+    instance_id: InstanceId | None
+    reason: StateReason
 
 
 class _Unusable(Exception):
@@ -53,26 +65,27 @@ class VolumeKeys:
     def __init__(self, sealer: Sealer, acts: Acts) -> None:
         self._sealer = sealer
         self._acts = acts
-        self._told: dict[str, tuple[str, int]] = {}  # by volume: the instance, and its generation
+        self._told: dict[tuple[str, str], str] = {}  # by volume and instance: when that was started
 
     def of(
-        self, tx: Transaction, among: Sequence[Instance]
-    ) -> tuple[tuple[VolumeKey, ...], dict[InstanceId, StateReason]]:
+        self, tx: Transaction, among: Sequence[Instance], to_make: Sequence[Volume] = ()
+    ) -> tuple[tuple[VolumeKey, ...], list[Hopeless]]:
         """As `volume_keys`."""
-        keys, hopeless = volume_keys(tx, self._sealer, among)
-        starts = {instance.id: (instance.id, instance.generation) for instance in among}
-        for volume in tx.select(Volume, id=[key.volume_id for key in keys]):
-            start = starts[volume.instance_id or InstanceId("")]
-            if self._told.get(volume.id) != start:
-                self._told[volume.id] = start
-                self._acts.add(_decrypted(tx, volume))
+        keys, hopeless = volume_keys(tx, self._sealer, among, to_make)
+        starts = {instance.id: instance.launched_at.isoformat() for instance in among}
+        opened = {volume.id: volume for volume in tx.select(Volume, id=[key.volume_id for key in keys])}
+        for owner in tx.select(VolumeAttachment, volume_id=list(opened), instance_id=list(starts)):
+            start = starts[owner.instance_id]
+            if self._told.get((owner.volume_id, owner.instance_id)) != start:
+                self._told[owner.volume_id, owner.instance_id] = start
+                self._acts.add(_decrypted(tx, opened[owner.volume_id]))
         return keys, hopeless
 
     def of_snapshots(self, tx: Transaction, pending: Sequence[Snapshot]) -> tuple[VolumeKey, ...]:
         """As `snapshot_keys`."""
         for snapshot in pending:
-            if snapshot.encrypted and snapshot.id not in self._told:
-                self._told[snapshot.id] = (snapshot.id, 0)
+            if snapshot.encrypted and (snapshot.volume_id, snapshot.id) not in self._told:
+                self._told[snapshot.volume_id, snapshot.id] = ""
                 self._acts.add(_decrypted(tx, snapshot))
         return snapshot_keys(tx, self._sealer, pending)
 
@@ -95,21 +108,29 @@ def _decrypted(tx: Transaction, volume: Volume | Snapshot) -> str:
 
 
 def volume_keys(
-    tx: Transaction, sealer: Sealer, among: Sequence[Instance]
-) -> tuple[tuple[VolumeKey, ...], dict[InstanceId, StateReason]]:
-    """(the keys for those that are to run or to hibernate, why others can not be started that are to be)."""
+    tx: Transaction, sealer: Sealer, among: Sequence[Instance], to_make: Sequence[Volume] = ()
+) -> tuple[tuple[VolumeKey, ...], list[Hopeless]]:
+    """(the keys for those that are to run or to hibernate and for volumes that are to be made, what there is no key
+    for)."""
     needy = {instance.id: instance for instance in among if _needs_keys(instance)}
-    encrypted = [volume for volume in tx.select(Volume, instance_id=list(needy)) if volume.encrypted]
+    owners: dict[str, list[VolumeAttachment]] = defaultdict(list)
+    for attachment in tx.select(VolumeAttachment, instance_id=list(needy)):
+        owners[attachment.volume_id].append(attachment)
+    encrypted = [volume for volume in (*tx.select(Volume, id=list(owners)), *to_make) if volume.encrypted]
     wrapped = {found.volume_id: found for found in tx.select(WrappedKey, volume_id=[each.id for each in encrypted])}
     keys: list[VolumeKey] = []
-    hopeless: dict[InstanceId, StateReason] = {}
+    hopeless: list[Hopeless] = []
     for volume in encrypted:
-        assert volume.instance_id is not None
         try:
             keys.append(VolumeKey(volume.id, _opened(tx, sealer, volume, wrapped.get(volume.id))))
         except _Unusable as error:
-            if needy[volume.instance_id].state == "pending":
-                hopeless[volume.instance_id] = error.reason
+            if volume.state == "creating":
+                hopeless.append(Hopeless(volume.id, None, error.reason))
+            hopeless += [
+                Hopeless(volume.id, owner.instance_id, error.reason)
+                for owner in owners[volume.id]
+                if needy[owner.instance_id].state == "pending" or owner.state == "attaching"
+            ]
     return tuple(keys), hopeless
 
 
@@ -156,14 +177,30 @@ def _keys_of(tx: Transaction, sealer: Sealer, found: Sequence[Volume | Snapshot]
     return tuple(keys)
 
 
-def give_up(tx: Transaction, sealer: Sealer, instance_ids: Iterable[InstanceId]) -> None:
-    """Have none of these start for whose volumes there is no key."""
+def give_up(
+    tx: Transaction, sealer: Sealer, instance_ids: Iterable[InstanceId], volume_ids: Iterable[VolumeId]
+) -> None:
+    """Have none of these instances start, and none of these volumes be made or attached, for which there is no key.
+
+    A volume that was to be made is gone then, as on AWS ("the action can appear to complete, but eventually fails",
+    https://docs.aws.amazon.com/AWSEC2/latest/APIReference/API_CreateVolume.html).
+    """
     take_turn(tx)
-    found = tx.select(Instance, id=list(instance_ids))
-    _keys, hopeless = volume_keys(tx, sealer, found)
-    for instance in found:
-        if instance.id in hopeless:
-            give_up_start(tx, instance, hopeless[instance.id])
+    found = {instance.id: instance for instance in tx.select(Instance, id=list(instance_ids))}
+    to_make = {volume.id: volume for volume in tx.select(Volume, id=list(volume_ids), state="creating")}
+    _keys, hopeless = volume_keys(tx, sealer, list(found.values()), list(to_make.values()))
+    for each in hopeless:
+        if each.instance_id is None:
+            begin_deleting(tx, to_make[each.volume_id])
+            continue
+        instance = found[each.instance_id]
+        attachment = tx.get(VolumeAttachment, each.volume_id, each.instance_id)
+        if instance.state == "pending":
+            found[instance.id] = give_up_start(tx, instance, each.reason)
+        elif attachment is not None and instance.state == "running":
+            let_go(tx, attachment)
+            found[instance.id] = tx.update(instance, generation=instance.generation + 1)
+            publish(tx, "guest", instance.id)
 
 
 def _opened(tx: Transaction, sealer: Sealer, volume: Volume | Snapshot, wrapped: WrappedKey | None) -> bytes:

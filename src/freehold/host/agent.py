@@ -28,10 +28,10 @@ from freehold.host.starts import Starts
 from freehold.host.stats.egress import Egress
 from freehold.host.templates.service import Templates, WarmStart
 from freehold.host.volumes.copies import Copies
-from freehold.host.volumes.deletions import Deletions
+from freehold.host.volumes.free import FreeVolumes
 from freehold.host.volumes.merging import Merging
 from freehold.host.volumes.snapshots import Snapshots
-from freehold.host.wire import KEYS_MAX, Assignment, GuestReport, GuestSpec, Report, RoleCredentials
+from freehold.host.wire import KEYS_MAX, Assignment, GuestReport, GuestSpec, Report, RoleCredentials, volumes_of
 
 log = structlog.get_logger()
 
@@ -50,7 +50,7 @@ class Agent:
         self._metadata = MetadataService(machine, self._credentials_of, self.changed.set)
         self._egress = Egress(machine.effects, self.changed.set)
         self._snapshots = Snapshots(machine, self._something_went, self._user_of, self._monitor_of, self._rests)
-        self._deletions = Deletions(machine, self._something_went)
+        self._volumes = FreeVolumes(machine, self._something_went)
         self._merging = Merging(
             *(machine, self._user_of, self._monitor_of, self._attached),
             self._snapshots.report_again,
@@ -77,7 +77,7 @@ class Agent:
             if spec is not None:
                 self._follow(spec, None)
         in_use = [
-            volume.volume_id for each in running.keys() & self._guests for volume in self._guests[each].spec.volumes
+            volume_id for each in running.keys() & self._guests for volume_id in volumes_of(self._guests[each].spec)
         ]
         self._machine.pool.layers.forget_unfinished(in_use)
         self._looking = asyncio.create_task(self._look_at_consoles())
@@ -87,7 +87,7 @@ class Agent:
         self._snapshots.start()
         self._probes.start()
         self._credits.start()
-        self._deletions.start()
+        self._volumes.start()
         self._templates.start()
         self._merging.start()
         self._copies.start()
@@ -100,7 +100,7 @@ class Agent:
         await self._snapshots.close()
         await self._probes.close()
         await self._credits.close()
-        await self._deletions.close()
+        await self._volumes.close()
         await self._templates.close()
         await self._merging.close()
         await self._copies.close()
@@ -138,7 +138,8 @@ class Agent:
                 orphan.assign(replace(orphan.spec, desired="absent"), {})
             if self._cleaning is None or self._cleaning.done():
                 self._cleaning = asyncio.create_task(self._clean())
-        self._deletions.delete(assignment.delete_volumes)
+        self._volumes.make(assignment.make_volumes, keys)
+        self._volumes.delete(assignment.delete_volumes)
         self._tell_guests()
 
     def report(self, *, everything: bool) -> Report:
@@ -155,10 +156,11 @@ class Agent:
         return Report(
             tuple(reports),
             self._egress.readings(everything=everything),
-            self._deletions.deleted(),
+            self._volumes.deleted(),
             self._snapshots.taken(),
             self._snapshots.deleted(),
             tuple(sorted(self._merging.missing)[:KEYS_MAX]),
+            self._volumes.made(),
         )
 
     def reported(self, report: Report) -> None:
@@ -171,7 +173,7 @@ class Agent:
                 self._credits.forget(said.instance_id)
                 self._tasks.pop(said.instance_id).cancel()
         self._egress.reported(report.traffic)
-        self._deletions.reported(report.deleted_volumes)
+        self._volumes.reported(report.made_volumes, report.deleted_volumes)
         self._snapshots.reported(report.snapshots, report.deleted_snapshots)
 
     def forget_reported(self) -> None:
@@ -203,12 +205,12 @@ class Agent:
 
     def _attached(self) -> list[tuple[str, str]]:
         """The ids of all guests and of their volumes."""
-        return [(each, volume.volume_id) for each, guest in self._guests.items() for volume in guest.spec.volumes]
+        return [(each, volume_id) for each, guest in self._guests.items() for volume_id in volumes_of(guest.spec)]
 
     def _user_of(self, volume_id: str) -> str | None:
         """The guest that has a volume."""
         for instance_id, guest in self._guests.items():
-            if any(volume.volume_id == volume_id for volume in guest.spec.volumes):
+            if volume_id in volumes_of(guest.spec):
                 return instance_id
         return None
 

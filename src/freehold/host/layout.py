@@ -1,18 +1,19 @@
 """Where a host keeps its things, and what it calls them on the machine.
 
-Ids become parts of paths and interface names, so each is checked once, when it arrives (`check_ids`, `is_volume_id`,
-`is_snapshot_id`).
+Ids become parts of paths and interface names, so each is checked once, when it arrives (`check_ids`, `check_volume`,
+`is_volume_id`, `is_snapshot_id`).
 """
 
 from __future__ import annotations
 
 import hashlib
 import re
+from collections.abc import Iterable
 from dataclasses import dataclass
 from ipaddress import IPv4Address, IPv4Network
 from pathlib import Path
 
-from freehold.host.wire import GuestSpec
+from freehold.host.wire import GuestSpec, VolumeSpec
 from freehold.paths import Paths
 
 _ID = re.compile(r"(?:i|vol|snap|eni|ami|vpc|subnet)-[0-9a-f]{8,17}")
@@ -33,21 +34,34 @@ def is_snapshot_id(text: str) -> bool:
 
 def check_ids(spec: GuestSpec) -> None:
     """Raise MalformedSpec unless every id in a spec is one, and every address of an interface."""
-    ids = [spec.instance_id, *spec.delete_volumes, *spec.snapshots_at_rest]
+    ids = [spec.instance_id, *spec.delete_volumes, *spec.detach, *spec.torn_out, *spec.snapshots_at_rest]
     ids += [spec.kernel_image_id] if spec.kernel_image_id else []
     for volume in spec.volumes:
-        ids += [volume.volume_id, *(each for each in (volume.image_id, volume.snapshot_id) if each)]
+        ids += _ids_of(volume)
     for interface in spec.interfaces:
         ids += [interface.interface_id, interface.vpc_id, interface.subnet_id]
-    for each in ids:
-        if not _ID.fullmatch(each):
-            raise MalformedSpec(f"{each!r} is not an id")
+    _check(ids)
     for interface in spec.interfaces:
         try:
             IPv4Address(interface.private_ip), IPv4Address(interface.public_ip or interface.private_ip)
             IPv4Network(interface.vpc_cidr)
         except ValueError as error:
             raise MalformedSpec(f"{interface.interface_id}: {error}") from error
+
+
+def check_volume(volume: VolumeSpec) -> None:
+    """Raise MalformedSpec unless every id in the spec of a volume is one."""
+    _check(_ids_of(volume))
+
+
+def _ids_of(volume: VolumeSpec) -> list[str]:
+    return [volume.volume_id, *(each for each in (volume.image_id, volume.snapshot_id) if each)]
+
+
+def _check(ids: Iterable[str]) -> None:
+    for each in ids:
+        if not _ID.fullmatch(each):
+            raise MalformedSpec(f"{each!r} is not an id")
 
 
 @dataclass(frozen=True, slots=True)

@@ -21,7 +21,7 @@ from freehold.host.cgroup import Cgroups, Limits
 from freehold.host.commands import together
 from freehold.host.effects import Effects
 from freehold.host.errors import NotYet
-from freehold.host.hypervisor import process
+from freehold.host.hypervisor import devices, process
 from freehold.host.hypervisor.disks import Disk, Layer
 from freehold.host.hypervisor.firmware import have_variables
 from freehold.host.hypervisor.monitor import Monitor, MonitorError
@@ -146,6 +146,28 @@ class Machine:
         chain = self.pool.layers.chain(self.layout.volume(volume.volume_id))
         layers = [Layer.of(path) for path in chain]
         return Disk(volume.volume_id, tuple(layers), volume.limits, None if key is None else luks.passphrase(key))
+
+    async def plug_disk(self, monitor: Monitor, volume: VolumeSpec, keys: Mapping[str, bytes]) -> None:
+        """Have a volume in a guest that runs. `keys` open those that are encrypted. Raises CannotStart, HostError."""
+        async with self.disks((volume.volume_id,)):
+            disk = await self.make_disk(volume, keys)
+            await self.effects.perform("plug disk", partial(devices.plug_disk, monitor, disk))
+
+    async def unplug_disk(self, monitor: Monitor, volume_id: str) -> bool:
+        """Ask a guest that runs to let go of a volume; whether it has (`devices.unplug_disk`)."""
+        async with self.disks((volume_id,)):
+            return await self.effects.perform("unplug disk", partial(devices.unplug_disk, monitor, volume_id))
+
+    async def tear_out(self, monitor: Monitor, volume_id: str) -> None:
+        """Take a volume from a guest that runs, whether it lets go of it or not."""
+        async with self.disks((volume_id,)):
+            await self.effects.perform("tear out disk", partial(devices.tear_out_disk, monitor, volume_id))
+
+    async def make_volume(self, volume: VolumeSpec, keys: Mapping[str, bytes]) -> None:
+        """Have a volume that is no guest's. Raises CannotStart, HostError."""
+        async with self.disks((volume.volume_id,)):
+            self.pool.check_space()
+            await self.make_disk(volume, keys)
 
     async def plug(self, spec: GuestSpec) -> None:
         """Have the taps of a guest, plugged into Open vSwitch."""

@@ -26,6 +26,7 @@ REPORT_SECONDS = 10
 KEYS_MAX = 100
 CONSOLE_BYTES_MAX = 64 * 1024
 MESSAGE_CHARACTERS_MAX = 1000
+VOLUMES_MAX = 64
 
 Count = Annotated[int, msgspec.Meta(ge=0, le=2**62)]
 Moment = Annotated[dt.datetime, msgspec.Meta(tz=True)]
@@ -167,11 +168,12 @@ class GuestSpec(msgspec.Struct, frozen=True):
 
     `desired` ``running``: it runs; ``stopped``: shut down by ACPI, after `shutdown_grace_seconds` by force; disks stay;
     ``absent``: no process, port, cgroup or file of it is left, its volumes with `delete_volumes` deleted, the others
-    kept. `reboots` grows with each reboot asked for: a host reboots a guest when the number is higher than the one it
-    acted on last. `hibernate` = what it has in memory is kept when it is stopped, and it goes on with that when it runs
-    again; where that fails it is shut down. `kernel_image_id` is the image whose kernel QEMU starts directly; None: the
-    firmware that `boot_mode` names starts what is on the boot disk. `snapshots_at_rest` are taken before it boots
-    again.
+    kept. `detach` are volumes that are not its own once it has let go of them; those of them in `torn_out` it loses
+    whether it lets go of them or not. `reboots` grows with each reboot asked for: a host reboots a guest when it is
+    higher than the number it acted on last. `hibernate` = what it has in memory is kept when it is stopped, and it goes
+    on with that when it runs again; where that fails it is shut down. `kernel_image_id` is the image whose kernel QEMU
+    starts directly; None: the firmware that `boot_mode` names starts what is on the boot disk. `snapshots_at_rest` are
+    taken before it boots again.
     """
 
     instance_id: str
@@ -190,6 +192,13 @@ class GuestSpec(msgspec.Struct, frozen=True):
     kernel_image_id: str | None = None
     boot_mode: Literal["legacy-bios", "uefi"] = "legacy-bios"
     snapshots_at_rest: tuple[str, ...] = ()
+    detach: tuple[str, ...] = ()
+    torn_out: tuple[str, ...] = ()
+
+
+def volumes_of(spec: GuestSpec) -> set[str]:
+    """All volumes that a guest may have open."""
+    return {volume.volume_id for volume in spec.volumes} | {*spec.detach}
 
 
 class RoleCredentials(msgspec.Struct, frozen=True):
@@ -222,12 +231,13 @@ class VolumeKey(msgspec.Struct, frozen=True):
 class Assignment(msgspec.Struct, frozen=True, tag="assignment", tag_field="type"):
     """`complete` = these are all guests of this host: whatever else it runs was deleted, and is to be made absent.
 
-    `delete_volumes` are no guest's, and are to be deleted for ever; a volume that is not there counts as deleted.
+    `make_volumes` are no guest's, and are to be there. `delete_volumes` are no guest's, and are to be deleted for ever;
+    a volume that is not there counts as deleted.
     `snapshots` are to be taken, with all of their group, and `copies` to be made; `delete_snapshots` are to be deleted
     for ever, their data as far as nothing else needs it.
     `credentials` are of those among `guests` whose instances have a profile; the others have none from now on.
-    `keys` are of the encrypted volumes of `snapshots`, and of those among `guests` that are to run or to hibernate. A
-    guest that is to run and lacks a key can not be started; if it runs already it runs on.
+    `keys` are of the encrypted volumes of `snapshots` and `make_volumes`, and of those among `guests` that are to run
+    or to hibernate. A guest that is to run and lacks a key can not be started; if it runs already it runs on.
     """
 
     guests: tuple[GuestSpec, ...]
@@ -238,6 +248,7 @@ class Assignment(msgspec.Struct, frozen=True, tag="assignment", tag_field="type"
     snapshots: tuple[SnapshotSpec, ...] = ()
     delete_snapshots: tuple[str, ...] = ()
     copies: tuple[CopySpec, ...] = ()
+    make_volumes: tuple[VolumeSpec, ...] = ()
 
 
 class Ask(msgspec.Struct, frozen=True, tag="ask", tag_field="type"):
@@ -272,8 +283,9 @@ class GuestReport(msgspec.Struct, frozen=True):
     process, disks kept; ``absent``: nothing is left; ``failed``: could not be started, `message` says why (operator's
     words, no tenant text). `guest_shutdown` = it stopped because the guest itself powered off; `hibernated` = it
     stopped and its memory is kept. `changed_at` is when the state began. `answers`: whether it answers on its private
-    address; None = that can not be said yet. `disks_fail`: it is paused because its disks can not be written. `console`
-    is the newest console output (at most 64 KiB), only when it has changed since last reported.
+    address; None = that can not be said yet. `disks_fail`: it is paused because its disks can not be written. `volumes`
+    are those whose files its QEMU has open; None: it was not asked. `console` is the newest console output (at most
+    64 KiB), only when it has changed since last reported.
     """
 
     instance_id: str
@@ -286,6 +298,7 @@ class GuestReport(msgspec.Struct, frozen=True):
     hibernated: bool = False
     message: Annotated[str, msgspec.Meta(max_length=MESSAGE_CHARACTERS_MAX)] | None = None
     credits: CreditReading | None = None
+    volumes: Annotated[tuple[str, ...], msgspec.Meta(max_length=VOLUMES_MAX)] | None = None
     console: Annotated[bytes, msgspec.Meta(max_length=CONSOLE_BYTES_MAX)] | None = None
 
 
@@ -312,8 +325,9 @@ class SnapshotReport(msgspec.Struct, frozen=True):
 
 
 class Report(msgspec.Struct, frozen=True, tag="report", tag_field="type"):
-    """`deleted_volumes` and `deleted_snapshots` are gone, and `snapshots` taken, as an `Assignment` asked for.
-    `keys_wanted` are volumes and snapshots on whose files the host has work to do: it is sent their keys."""
+    """`made_volumes` are there, `deleted_volumes` and `deleted_snapshots` are gone, and `snapshots` taken, as an
+    `Assignment` asked for. `keys_wanted` are volumes and snapshots on whose files the host has work to do: it is sent
+    their keys."""
 
     guests: tuple[GuestReport, ...]
     traffic: tuple[TrafficReading, ...] = ()
@@ -321,6 +335,7 @@ class Report(msgspec.Struct, frozen=True, tag="report", tag_field="type"):
     snapshots: tuple[SnapshotReport, ...] = ()
     deleted_snapshots: tuple[str, ...] = ()
     keys_wanted: Annotated[tuple[str, ...], msgspec.Meta(max_length=KEYS_MAX)] = ()
+    made_volumes: tuple[str, ...] = ()
 
 
 class Origin(msgspec.Struct, frozen=True):

@@ -96,6 +96,14 @@ def zones_that_hold(
     }
 
 
+def host_for_volume(tx: Transaction, zone: str) -> HostId | None:
+    """The host of `zone` that a volume of no instance is made on; None: there is none that was heard of lately."""
+    usable = (hosts.c.reported_at >= tx.now - _SILENCE_MAX, sa.or_(hosts.c.zone.is_(None), hosts.c.zone == zone))
+    free_memory = hosts.c.memory_mib - hosts.c.memory_used_mib
+    order = (hosts.c.connected.desc(), free_memory.desc(), hosts.c.id)
+    return tx.connection.execute(sa.select(hosts.c.id).where(*usable).order_by(*order).limit(1)).scalar()
+
+
 def free(tx: Transaction, host_id: HostId, vcpus: int, memory_mib: int) -> None:
     """Give back what `reserve` reserved."""
     tx.connection.execute(

@@ -16,6 +16,7 @@ ImageProtection = Literal["disabled", "enabled-with-cooldown", "enabled-without-
 BootMode = Literal["legacy-bios", "uefi"]
 ImageBootMode = Literal["legacy-bios", "uefi", "uefi-preferred"]
 VolumeState = Literal["creating", "available", "in-use", "deleting"]
+AttachmentState = Literal["attaching", "attached", "detaching"]
 
 
 class MetadataOptions(msgspec.Struct, frozen=True):
@@ -162,6 +163,10 @@ class Volume(Record, frozen=True):
 
     `kms_key_id` is the ARN of the KMS key that an encrypted one's own key is under (records/encryption.py).
     `kernel_image_id` is the image whose kernel starts what is on it, if one does.
+
+    ::
+
+        creating ──► available ◄──► in-use        deleting, from available
     """
 
     id: VolumeId
@@ -174,16 +179,27 @@ class Volume(Record, frozen=True):
     throughput_mibps: int
     image_id: ImageId | None
     state: VolumeState
-    instance_id: InstanceId | None
-    device: str | None
-    delete_on_termination: bool
-    attached_at: dt.datetime | None
     host_id: HostId | None
     created_at: dt.datetime
     encrypted: bool = False
     kms_key_id: str | None = None
     snapshot_id: SnapshotId | None = None
     kernel_image_id: ImageId | None = None
+
+
+class VolumeAttachment(Record, frozen=True):
+    """A volume of an instance. ``attaching`` and ``detaching`` last until its host says that the guest has it, or has
+    it no more; `forced`: the guest loses it whether it lets go of it or not."""
+
+    volume_id: VolumeId
+    instance_id: InstanceId
+    account_id: AccountId
+    region: str
+    device: str
+    state: AttachmentState
+    delete_on_termination: bool
+    attached_at: dt.datetime
+    forced: bool = False
 
 
 class Image(Record, frozen=True):
@@ -313,7 +329,13 @@ instances = table(
 metadata_defaults = table("metadata_defaults", MetadataDefaults, key=("account_id", "region"))
 instance_user_data = table("instance_user_data", InstanceUserData, key=("instance_id",))
 console_outputs = table("console_outputs", ConsoleOutput, key=("instance_id",))
-volumes = table("volumes", Volume, key=("id",), indexes=(_OWNER, ("instance_id",), ("host_id",)))
+volumes = table("volumes", Volume, key=("id",), indexes=(_OWNER, ("host_id",)))
+volume_attachments = table(
+    "volume_attachments",
+    VolumeAttachment,
+    key=("volume_id", "instance_id"),
+    indexes=(("instance_id",), ("account_id", "region")),
+)
 images = table("images", Image, key=("id",), indexes=(("name",), ("owner_id", "region", "id"), ("source_instance_id",)))
 key_pairs = table("key_pairs", KeyPair, key=("id",), indexes=(_OWNER,), unique=(("account_id", "region", "name"),))
 profile_associations = table(

@@ -61,9 +61,9 @@ def reboot(tx: Transaction, instance: Instance) -> None:
     publish(tx, "guest", instance.id)
 
 
-def give_up_start(tx: Transaction, instance: Instance, reason: StateReason, *, failure: str | None = None) -> None:
+def give_up_start(tx: Transaction, instance: Instance, reason: StateReason, *, failure: str | None = None) -> Instance:
     """A first launch that fails ends terminated, a start that fails ends stopped (EC2: "Instance terminates
     immediately", https://docs.aws.amazon.com/AWSEC2/latest/UserGuide/troubleshooting-launch.html)."""
     ran_before = tx.find(UsageEntry, resource_id=instance.id) is not None
     state: Literal["stopping", "shutting-down"] = "stopping" if ran_before else "shutting-down"
-    send_down(tx, instance, state, reason, "Server.InternalError", failure=failure)
+    return send_down(tx, instance, state, reason, "Server.InternalError", failure=failure)

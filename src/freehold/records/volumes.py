@@ -1,14 +1,44 @@
-"""Deleting volumes, in two steps: nobody has it and pays for it, and nobody can read it, from the first on; with the
-second it is gone."""
+"""What volumes and their instances have in common; and deleting volumes, in two steps: nobody has it and pays for it,
+and nobody can read it, from the first on; with the second it is gone."""
 
 from __future__ import annotations
 
-from freehold.records.compute import Volume
+from freehold.records.compute import Volume, VolumeAttachment, volume_attachments
 from freehold.records.encryption import WrappedKey
 from freehold.records.feed import publish
 from freehold.records.store import Transaction
 from freehold.records.tags import delete_tags_of
-from freehold.records.usage import close_usage
+from freehold.records.usage import close_usage, open_usage
+from freehold.volume_types import GP3_IOPS, GP3_THROUGHPUT_MIBPS
+
+
+def meter(tx: Transaction, volume: Volume) -> None:
+    """Begin to meter a volume: its size, and what its owner asked for beyond what its type comes with."""
+    quantities = {f"volume:{volume.volume_type}": volume.size_gib}
+    if volume.volume_type == "gp3":
+        quantities["volume-iops:gp3"] = volume.iops - GP3_IOPS
+        quantities["volume-throughput:gp3"] = volume.throughput_mibps - GP3_THROUGHPUT_MIBPS
+    elif volume.volume_type in ("io1", "io2"):
+        quantities[f"volume-iops:{volume.volume_type}"] = volume.iops
+    for item, quantity in quantities.items():
+        if quantity > 0:
+            open_usage(tx, volume.account_id, volume.region, volume.id, item, quantity)
+
+
+def attached_to(tx: Transaction, instance_id: str) -> dict[str, tuple[VolumeAttachment, Volume]]:
+    """The volumes of an instance by the names of their devices, in their order."""
+    attachments = tx.select(VolumeAttachment, instance_id=instance_id, order_by=(volume_attachments.c.device,))
+    found = {volume.id: volume for volume in tx.select(Volume, id=[each.volume_id for each in attachments])}
+    return {each.device: (each, found[each.volume_id]) for each in attachments}
+
+
+def let_go(tx: Transaction, attachment: VolumeAttachment) -> None:
+    """A volume is this instance's no more."""
+    tx.delete(attachment)
+    if not tx.count(VolumeAttachment, volume_id=attachment.volume_id):
+        volume = tx.get(Volume, attachment.volume_id)
+        if volume is not None and volume.state == "in-use":
+            tx.update(volume, state="available")
 
 
 def begin_deleting(tx: Transaction, volume: Volume) -> None:
@@ -24,4 +54,5 @@ def forget(tx: Transaction, volume: Volume) -> None:
     close_usage(tx, volume.id)
     delete_tags_of(tx, volume.id)
     tx.delete_where(WrappedKey, volume_id=volume.id)
+    tx.delete_where(VolumeAttachment, volume_id=volume.id)
     tx.delete(volume)

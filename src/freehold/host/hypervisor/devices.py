@@ -54,6 +54,16 @@ async def plugged(monitor: Monitor) -> frozenset[str]:
     return frozenset(name for name in await _names(monitor, _PERIPHERALS) if name.startswith(("vol-", "eni-")))
 
 
+async def plugged_disks(monitor: Monitor) -> frozenset[str]:
+    return frozenset(name for name in await plugged(monitor) if name.startswith("vol-"))
+
+
+async def held(monitor: Monitor) -> frozenset[str]:
+    """The ids of the volumes whose files QEMU has open."""
+    prefix = disks.device_node("")
+    return frozenset(name.removeprefix(prefix) for name in await nodes(monitor) if name.startswith(prefix))
+
+
 async def plug_disk(monitor: Monitor, disk: Disk) -> None:
     """Have a disk in the guest. Raises CannotStart if a file of it is missing, NoFreePort, MonitorError."""
     volume_id = disk.volume_id

@@ -21,12 +21,14 @@ from freehold.host.hypervisor.devices import card, card_backend
 from freehold.host.hypervisor.disks import OpenDisk, device, key_id, limit_object, nodes
 from freehold.host.layout import process_name
 from freehold.host.wire import GuestSpec
+from freehold.volume_types import DEVICES_MAX
 
 BINARY = "qemu-system-x86_64"
 _MACHINE = "pc-q35-7.2"  # pinned: a guest must see the same machine after an upgrade of QEMU
-ROOT_PORTS = 6  # each takes one disk or network card, also later by hot-plug
+ROOT_PORTS = DEVICES_MAX  # each takes one disk or network card, also later by hot-plug
 USUAL_PORTS = tuple(f"rp{number}" for number in range(1, ROOT_PORTS + 1))
-_ROOT_PORTS_MAX = 24
+_FIRST_PORT_SLOT = 0x10
+_PORTS_IN_A_SLOT = 8
 
 Accelerator = Literal["kvm", "tcg"]
 
@@ -205,9 +207,20 @@ def boot(kernel: int, initrd: int, append: str) -> list[str]:
 
 
 def root_ports(names: Iterable[str] = USUAL_PORTS) -> list[str]:
+    """Eight of them share a slot, and none has I/O ports to give: so many cost a booting guest next to nothing."""
     argv: list[str] = []
-    for number, name in enumerate(names, start=1):
-        argv += ["-device", _json({"driver": "pcie-root-port", "id": name, "chassis": number, "slot": number})]
+    for number, name in enumerate(names):
+        slot, function = divmod(number, _PORTS_IN_A_SLOT)
+        port = {
+            "driver": "pcie-root-port",
+            "id": name,
+            "chassis": number + 1,
+            "slot": number + 1,
+            "addr": f"{_FIRST_PORT_SLOT + slot:#x}.{function}",
+            "multifunction": True,
+            "io-reserve": 0,
+        }
+        argv += ["-device", _json(port)]
     return argv
 
 
@@ -231,9 +244,8 @@ def _disks_and_cards(spec: GuestSpec, descriptors: Descriptors, ports: Mapping[s
     ]
     devices = [*disks[:1], *cards, *disks[1:]]
     if ports is None:
-        names = (f"rp{number}" for number in range(1, max(ROOT_PORTS, len(devices)) + 1))
-        ports = dict(itertools.zip_longest(names, (name for name, *_ in devices)))
-    if len(ports) > _ROOT_PORTS_MAX:
+        ports = dict(itertools.zip_longest(USUAL_PORTS, (name for name, *_ in devices[:ROOT_PORTS])))
+    if len(devices) > len(ports):
         raise CannotStart(f"{len(devices)} disks and network cards are more than a machine has slots for.")
     argv = root_ports(ports)
     port_of = {name: port for port, name in ports.items()}

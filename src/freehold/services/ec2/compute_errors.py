@@ -245,5 +245,5 @@ class VolumeLimitExceeded(AwsError):
 class VolumeInUse(AwsError):
     code = "VolumeInUse"
 
-    def __init__(self, volume_id: str, instance_id: str) -> None:
-        super().__init__(f"Volume {volume_id} is currently attached to {instance_id}")
+    def __init__(self, volume_id: str, *instance_ids: str) -> None:
+        super().__init__(f"Volume {volume_id} is currently attached to {', '.join(instance_ids)}")

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from freehold.records.audit import service_event
-from freehold.records.compute import Volume
+from freehold.records.compute import Volume, VolumeAttachment
 from freehold.records.encryption import EbsEncryption, WrappedKey
 from freehold.records.feed import take_turn
 from freehold.records.ids import is_ec2_id
@@ -22,6 +22,7 @@ from freehold.records.keys import Key
 from freehold.services.ec2.compute_errors import InvalidParameterDependency
 from freehold.services.ec2.errors import InvalidParameterValue, MissingParameter
 from freehold.services.ec2.parameters import refuse_others
+from freehold.services.ec2.resources import VOLUME
 from freehold.services.errors import AwsError
 from freehold.services.kms.key_ids import find, key_arn
 from freehold.services.kms.managed import managed_key
@@ -32,6 +33,7 @@ from freehold.services.operation import Call, Needed, Response, operation
 if TYPE_CHECKING:
     from mypy_boto3_ec2.type_defs import (
         BlockDeviceMappingTypeDef,
+        CreateVolumeRequestTypeDef,
         DisableEbsEncryptionByDefaultRequestTypeDef,
         EbsBlockDeviceTypeDef,
         EnableEbsEncryptionByDefaultRequestTypeDef,
@@ -123,7 +125,7 @@ def chosen(call: Call) -> EbsEncryption:
     return found or EbsEncryption(call.account_id, call.region)
 
 
-def asked_for(call: Call, ebs: EbsBlockDeviceTypeDef) -> Asked:
+def asked_for(call: Call, ebs: EbsBlockDeviceTypeDef | CreateVolumeRequestTypeDef) -> Asked:
     """Where encryption is the default, Encrypted=false makes no difference ("the EBS volumes that you create are always
     encrypted"). Raises InvalidParameterDependency for a key without encryption."""
     encrypted = bool(ebs.get("Encrypted")) or chosen(call).by_default
@@ -163,22 +165,34 @@ def inherit_key(call: Call, volume: Volume, snapshot_id: str) -> None:
         call.tx.insert(WrappedKey(volume.id, volume.account_id, wrapped.ciphertext, wrapped.made_for))
 
 
-def to_launch(call: Call, mappings: Sequence[BlockDeviceMappingTypeDef]) -> list[Needed]:
-    """What a launch needs of the key that its root volume is to be encrypted under. Raises InvalidParameterDependency.
+def to_create(call: Call, asked: Asked) -> list[Needed]:
+    """What a new volume needs of the key that it is to be encrypted under.
 
     https://docs.aws.amazon.com/ebs/latest/userguide/ebs-encryption-requirements.html#ebs-encryption-permissions
     """
-    asked = asked_for(call, mappings[0].get("Ebs", {}) if mappings else {})
     if not asked.encrypted:
         return []
     named = asked.kms_key_id or chosen(call).kms_key_id or MANAGED_ALIAS
     return _needed(call, [named], "kms:GenerateDataKeyWithoutPlaintext", "kms:CreateGrant")
 
 
+def to_attach(call: Call, volume_id: str) -> list[Needed]:
+    """What attaching a volume needs of the key that it is encrypted under."""
+    volume = VOLUME.find(call, volume_id)
+    return _needed(call, [volume.kms_key_id], "kms:CreateGrant") if volume and volume.kms_key_id else []
+
+
+def to_launch(call: Call, mappings: Sequence[BlockDeviceMappingTypeDef]) -> list[Needed]:
+    """What a launch needs of the key that its root volume is to be under. Raises InvalidParameterDependency."""
+    return to_create(call, asked_for(call, mappings[0].get("Ebs", {}) if mappings else {}))
+
+
 def to_start(call: Call, instance_ids: Iterable[str]) -> list[Needed]:
     """What starting instances needs of the keys that their volumes are encrypted under."""
     owner: dict[str, Any] = {"account_id": call.account_id, "region": call.region}
-    attached = call.tx.select(Volume, instance_id=[each for each in instance_ids if is_ec2_id("i", each)], **owner)
+    ids = [each for each in instance_ids if is_ec2_id("i", each)]
+    attachments = call.tx.select(VolumeAttachment, instance_id=ids, **owner)
+    attached = call.tx.select(Volume, id=[each.volume_id for each in attachments], **owner)
     return _needed(call, {volume.kms_key_id for volume in attached if volume.kms_key_id}, "kms:CreateGrant")
 
 

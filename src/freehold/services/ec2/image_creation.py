@@ -19,6 +19,7 @@ from freehold.records.images import ImageMapping
 from freehold.records.instances import reboot
 from freehold.records.snapshots import Snapshot
 from freehold.records.tags import put_tags
+from freehold.records.volumes import attached_to
 from freehold.services.ec2 import image_mappings, snapshots
 from freehold.services.ec2.compute_errors import IncorrectInstanceState, InvalidBlockDeviceMapping
 from freehold.services.ec2.errors import InvalidParameterValue, MissingParameter
@@ -134,12 +135,12 @@ def _of_instance(
     """The disks that the image has, and the volumes of those that the instance has, by device."""
     image_mappings.checked_devices(given)
     said = {mapping.get("DeviceName", ""): mapping for mapping in given}
-    attached = {volume.device or "": volume for volume in call.tx.select(Volume, instance_id=instance.id)}
+    attached = attached_to(call.tx, instance.id)
     left_out = {device for device, mapping in said.items() if "NoDevice" in mapping}
     if instance.root_device_name in left_out or instance.root_device_name not in attached:
         raise InvalidBlockDeviceMapping(f"The image must have the root device {instance.root_device_name}.")
     mappings = []
-    for device, volume in attached.items():
+    for device, (attachment, volume) in attached.items():
         if device in left_out:
             continue
         ebs = said.get(device, {}).get("Ebs", {})
@@ -160,12 +161,12 @@ def _of_instance(
                 iops=ebs.get("Iops", volume.iops if volume_type == "gp3" else None),
                 throughput_mibps=ebs.get("Throughput", volume.throughput_mibps or None),
                 encrypted=volume.encrypted,
-                delete_on_termination=ebs.get("DeleteOnTermination", volume.delete_on_termination),
+                delete_on_termination=ebs.get("DeleteOnTermination", attachment.delete_on_termination),
             )
         )
     others = [mapping for device, mapping in said.items() if device not in attached]
     empty, _ = image_mappings.registered(call, image_id, others)
-    return [*mappings, *empty], {device: attached[device] for device in attached if device not in left_out}
+    return [*mappings, *empty], {device: volume for device, (_, volume) in attached.items() if device not in left_out}
 
 
 def _needed_to_register(call: Call, request: RegisterImageRequestTypeDef) -> Iterator[Needed]:

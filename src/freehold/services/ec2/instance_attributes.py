@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
 from freehold.instance_types import find, is_bare_metal, is_burstable
-from freehold.records.compute import Host, Image, Instance, InstanceUserData, Volume, instance_user_data, volumes
+from freehold.records.compute import Host, Image, Instance, InstanceUserData, VolumeAttachment, instance_user_data
 from freehold.records.feed import publish, take_turn
 from freehold.records.network import NetworkInterface, network_interfaces
 from freehold.services.ec2 import credit_specifications, user_data
@@ -283,7 +283,7 @@ def _groups(call: Call, instance: Instance, value: list[str]) -> None:
 
 def _block_device_mappings(call: Call, instance: Instance, value: list[dict[str, Any]]) -> None:
     """DeleteOnTermination of volumes that are attached: the only thing that can be changed."""
-    attached = {volume.device: volume for volume in call.tx.select(Volume, volumes.c.instance_id == instance.id)}
+    attached = {each.device: each for each in call.tx.select(VolumeAttachment, instance_id=instance.id)}
     for mapping in value:
         device, ebs = mapping.get("DeviceName"), mapping.get("Ebs", {})
         if not device:
@@ -292,8 +292,8 @@ def _block_device_mappings(call: Call, instance: Instance, value: list[dict[str,
             raise InvalidInstanceAttributeValue(f"No device is currently mapped at {device}")
         if "DeleteOnTermination" not in ebs:
             raise MissingParameter("BlockDeviceMappings.Ebs.DeleteOnTermination")
-        if ebs.get("VolumeId") not in (None, "", attached[device].id):
-            raise InvalidInstanceAttributeValue(f"The volume at {device} is {attached[device].id}")
+        if ebs.get("VolumeId") not in (None, "", attached[device].volume_id):
+            raise InvalidInstanceAttributeValue(f"The volume at {device} is {attached[device].volume_id}")
         call.tx.update(attached[device], delete_on_termination=ebs["DeleteOnTermination"])
     call.tx.update(instance, generation=instance.generation + 1)
     publish(call.tx, "guest", instance.id)

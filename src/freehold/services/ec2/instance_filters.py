@@ -14,7 +14,7 @@ import sqlalchemy as sa
 from sqlalchemy.ext.compiler import compiles
 
 from freehold.dns_names import private_domain, public_dns_name
-from freehold.records.compute import instances, profile_associations, volumes
+from freehold.records.compute import instances, profile_associations, volume_attachments
 from freehold.records.network import addresses, interface_groups, network_interfaces, security_groups
 from freehold.records.tags import tags
 from freehold.services.ec2.filters import (
@@ -88,7 +88,7 @@ def _metadata_option(name: str) -> Condition:
 
 
 def _volume(that: Condition) -> Condition:
-    return any_row(volumes, volumes.c.instance_id == instances.c.id, that=that)
+    return any_row(volume_attachments, volume_attachments.c.instance_id == instances.c.id, that=that)
 
 
 def _interface(that: Condition) -> Condition:
@@ -171,11 +171,11 @@ FILTERS: dict[str, Condition] = {
     **_interface_address("network-interface.association"),
     **_interface_address("network-interface.addresses.association"),
     "architecture": constant("x86_64"),
-    "block-device-mapping.attach-time": _volume(moment(volumes.c.attached_at)),
-    "block-device-mapping.delete-on-termination": _volume(flag(volumes.c.delete_on_termination)),
-    "block-device-mapping.device-name": _volume(text(volumes.c.device)),
-    "block-device-mapping.status": _volume(constant("attached")),
-    "block-device-mapping.volume-id": _volume(text(volumes.c.id)),
+    "block-device-mapping.attach-time": _volume(moment(volume_attachments.c.attached_at)),
+    "block-device-mapping.delete-on-termination": _volume(flag(volume_attachments.c.delete_on_termination)),
+    "block-device-mapping.device-name": _volume(text(volume_attachments.c.device)),
+    "block-device-mapping.status": _volume(text(volume_attachments.c.state)),
+    "block-device-mapping.volume-id": _volume(text(volume_attachments.c.volume_id)),
     "boot-mode": text(instances.c.boot_mode),
     "capacity-reservation-id": text(instances.c.capacity_reservation_id),
     "capacity-reservation-specification.capacity-reservation-preference": text(

@@ -18,7 +18,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Any, Literal
 
-from freehold.records.compute import Instance, StateReason
+from freehold.records.compute import Instance, StateReason, VolumeAttachment
 from freehold.records.feed import publish, take_turn
 from freehold.records.instances import BY_USER, UNKNOWN_STATUS, reboot, send_down
 from freehold.records.network import NetworkInterface, network_interfaces
@@ -28,7 +28,7 @@ from freehold.services.ec2.compute_errors import (
     IncorrectInstanceState,
     OperationNotPermitted,
 )
-from freehold.services.ec2.errors import MissingParameter
+from freehold.services.ec2.errors import InvalidParameterValue, MissingParameter
 from freehold.services.ec2.instance_states import shown
 from freehold.services.ec2.launch_placement import Seating, no_room, to_start
 from freehold.services.ec2.parameters import refuse_others
@@ -137,6 +137,11 @@ def start(call: Call, instance: Instance, *, by_service: bool = False) -> Instan
         return instance
     if instance.state != "stopped":
         raise IncorrectInstanceState(f"The instance '{instance.id}' is not in a state from which it can be started.")
+    if not call.tx.count(VolumeAttachment, instance_id=instance.id, device=instance.root_device_name):
+        raise InvalidParameterValue(
+            f"Invalid value '{instance.id}' for instanceId. Instance does not have a volume attached at root "
+            f"({instance.root_device_name})"
+        )
     spot_starting.check(call, instance, by_service=by_service)
     vcpu_limits.allowed(call, instance.vcpus, 1, 1, spot=instance.spot_request_id is not None)
     # Its disks are on that host and nowhere else.

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import sqlalchemy as sa
 
 from freehold.dns_names import private_dns_name, public_dns_name
-from freehold.records.compute import CapacitySpecification, Instance, profile_associations, volumes
+from freehold.records.compute import CapacitySpecification, Instance, profile_associations, volume_attachments
 from freehold.records.network import addresses, interface_groups, network_interfaces, security_groups
 from freehold.records.statements import any_of, places
 from freehold.records.tags import Tag, tags_of
@@ -100,6 +100,7 @@ class _Mapping(NamedTuple):
 
     volume_id: str
     device: str
+    state: str
     delete_on_termination: bool
     attached_at: dt.datetime
 
@@ -234,7 +235,7 @@ def _mapping(mapping: _Mapping) -> dict[str, Any]:
         "DeviceName": mapping.device,
         "Ebs": {
             "VolumeId": mapping.volume_id,
-            "Status": "attached",
+            "Status": mapping.state,
             "AttachTime": mapping.attached_at,
             "DeleteOnTermination": mapping.delete_on_termination,
         },
@@ -285,10 +286,19 @@ def block_device_mappings(call: Call, instance: Instance) -> list[dict[str, Any]
 
 @functools.cache
 def _volumes_of(size: int) -> sa.Select[Any]:
-    columns = volumes.c
-    return sa.select(
-        columns.instance_id, columns.id, columns.device, columns.delete_on_termination, columns.attached_at
-    ).where(any_of(columns.instance_id, "ids", size))
+    columns = volume_attachments.c
+    return (
+        sa.select(
+            columns.instance_id,
+            columns.volume_id,
+            columns.device,
+            columns.state,
+            columns.delete_on_termination,
+            columns.attached_at,
+        )
+        .where(any_of(columns.instance_id, "ids", size))
+        .order_by(columns.attached_at, columns.device)
+    )
 
 
 def _mappings_of(call: Call, ids: Sequence[str]) -> dict[str, list[_Mapping]]:

@@ -16,7 +16,8 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
-from freehold.records.compute import Instance, InstanceUserData, Volume
+from freehold.records.compute import Instance, InstanceUserData, Volume, VolumeAttachment
+from freehold.records.volumes import attached_to
 from freehold.services.ec2 import launch_capacity, user_data
 from freehold.services.ec2.compute_errors import IncorrectInstanceState
 from freehold.services.ec2.errors import InvalidParameterValue, MissingParameter
@@ -95,7 +96,7 @@ def get_launch_template_data(call: Call, request: GetLaunchTemplateDataRequestTy
         raise IncorrectInstanceState(f"The instance '{instance.id}' is in the state '{instance.state}'.")
     (described,) = descriptions(call, [instance])
     data: dict[str, Any] = {
-        "BlockDeviceMappings": [_mapping(volume) for volume in call.tx.select(Volume, instance_id=instance.id)],
+        "BlockDeviceMappings": [_mapping(*each) for each in attached_to(call.tx, instance.id).values()],
         "CapacityReservationSpecification": launch_capacity.shown(instance.capacity),
         "CpuOptions": dict(described["CpuOptions"]),
         "DisableApiStop": instance.disable_api_stop,
@@ -133,9 +134,9 @@ def _placement(instance: Instance) -> dict[str, Any]:
     return placement
 
 
-def _mapping(volume: Volume) -> dict[str, Any]:
+def _mapping(attachment: VolumeAttachment, volume: Volume) -> dict[str, Any]:
     ebs: dict[str, Any] = {
-        "DeleteOnTermination": volume.delete_on_termination,
+        "DeleteOnTermination": attachment.delete_on_termination,
         "Encrypted": volume.encrypted,
         "VolumeSize": volume.size_gib,
         "VolumeType": volume.volume_type,
@@ -144,7 +145,7 @@ def _mapping(volume: Volume) -> dict[str, Any]:
         ebs["KmsKeyId"] = volume.kms_key_id
     if volume.volume_type == "gp3":
         ebs |= {"Iops": volume.iops, "Throughput": volume.throughput_mibps}
-    return {"DeviceName": volume.device, "Ebs": ebs}
+    return {"DeviceName": attachment.device, "Ebs": ebs}
 
 
 def _interface(interface: Mapping[str, Any]) -> dict[str, Any]:

@@ -8,9 +8,10 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING
 
-from freehold.records.compute import Instance, Volume, volumes
+from freehold.records.compute import Instance, Volume
 from freehold.records.feed import take_turn
 from freehold.records.tags import tags_of
+from freehold.records.volumes import attached_to
 from freehold.services.ec2.errors import InvalidParameterCombination, InvalidParameterValue
 from freehold.services.ec2.parameters import refuse_others
 from freehold.services.ec2.resources import INSTANCE, SNAPSHOT, VOLUME, made
@@ -31,7 +32,8 @@ def _needed(call: Call, request: CreateSnapshotsRequestTypeDef) -> Iterator[Need
     instance_id = request["InstanceSpecification"]["InstanceId"]
     yield INSTANCE.needed(call, instance_id)
     instance = call.tx.find(Instance, id=instance_id, **INSTANCE.owner(call))
-    for volume in _attached(call, instance) if instance is not None else ():
+    attached = _attached(call, instance) if instance is not None else {}
+    for volume in attached.values():
         yield VOLUME.needed(call, volume.id)
     yield from made(call, request, SNAPSHOT)
 
@@ -64,21 +66,24 @@ def create_snapshots(call: Call, request: CreateSnapshotsRequestTypeDef) -> Resp
     return {"Snapshots": [{name: each[name] for name in each.keys() & _SHOWN} for each in shown]}
 
 
-def _attached(call: Call, instance: Instance) -> Sequence[Volume]:
-    return call.tx.select(Volume, volumes.c.instance_id == instance.id)
+def _attached(call: Call, instance: Instance) -> Mapping[str, Volume]:
+    """By the names of their devices."""
+    return {device: volume for device, (_, volume) in attached_to(call.tx, instance.id).items()}
 
 
-def _chosen(instance: Instance, attached: Sequence[Volume], asked: InstanceSpecificationTypeDef) -> Sequence[Volume]:
-    boot = {volume.id for volume in attached if volume.device == instance.root_device_name}
+def _chosen(
+    instance: Instance, attached: Mapping[str, Volume], asked: InstanceSpecificationTypeDef
+) -> Sequence[Volume]:
+    boot = {volume.id for device, volume in attached.items() if device == instance.root_device_name}
     excluded = set(asked.get("ExcludeDataVolumeIds", ()))
-    by_id: Mapping[str, Volume] = {volume.id: volume for volume in attached}
+    by_id: Mapping[str, Volume] = {volume.id: volume for volume in attached.values()}
     if wrong := sorted(excluded - by_id.keys()):
         raise InvalidParameterValue(f"The volume {wrong[0]} is not attached to the instance {instance.id}.")
     if excluded & boot:
         raise InvalidParameterCombination("To exclude the boot volume, specify ExcludeBootVolume.")
     if asked.get("ExcludeBootVolume"):
         excluded |= boot
-    chosen = [volume for volume in attached if volume.id not in excluded]
+    chosen = [volume for volume in attached.values() if volume.id not in excluded]
     if not chosen:
         raise InvalidParameterCombination("All volumes of the instance are excluded.")
     return chosen

@@ -6,12 +6,12 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from freehold.records.compute import Image, Volume
+from freehold.records.compute import Image, Volume, VolumeAttachment
 from freehold.records.ids import HostId, InstanceId, VolumeId, new_id
 from freehold.records.images import ImageMapping
 from freehold.records.snapshots import Snapshot
 from freehold.records.tags import put_tags
-from freehold.records.usage import open_usage
+from freehold.records.volumes import meter
 from freehold.services.ec2 import ebs_encryption
 from freehold.services.ec2.compute_errors import InvalidBlockDeviceMapping
 from freehold.services.ec2.ebs_encryption import Asked, VolumeEncryption
@@ -123,10 +123,6 @@ def create(
         throughput_mibps=root.throughput_mibps,
         image_id=image.id,
         state="in-use",
-        instance_id=instance_id,
-        device=image.root_device_name,
-        delete_on_termination=root.delete_on_termination,
-        attached_at=call.now,
         host_id=host_id,
         created_at=call.now,
         encrypted=encryption.arn is not None,
@@ -135,10 +131,22 @@ def create(
         kernel_image_id=image.kernel_image_id,
     )
     call.tx.insert(volume)
+    call.tx.insert(
+        VolumeAttachment(
+            volume_id=volume.id,
+            instance_id=instance_id,
+            account_id=call.account_id,
+            region=call.region,
+            device=image.root_device_name,
+            state="attaching",
+            delete_on_termination=root.delete_on_termination,
+            attached_at=call.now,
+        )
+    )
     below = call.tx.get(Snapshot, volume.snapshot_id) if volume.snapshot_id is not None else None
     if below is not None and below.encrypted:
         ebs_encryption.inherit_key(call, volume, below.id)
     else:
         ebs_encryption.make_key(call, volume, encryption)
     put_tags(call.tx, call.account_id, call.region, VOLUME.resource_type, volume.id, tags)
-    open_usage(call.tx, call.account_id, call.region, volume.id, f"volume:{root.volume_type}", root.size_gib)
+    meter(call.tx, volume)

@@ -1439,6 +1439,25 @@ def upgrade() -> None:
         batch_op.create_index("users_one_account_id_folded", ["account_id", "folded"], unique=True)
 
     op.create_table(
+        "volume_attachments",
+        sa.Column("volume_id", sa.Text(), autoincrement=False, nullable=False),
+        sa.Column("instance_id", sa.Text(), autoincrement=False, nullable=False),
+        sa.Column("account_id", sa.Text(), autoincrement=False, nullable=False),
+        sa.Column("region", sa.Text(), autoincrement=False, nullable=False),
+        sa.Column("device", sa.Text(), autoincrement=False, nullable=False),
+        sa.Column("state", sa.Text(), autoincrement=False, nullable=False),
+        sa.Column("delete_on_termination", sa.Boolean(), autoincrement=False, nullable=False),
+        sa.Column("attached_at", sa.BigInteger(), autoincrement=False, nullable=False),
+        sa.Column("forced", sa.Boolean(), autoincrement=False, nullable=False),
+        sa.PrimaryKeyConstraint("volume_id", "instance_id"),
+        sqlite_autoincrement=False,
+        sqlite_with_rowid=False,
+    )
+    with op.batch_alter_table("volume_attachments", schema=None) as batch_op:
+        batch_op.create_index("volume_attachments_by_account_id_region", ["account_id", "region"], unique=False)
+        batch_op.create_index("volume_attachments_by_instance_id", ["instance_id"], unique=False)
+
+    op.create_table(
         "volumes",
         sa.Column("id", sa.Text(), autoincrement=False, nullable=False),
         sa.Column("account_id", sa.Text(), autoincrement=False, nullable=False),
@@ -1450,10 +1469,6 @@ def upgrade() -> None:
         sa.Column("throughput_mibps", sa.BigInteger(), autoincrement=False, nullable=False),
         sa.Column("image_id", sa.Text(), autoincrement=False, nullable=True),
         sa.Column("state", sa.Text(), autoincrement=False, nullable=False),
-        sa.Column("instance_id", sa.Text(), autoincrement=False, nullable=True),
-        sa.Column("device", sa.Text(), autoincrement=False, nullable=True),
-        sa.Column("delete_on_termination", sa.Boolean(), autoincrement=False, nullable=False),
-        sa.Column("attached_at", sa.BigInteger(), autoincrement=False, nullable=True),
         sa.Column("host_id", sa.Text(), autoincrement=False, nullable=True),
         sa.Column("created_at", sa.BigInteger(), autoincrement=False, nullable=False),
         sa.Column("encrypted", sa.Boolean(), autoincrement=False, nullable=False),
@@ -1467,7 +1482,6 @@ def upgrade() -> None:
     with op.batch_alter_table("volumes", schema=None) as batch_op:
         batch_op.create_index("volumes_by_account_id_region_id", ["account_id", "region", "id"], unique=False)
         batch_op.create_index("volumes_by_host_id", ["host_id"], unique=False)
-        batch_op.create_index("volumes_by_instance_id", ["instance_id"], unique=False)
 
     op.create_table(
         "vpcs",
@@ -1515,11 +1529,15 @@ def downgrade() -> None:
 
     op.drop_table("vpcs")
     with op.batch_alter_table("volumes", schema=None) as batch_op:
-        batch_op.drop_index("volumes_by_instance_id")
         batch_op.drop_index("volumes_by_host_id")
         batch_op.drop_index("volumes_by_account_id_region_id")
 
     op.drop_table("volumes")
+    with op.batch_alter_table("volume_attachments", schema=None) as batch_op:
+        batch_op.drop_index("volume_attachments_by_instance_id")
+        batch_op.drop_index("volume_attachments_by_account_id_region")
+
+    op.drop_table("volume_attachments")
     with op.batch_alter_table("users", schema=None) as batch_op:
         batch_op.drop_index("users_one_account_id_folded")
 

@@ -1,0 +1,149 @@
+"""CreateVolume, and the record of every new volume.
+
+https://docs.aws.amazon.com/AWSEC2/latest/APIReference/API_CreateVolume.html
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import TYPE_CHECKING
+
+from freehold.records.capacity import host_for_volume
+from freehold.records.compute import Volume, VolumeState
+from freehold.records.feed import publish, take_turn
+from freehold.records.ids import HostId, ImageId, VolumeId, new_id
+from freehold.records.tags import put_tags
+from freehold.records.volumes import meter
+from freehold.services.ec2 import ebs_encryption, volume_settings
+from freehold.services.ec2.condition_keys import encrypted_under, in_zone, of_any_volume
+from freehold.services.ec2.ebs_encryption import VolumeEncryption
+from freehold.services.ec2.errors import InvalidParameterCombination, MissingParameter
+from freehold.services.ec2.idempotency import claim
+from freehold.services.ec2.parameters import refuse_others
+from freehold.services.ec2.resources import VOLUME, made
+from freehold.services.ec2.tags import specified
+from freehold.services.ec2.volume_errors import InsufficientVolumeCapacity, InvalidZoneNotFound
+from freehold.services.ec2.volume_settings import Settings
+from freehold.services.ec2.volumes import descriptions
+from freehold.services.ec2.zones import zone_id
+from freehold.services.errors import AwsError
+from freehold.services.operation import Call, Needed, Response, Value, operation
+
+if TYPE_CHECKING:
+    from mypy_boto3_ec2.type_defs import CreateVolumeRequestTypeDef
+
+_HONOURED = {
+    "AvailabilityZone",
+    "AvailabilityZoneId",
+    "ClientToken",
+    "Encrypted",
+    "Iops",
+    "KmsKeyId",
+    "Size",
+    "TagSpecifications",
+    "Throughput",
+    "VolumeType",
+}
+_DEFAULT_TYPE = "gp2"
+
+
+def _needs(call: Call, request: CreateVolumeRequestTypeDef) -> Iterator[Needed]:
+    """The volume, and its KMS key. Of a request that is wrong in itself no more is needed: the operation refuses it."""
+    try:
+        keys = _condition_keys(call, request)
+        of_key = ebs_encryption.to_create(call, ebs_encryption.asked_for(call, request))
+    except AwsError:
+        yield VOLUME.needed(call, "*")
+        return
+    yield from made(call, request, VOLUME, keys=lambda: keys)
+    yield from of_key
+
+
+@operation(resources=_needs)
+def create_volume(call: Call, request: CreateVolumeRequestTypeDef) -> Response:
+    """An empty volume on a host of the zone.
+
+    Raises MissingParameter, InvalidParameterCombination, InvalidZone.NotFound, InsufficientVolumeCapacity, what is
+    wrong with the settings (`volume_settings.checked`), IdempotentParameterMismatch.
+    """
+    refuse_others(request, _HONOURED, {"MultiAttachEnabled": False})
+    tags = specified(request.get("TagSpecifications"), VOLUME.resource_type)[VOLUME.resource_type]
+    settings, zone = _settings(request), _zone(call, request)
+    asked = ebs_encryption.asked_for(call, request)
+    take_turn(call.tx)
+    volume_id = VolumeId(new_id("vol"))
+    made_before = claim(call, request, volume_id)
+    if made_before is not None:
+        return descriptions(call, [VOLUME.load(call, made_before)])[0]
+    host_id = host_for_volume(call.tx, zone)
+    if host_id is None:
+        raise InsufficientVolumeCapacity(zone)
+    encryption = ebs_encryption.resolved(call, asked)
+    volume = create(call, settings, encryption, zone, host_id, tags, volume_id=volume_id, state="creating")
+    publish(call.tx, "volume", volume.id)
+    return descriptions(call, [volume])[0]
+
+
+def create(
+    call: Call,
+    settings: Settings,
+    encryption: VolumeEncryption,
+    zone: str,
+    host_id: HostId,
+    tags: Mapping[str, str],
+    *,
+    state: VolumeState,
+    volume_id: VolumeId | None = None,
+    image_id: ImageId | None = None,
+) -> Volume:
+    """Insert a volume with its key and tags, and begin to meter it."""
+    volume = Volume(
+        id=volume_id or VolumeId(new_id("vol")),
+        account_id=call.account_id,
+        region=call.region,
+        zone=zone,
+        size_gib=settings.size_gib,
+        volume_type=settings.volume_type,
+        iops=settings.iops,
+        throughput_mibps=settings.throughput_mibps,
+        image_id=image_id,
+        state=state,
+        host_id=host_id,
+        created_at=call.now,
+        encrypted=encryption.arn is not None,
+        kms_key_id=encryption.arn,
+    )
+    call.tx.insert(volume)
+    ebs_encryption.make_key(call, volume, encryption)
+    put_tags(call.tx, call.account_id, call.region, VOLUME.resource_type, volume.id, tags)
+    meter(call.tx, volume)
+    return volume
+
+
+def _settings(request: CreateVolumeRequestTypeDef) -> Settings:
+    if "Size" not in request:
+        raise MissingParameter("size/snapshot")
+    volume_type = str(request.get("VolumeType") or _DEFAULT_TYPE)
+    return volume_settings.checked(volume_type, request["Size"], request.get("Iops"), request.get("Throughput"))
+
+
+def _zone(call: Call, request: CreateVolumeRequestTypeDef) -> str:
+    zones = call.config.zone_names(call.region)
+    named, its_id = request.get("AvailabilityZone"), request.get("AvailabilityZoneId")
+    if named and its_id:
+        raise InvalidParameterCombination("Give either AvailabilityZone or AvailabilityZoneId, not both.")
+    if not named and not its_id:
+        raise MissingParameter("AvailabilityZone")
+    for zone in zones:
+        if zone == named or zone_id(call.region, zone) == its_id:
+            return zone
+    raise InvalidZoneNotFound(named or its_id or "")
+
+
+def _condition_keys(call: Call, request: CreateVolumeRequestTypeDef) -> Mapping[str, Value]:
+    settings, asked = _settings(request), ebs_encryption.asked_for(call, request)
+    return {
+        **in_zone(call.region, _zone(call, request)),
+        **of_any_volume(settings.volume_type, settings.size_gib, settings.iops, settings.throughput_mibps),
+        **encrypted_under(asked.encrypted, ebs_encryption.arn_of(call, asked)),
+    }
