@@ -32,13 +32,66 @@ class Interrupt(msgspec.Struct, frozen=True, tag="interrupt", tag_field="about")
     instance_id: str
 
 
+Key = Annotated[bytes, msgspec.Meta(min_length=32, max_length=32)]
+"""What opens an encrypted snapshot."""
+
+
+class SnapshotBlocks(msgspec.Struct, frozen=True, tag="snapshot-blocks", tag_field="about"):
+    """The numbers of a snapshot's blocks that hold data, from `first` on and `most` at most: 4 bytes each, big
+    endian."""
+
+    snapshot_id: str
+    first: int
+    most: int
+
+
+class ChangedBlocks(msgspec.Struct, frozen=True, tag="changed-blocks", tag_field="about"):
+    """The numbers of the blocks that two snapshots may differ in, as `SnapshotBlocks`, each with one more byte: 1, the
+    earlier has data there; 2, the later; 3, both."""
+
+    before_id: str
+    after_id: str
+    first: int
+    most: int
+
+
+class ReadBlock(msgspec.Struct, frozen=True, tag="read-block", tag_field="about"):
+    """A block of a snapshot: 512 KiB."""
+
+    snapshot_id: str
+    number: int
+    key: Key | None
+
+
+class WriteBlock(msgspec.Struct, frozen=True, tag="write-block", tag_field="about"):
+    """Write a block of a snapshot that is being made, over `parent_id`; and begin to make it, if it is the first. The
+    answer is empty."""
+
+    snapshot_id: str
+    size_gib: int
+    parent_id: str | None
+    key: Key | None
+    number: int
+    data: bytes
+
+
+class Complete(msgspec.Struct, frozen=True, tag="complete", tag_field="about"):
+    """Have a snapshot that is being made be complete. The answer is what its layer takes, and what all of it does: 8
+    bytes each."""
+
+    snapshot_id: str
+    size_gib: int
+    parent_id: str | None
+    key: Key | None
+
+
 class Taken(msgspec.Struct, frozen=True, tag="taken", tag_field="about"):
     """Wait until these snapshots are taken. The answer is empty."""
 
     snapshot_ids: tuple[str, ...]
 
 
-Question = ConsoleText | Interrupt | Taken
+Question = ConsoleText | Interrupt | Taken | SnapshotBlocks | ChangedBlocks | ReadBlock | WriteBlock | Complete
 
 
 class Answer(msgspec.Struct, frozen=True, tag="answer", tag_field="type"):

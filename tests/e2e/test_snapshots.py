@@ -2,6 +2,12 @@
 
 from __future__ import annotations
 
+import base64
+import hashlib
+from collections.abc import Iterator
+from typing import Any
+
+import boto3
 import pytest
 
 from freehold.host.layout import Layout
@@ -35,3 +41,82 @@ def test_a_snapshot_is_taken_when_the_call_returns(servers: Servers, server: str
     wait(lambda: shown() == "completed", "the snapshot is completed")
     servers.ssh(server, "echo it runs on >/root/words && sync")
     servers.ec2.delete_snapshot(SnapshotId=snapshot)
+
+
+@pytest.fixture(scope="module")
+def ebs(servers: Servers) -> Iterator[Any]:
+    meta = servers.ec2.meta
+    signed_by: Any = servers.ec2._request_signer._credentials  # type: ignore[attr-defined]
+    client = boto3.client(
+        "ebs",
+        endpoint_url=meta.endpoint_url,
+        region_name=meta.region_name,
+        aws_access_key_id=signed_by.access_key,
+        aws_secret_access_key=signed_by.secret_key,
+    )
+    yield client
+    client.close()
+
+
+def completed(servers: Servers, volume: str) -> str:
+    snapshot = servers.ec2.create_snapshot(VolumeId=volume)["SnapshotId"]
+    servers.ec2.get_waiter("snapshot_completed").wait(SnapshotIds=[snapshot], WaiterConfig={"Delay": 1})
+    return snapshot
+
+
+def block(ebs: Any, snapshot: str, index: int, token: str) -> bytes:
+    answer = ebs.get_snapshot_block(SnapshotId=snapshot, BlockIndex=index, BlockToken=token)
+    data: bytes = answer["BlockData"].read()
+    assert base64.b64encode(hashlib.sha256(data).digest()).decode() == answer["Checksum"]
+    return data
+
+
+def test_backup_tools_read_and_write_snapshots_by_blocks(servers: Servers, server: str, volume: str, ebs: Any) -> None:
+    """The disk is encrypted, and the server runs on."""
+    before = completed(servers, volume)
+    servers.ssh(server, "for n in $(seq 500); do echo what a backup has to have; done >/root/words && sync")
+    after = completed(servers, volume)
+    listed = ebs.list_snapshot_blocks(SnapshotId=after)
+    assert (listed["BlockSize"], listed["VolumeSize"]) == (512 << 10, 1)
+    changed = ebs.list_changed_blocks(FirstSnapshotId=before, SecondSnapshotId=after)["ChangedBlocks"]
+    assert 0 < len(changed) < len(listed["Blocks"])
+    later = [block(ebs, after, each["BlockIndex"], each["SecondBlockToken"]) for each in changed]
+    assert any(b"what a backup has to have" in data for data in later)
+    earlier = [
+        block(ebs, before, each["BlockIndex"], each["FirstBlockToken"]) for each in changed if "FirstBlockToken" in each
+    ]
+    assert not any(b"what a backup has to have" in data for data in earlier)
+
+    # What was read is put back: over the earlier one, the changed blocks make the later one.
+    started = ebs.start_snapshot(VolumeSize=1, ParentSnapshotId=before, Description="restored", Tags=[])
+    sums = b""
+    for each, data in zip(changed, later, strict=True):
+        digest = hashlib.sha256(data).digest()
+        sums += digest
+        ebs.put_snapshot_block(
+            SnapshotId=started["SnapshotId"],
+            BlockIndex=each["BlockIndex"],
+            BlockData=data,
+            DataLength=len(data),
+            Checksum=base64.b64encode(digest).decode(),
+            ChecksumAlgorithm="SHA256",
+        )
+    done = ebs.complete_snapshot(
+        SnapshotId=started["SnapshotId"],
+        ChangedBlocksCount=len(changed),
+        Checksum=base64.b64encode(hashlib.sha256(sums).digest()).decode(),
+        ChecksumAlgorithm="SHA256",
+        ChecksumAggregationMethod="LINEAR",
+    )
+    assert done["Status"] == "completed"
+    again = ebs.list_snapshot_blocks(SnapshotId=started["SnapshotId"])["Blocks"]
+    assert [each["BlockIndex"] for each in again] == [each["BlockIndex"] for each in listed["Blocks"]]
+    for one, other in zip(listed["Blocks"][:5], again[:5], strict=True):
+        index = one["BlockIndex"]
+        assert block(ebs, after, index, one["BlockToken"]) == block(
+            ebs, started["SnapshotId"], index, other["BlockToken"]
+        )
+    with pytest.raises(ebs.exceptions.ValidationException):
+        block(ebs, before, changed[0]["BlockIndex"], listed["Blocks"][0]["BlockToken"])
+    for snapshot in (before, started["SnapshotId"], after):
+        servers.ec2.delete_snapshot(SnapshotId=snapshot)

@@ -80,7 +80,9 @@ def volumes_to_delete(tx: Transaction, host_id: str, *among: sa.ColumnElement[bo
 
 def snapshots_to_take(tx: Transaction, host_id: str, *among: sa.ColumnElement[bool]) -> list[Snapshot]:
     """The snapshots that a host is to take."""
-    return tx.select(Snapshot, snapshots.c.host_id == host_id, snapshots.c.state == "pending", *among)
+    return tx.select(
+        Snapshot, snapshots.c.host_id == host_id, snapshots.c.state == "pending", ~snapshots.c.writing, *among
+    )
 
 
 def snapshot_specs(pending: Sequence[Snapshot]) -> tuple[SnapshotSpec, ...]:

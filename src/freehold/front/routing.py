@@ -131,9 +131,11 @@ class Directory:
                 ),
                 "",
             )
-        if not name and signing_name == "s3" and "s3" in self._models:
+        if not signing_name and _of_blocks(request):
+            signing_name = "ebs"
+        if not name and signing_name in ("s3", "ebs") and signing_name in self._models:
             with suppress(AwsError):
-                name = self.protocol("s3", request).route(request)[0]
+                name = self.protocol(signing_name, request).route(request)[0]
         return signing_name, name if _OPERATION.fullmatch(name) else ""
 
     def _one_of(self, names: list[str], request: HttpRequest) -> str:
@@ -182,6 +184,15 @@ def bucket_in_host(host: str, names: Iterable[str]) -> str | None:
     return None
 
 
+# The paths of EBS's direct APIs, whose requests often have no content type.
+_BLOCKS = re.compile(r"/snapshots/(?:completion/[^/]+|[^/]+/(?:changedblocks|blocks(?:/[0-9]+)?))")
+
+
+def _of_blocks(request: HttpRequest) -> bool:
+    """Whether a request of nobody's is one to EBS rather than one to S3, whose bucket were called ``snapshots``."""
+    return _BLOCKS.fullmatch(request.path) is not None or (request.method, request.path) == ("POST", "/snapshots")
+
+
 def guessed_family(request: HttpRequest) -> Family:
     """The family whose errors the caller is likely to read, before (or without) knowing the service."""
     if "x-amz-target" in request.headers:
@@ -189,7 +200,7 @@ def guessed_family(request: HttpRequest) -> Family:
     content_type = request.headers.get("content-type", "")
     if content_type.startswith("application/x-www-form-urlencoded") or any(n == "Action" for n, _ in request.query):
         return "query"
-    return "rest-json" if "json" in content_type else "rest-xml"
+    return "rest-json" if "json" in content_type or _of_blocks(request) else "rest-xml"
 
 
 def family_error(family: Family, status: int, code: str, message: str, request_id: str) -> HttpResponse:

@@ -46,6 +46,8 @@ SIGNED_CHUNKS_TRAILER: Final = "STREAMING-AWS4-HMAC-SHA256-PAYLOAD-TRAILER"
 UNSIGNED_CHUNKS_TRAILER: Final = "STREAMING-UNSIGNED-PAYLOAD-TRAILER"
 IN_CHUNKS: Final = frozenset({SIGNED_CHUNKS, SIGNED_CHUNKS_TRAILER, UNSIGNED_CHUNKS_TRAILER})
 
+# Over HTTPS their clients do not sign a body (`v4-unsigned-body` in the service model), but a checksum of it.
+_UNSIGNED_BODIES = frozenset({"ebs"})
 _PRESIGNED_SECONDS_MAX = 7 * 24 * 3600
 _SKEW = dt.timedelta(minutes=5)
 _S3_SKEW = dt.timedelta(minutes=15)
@@ -270,6 +272,8 @@ def signed_hash(claimed: Claim, received: str | None) -> str:
             return named
         if not _SIGNATURE.fullmatch(named):
             raise InvalidPayloadHash(value=echo(named))
+    if named == UNSIGNED_PAYLOAD and claimed.service in _UNSIGNED_BODIES:
+        return named
     if named is None:
         return received or EMPTY_SHA256
     if received is not None and named != received:

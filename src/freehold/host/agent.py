@@ -27,6 +27,7 @@ from freehold.host.records import load_record, load_spec
 from freehold.host.starts import Starts
 from freehold.host.stats.egress import Egress
 from freehold.host.templates.service import Templates, WarmStart
+from freehold.host.volumes.blocks import Blocks
 from freehold.host.volumes.copies import Copies
 from freehold.host.volumes.free import FreeVolumes
 from freehold.host.volumes.merging import Merging
@@ -56,13 +57,14 @@ class Agent:
             self._snapshots.report_again,
             self.changed.set,
         )
+        self._blocks = Blocks(machine)
         self._copies = Copies(machine, self._snapshots.copied)
         self._guests: dict[str, Guest] = {}
         self._probes = Probes(self._guests, self._changed)
         self._credits = Credits(machine, self._guests, self._changed)
         self._credentials: dict[str, RoleCredentials] = {}  # never on disk: a new agent waits for the control plane
         self._consoles: dict[str, Console] = {}
-        self.answers = Answers(self._guests, self._consoles, self._snapshots)
+        self.answers = Answers(self._guests, self._consoles, self._snapshots, self._blocks)
         self._tasks: dict[str, asyncio.Task[None]] = {}
         self._unreported: set[str] = set()
         self._news: set[str] = set()
@@ -91,6 +93,7 @@ class Agent:
         self._templates.start()
         self._merging.start()
         self._copies.start()
+        self._blocks.start()
 
     async def close(self) -> None:
         """Stop working. Guests run on."""
@@ -104,6 +107,7 @@ class Agent:
         await self._templates.close()
         await self._merging.close()
         await self._copies.close()
+        await self._blocks.close()
         tasks = [*self._tasks.values(), *(task for task in (self._cleaning, self._looking) if task)]
         for task in tasks:
             task.cancel()

@@ -12,9 +12,22 @@ from freehold.host.console import Console
 from freehold.host.errors import HostError
 from freehold.host.guest import Guest
 from freehold.host.hypervisor.monitor import Monitor
+from freehold.host.volumes.blocks import Blocks, NoSuchSnapshot
 from freehold.host.volumes.snapshots import Snapshots
 from freehold.host.wire import Ask
-from freehold.questions import ASK_SECONDS, Answer, ConsoleText, Interrupt, Question, Taken
+from freehold.questions import (
+    ASK_SECONDS,
+    Answer,
+    ChangedBlocks,
+    Complete,
+    ConsoleText,
+    Interrupt,
+    Question,
+    ReadBlock,
+    SnapshotBlocks,
+    Taken,
+    WriteBlock,
+)
 
 log = structlog.get_logger()
 
@@ -28,10 +41,13 @@ class _Gone(Exception):
 class Answers:
     """From the guests of an agent and their consoles, by instance id, and its snapshots."""
 
-    def __init__(self, guests: Mapping[str, Guest], consoles: Mapping[str, Console], snapshots: Snapshots) -> None:
+    def __init__(
+        self, guests: Mapping[str, Guest], consoles: Mapping[str, Console], snapshots: Snapshots, blocks: Blocks
+    ) -> None:
         self._guests = guests
         self._consoles = consoles
         self._snapshots = snapshots
+        self._blocks = blocks
         self._tasks: set[asyncio.Task[None]] = set()
 
     def take(self, ask: Ask, send: Callable[[Answer], None]) -> None:
@@ -73,7 +89,29 @@ class Answers:
             case Taken():
                 await self._snapshots.until_taken(question.snapshot_ids)
                 return b""
+            case SnapshotBlocks() | ChangedBlocks() | ReadBlock() | WriteBlock() | Complete():
+                try:
+                    return await self._block(question)
+                except NoSuchSnapshot:
+                    raise _Gone from None
         assert_never(question)
+
+    async def _block(self, question: SnapshotBlocks | ChangedBlocks | ReadBlock | WriteBlock | Complete) -> bytes:
+        blocks, each = self._blocks, question
+        match each:
+            case SnapshotBlocks():
+                return await blocks.allocated(each.snapshot_id, each.first, each.most)
+            case ChangedBlocks():
+                return await blocks.changed(each.before_id, each.after_id, each.first, each.most)
+            case ReadBlock():
+                return await blocks.read(each.snapshot_id, each.number, each.key)
+            case WriteBlock():
+                await blocks.begin(each.snapshot_id, each.size_gib, each.parent_id, each.key)
+                await blocks.write(each.snapshot_id, each.number, each.data, each.key)
+                return b""
+            case Complete():
+                await blocks.begin(each.snapshot_id, each.size_gib, each.parent_id, each.key)
+                return await blocks.complete(each.snapshot_id)
 
     def _monitor(self, instance_id: str) -> Monitor:
         guest = self._guests.get(instance_id)

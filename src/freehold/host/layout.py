@@ -32,6 +32,11 @@ def is_snapshot_id(text: str) -> bool:
     return text.startswith("snap-") and _ID.fullmatch(text) is not None
 
 
+def volume_of(snapshot_id: str) -> str:
+    """The id of the volume that a snapshot is while its blocks are written without one (volumes/blocks.py)."""
+    return f"vol-{snapshot_id.removeprefix('snap-')}"
+
+
 def check_ids(spec: GuestSpec) -> None:
     """Raise MalformedSpec unless every id in a spec is one, and every address of an interface."""
     ids = [spec.instance_id, *spec.delete_volumes, *spec.detach, *spec.torn_out, *spec.snapshots_at_rest]

@@ -26,7 +26,7 @@ from freehold.host.hypervisor.disks import Disk, Layer
 from freehold.host.hypervisor.firmware import have_variables
 from freehold.host.hypervisor.monitor import Monitor, MonitorError
 from freehold.host.hypervisor.qemu import Accelerator
-from freehold.host.layout import Layout, tap_name
+from freehold.host.layout import Layout, tap_name, volume_of
 from freehold.host.ports import taps
 from freehold.host.ports.vswitch import Vswitch
 from freehold.host.records import GuestRecord, Saved, save
@@ -55,6 +55,8 @@ class Machine:
     """The volumes of which a snapshot is still to be taken: they are not deleted before."""
     to_keep: set[str] = field(default_factory=set)
     """The snapshots of which a copy is still to be made: they are not deleted before."""
+    written: set[str] = field(default_factory=set)
+    """The volumes that are written to without a guest."""
     yielding: dict[str, asyncio.Task[None]] = field(default_factory=dict)
     """Who has a volume for itself and is to be ended when somebody else wants it."""
 
@@ -242,6 +244,7 @@ class Machine:
 
     async def delete_snapshot(self, snapshot_id: str) -> None:
         def act() -> None:
+            self.pool.layers.delete(self.layout.volume(volume_of(snapshot_id)))  # if it was never completed
             self.pool.layers.doom(snapshot_id)
             self.pool.layers.prune()
 

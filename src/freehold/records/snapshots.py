@@ -29,7 +29,9 @@ class Snapshot(Record, frozen=True):
     holds and those before it do not, which is what is paid for; `bytes_full` is what all of it takes. `volume_id` is a
     volume that may be gone, or `COPIED` for what comes from elsewhere. `source_id` is what it is a copy of, `rewritten`
     if that is under another key. `at_rest`: it is taken when the guest has shut down and before it boots again.
-    `kernel_image_id` is the image whose kernel starts what is on it, if one does.
+    `kernel_image_id` is the image whose kernel starts what is on it, if one does. One that is `writing` comes from
+    EBS's direct APIs: its blocks are put over those of `parent_id`, until it is completed or none has come for
+    `timeout_minutes` since `written_at`.
     """
 
     id: SnapshotId
@@ -54,6 +56,19 @@ class Snapshot(Record, frozen=True):
     rewritten: bool = False
     at_rest: bool = False
     kernel_image_id: ImageId | None = None
+    parent_id: SnapshotId | None = None
+    writing: bool = False
+    timeout_minutes: int = 0
+    written_at: dt.datetime | None = None
+
+
+class WrittenBlock(Record, frozen=True):
+    """A block that was put into a snapshot that is still being written, and the SHA-256 of its data in base 64."""
+
+    snapshot_id: SnapshotId
+    number: int
+    account_id: AccountId
+    checksum: str
 
 
 class DoomedSnapshot(Record, frozen=True):
@@ -110,12 +125,13 @@ snapshots = table(
     "snapshots",
     Snapshot,
     key=("id",),
-    indexes=(("account_id", "region", "id"), ("host_id", "state"), ("volume_id", "state")),
+    indexes=(("account_id", "region", "id"), ("host_id", "state"), ("volume_id", "state"), ("state", "writing")),
 )
 doomed_snapshots = table(
     "doomed_snapshots", DoomedSnapshot, key=("host_id", "snapshot_id"), indexes=(("snapshot_id",),)
 )
 
+written_blocks = table("written_blocks", WrittenBlock, key=("snapshot_id", "number"), indexes=(("account_id",),))
 snapshot_permissions = table(
     "snapshot_permissions",
     SnapshotPermission,
@@ -164,12 +180,22 @@ def failed(tx: Transaction, snapshot: Snapshot, message: str) -> None:
     tx.update(snapshot, state="error", state_message=message)
 
 
+def abandon(tx: Transaction, snapshot: Snapshot) -> None:
+    """Give up one that is being written if no block has come for too long; its host deletes what it has."""
+    patience = dt.timedelta(minutes=snapshot.timeout_minutes)
+    if snapshot.written_at is not None and snapshot.written_at + patience < tx.now:
+        failed(tx, tx.update(snapshot, writing=False), "The snapshot was not completed in time.")
+        tx.delete_where(WrittenBlock, snapshot_id=snapshot.id)
+        tx.put(DoomedSnapshot(snapshot.host_id, snapshot.id))
+        publish(tx, "snapshot", snapshot.id)
+
+
 def delete(tx: Transaction, snapshot: Snapshot) -> None:
     """Nobody has it and pays for it from here on, or can read it but by what was made from it; its host deletes it."""
     close_usage(tx, snapshot.id)
     delete_tags_of(tx, snapshot.id)
     tx.delete_where(WrappedKey, volume_id=snapshot.id)
-    for kind in (SnapshotPermission, SnapshotLock, FastRestore):
+    for kind in (SnapshotPermission, SnapshotLock, FastRestore, WrittenBlock):
         tx.delete_where(kind, snapshot_id=snapshot.id)
     tx.delete(snapshot)
     tx.put(DoomedSnapshot(snapshot.host_id, snapshot.id))

@@ -101,6 +101,13 @@ class Layers:
         self.lay(tip, layer)
         self.next_tip(volume_id, snapshot_id).rename(tip)
 
+    def seal(self, tip: Path, layer: Path) -> None:
+        """Have a file that nobody has open be a layer."""
+        self.lay(layer, self.parent(tip))
+        tip.chmod(0o400)
+        tip.rename(layer)
+        _parent_link(tip).unlink(missing_ok=True)
+
     def doom(self, snapshot_id: str) -> None:
         """From now on the layer is no snapshot's: it stays only while others lie on it."""
         if self.frozen(snapshot_id):

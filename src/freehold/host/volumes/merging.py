@@ -96,6 +96,8 @@ class Merging(Worker):
             await self._into_layer(doomed, child)
             return
         volume_id = child.stem
+        if volume_id in self._machine.written:
+            raise NotYet(f"{volume_id} is being written")
         user = self._user_of(volume_id)
         if user is not None and self._machine.find(user) is not None:
             monitor = self._monitor_of(user)

@@ -105,9 +105,7 @@ def _make_key(call: Call, copy: Snapshot, source: Snapshot, encryption: ebs_encr
     if encryption.arn is None:
         return
     if not copy.rewritten:
-        wrapped = call.tx.find(WrappedKey, volume_id=source.id)
-        if wrapped is not None:
-            call.tx.insert(replace_owner(wrapped, copy))
+        with_key_of(call, source, copy)
         return
     if encryption.key is not None:
         bound = VolumeId(copy.id)
@@ -118,6 +116,8 @@ def _make_key(call: Call, copy: Snapshot, source: Snapshot, encryption: ebs_encr
         call.tx.insert(WrappedKey(copy.id, copy.account_id, ciphertext, bound))
 
 
-def replace_owner(wrapped: WrappedKey, snapshot: Snapshot) -> WrappedKey:
-    """The same key, for a snapshot."""
-    return WrappedKey(snapshot.id, snapshot.account_id, wrapped.ciphertext, wrapped.made_for)
+def with_key_of(call: Call, source: Snapshot, snapshot: Snapshot) -> None:
+    """Give a snapshot the key of another one."""
+    wrapped = call.tx.find(WrappedKey, volume_id=source.id)
+    if wrapped is not None:
+        call.tx.insert(WrappedKey(snapshot.id, snapshot.account_id, wrapped.ciphertext, wrapped.made_for))
