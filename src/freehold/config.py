@@ -120,7 +120,13 @@ class Network(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 class Compute(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     cpu_overcommit: Annotated[float, Meta(gt=0, le=1000, description="vCPUs offered for each core of a host.")] = 32.0
     memory_overcommit: Annotated[
-        float, Meta(gt=0, le=1000, description="MiB of guest memory offered for each MiB of a host.")
+        float,
+        Meta(
+            gt=0,
+            le=1000,
+            description="MiB of guest memory offered for each MiB of a host. Beyond 1 guests that have some to spare "
+            "lend it while it is short; a server that would leave none is not started.",
+        ),
     ] = 1.0
     credit_clock: Annotated[
         float, Meta(gt=0, le=1e6, description="How many times faster than on AWS CPU credits are earned and spent.")

@@ -22,6 +22,7 @@ from freehold.host.layout import MalformedSpec, check_ids, tap_name
 from freehold.host.machine import Machine
 from freehold.host.metadata.service import MetadataService
 from freehold.host.ports import taps
+from freehold.host.pressure import Pressure
 from freehold.host.probes import Probes
 from freehold.host.records import load_record, load_spec
 from freehold.host.starts import Starts
@@ -61,6 +62,7 @@ class Agent:
         self._copies = Copies(machine, self._snapshots.copied)
         self._guests: dict[str, Guest] = {}
         self._probes = Probes(self._guests, self._changed)
+        self._pressure = Pressure(self._guests)
         self._credits = Credits(machine, self._guests, self._changed)
         self._credentials: dict[str, RoleCredentials] = {}  # never on disk: a new agent waits for the control plane
         self._consoles: dict[str, Console] = {}
@@ -90,6 +92,7 @@ class Agent:
         self._probes.start()
         self._credits.start()
         self._volumes.start()
+        self._pressure.start()
         self._templates.start()
         self._merging.start()
         self._copies.start()
@@ -104,6 +107,7 @@ class Agent:
         await self._probes.close()
         await self._credits.close()
         await self._volumes.close()
+        await self._pressure.close()
         await self._templates.close()
         await self._merging.close()
         await self._copies.close()

@@ -77,6 +77,15 @@ class Cgroups:
             if str(pid) not in (group / "cgroup.procs").read_text().split():
                 (group / "cgroup.procs").write_text(str(pid))
 
+    def out_of_memory(self, instance_id: str) -> bool:
+        """Whether the kernel has ended a process of the guest's group because memory ran out, its own or the host's."""
+        for point, controller in self.hierarchies:
+            name = {"": "memory.events", "memory": "memory.oom_control"}.get(controller)
+            with contextlib.suppress(FileNotFoundError):
+                if name and "oom_kill 0" not in (point / self._parent / instance_id / name).read_text():
+                    return True
+        return False
+
     def guests(self) -> set[str]:
         """The instances that have a group."""
         parents = (point / self._parent for point, _ in self.hierarchies)

@@ -309,6 +309,11 @@ class Guest:
             await self._machine.dismantle(self.spec)
             return None  # it stays off until it is told to start
         if self.record.state == "running":
+            if self._machine.cgroups.out_of_memory(self.spec.instance_id):
+                # Nobody is to think that it has rebooted by itself: it counts as failed until it runs again.
+                await self._turn("failed", message="The host has run out of memory: the kernel has ended the guest.")
+                await self._machine.dismantle(self.spec)
+                raise HostError("QEMU was ended for want of memory and is started again.")
             await self._turn("starting")
             words = process.last_words(self._machine.layout.guest(self.spec.instance_id))
             raise HostError(f"QEMU ended and is started again: {words or 'it left no word'}")

@@ -21,6 +21,7 @@ from freehold.host.cgroup import Cgroups, Limits
 from freehold.host.commands import together
 from freehold.host.effects import Effects
 from freehold.host.errors import NotYet
+from freehold.host.host_memory import check_memory
 from freehold.host.hypervisor import devices, process
 from freehold.host.hypervisor.disks import Disk, Layer
 from freehold.host.hypervisor.firmware import have_variables
@@ -116,6 +117,7 @@ class Machine:
     async def make_disks(self, spec: GuestSpec, keys: Mapping[str, bytes]) -> list[Disk]:
         """Have the files of a guest's volumes, and what QEMU needs to know of them, the boot disk first."""
         self.pool.check_space()
+        check_memory(spec.memory_mib)
         ordered = sorted(spec.volumes, key=lambda volume: not volume.boot)
         return [await self.make_disk(volume, keys) for volume in ordered]
 

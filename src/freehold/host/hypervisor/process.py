@@ -40,6 +40,7 @@ from freehold.host.wire import GuestSpec
 from freehold.processes import Identity, alive, guests, handle
 
 _EXIT_SECONDS_MAX = 10.0
+_OOM_SCORE = 500
 _LOG_BYTES_MAX = 64 * 1024
 
 
@@ -122,10 +123,10 @@ async def spawn(
         )
         log = opened.enter_context(_truncated_log(paths.qemu_log).open("ab"))
         try:
-            # `setsid --fork` leaves QEMU in a session of its own with init as its parent.
+            # When memory runs out the kernel ends a guest, not what all guests need (choom). `setsid --fork` leaves
+            # QEMU in a session of its own with init as its parent.
             process = await asyncio.create_subprocess_exec(
-                "setsid",
-                "--fork",
+                *("choom", "-n", str(_OOM_SCORE), "--", "setsid", "--fork"),
                 *command_line(spec, tag, accelerator, descriptors, ports),
                 stdin=asyncio.subprocess.DEVNULL,
                 stdout=log,
