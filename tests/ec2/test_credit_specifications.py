@@ -61,3 +61,26 @@ def test_an_instance_that_becomes_burstable_gets_its_type_s(ready: Caller) -> No
     assert credits_of(ready, instance_id) == {instance_id: "unlimited"}
     (info,) = ready.describe_instance_types(InstanceTypes=["t3.nano"])["InstanceTypes"]
     assert info["BurstablePerformanceSupported"]
+
+
+def test_an_account_prefers_an_option_for_a_family(ready: Caller, stranger: Caller) -> None:
+    def preferred(caller: Caller, family: str) -> str:
+        answer = caller.get_default_credit_specification(InstanceFamily=family)
+        return str(answer["InstanceFamilyCreditSpecification"]["CpuCredits"])
+
+    assert preferred(ready, "t3") == "unlimited"
+    ready.modify_default_credit_specification(InstanceFamily="t3", CpuCredits="standard")
+    assert (preferred(ready, "t3"), preferred(ready, "t3a"), preferred(stranger, "t3")) == (
+        "standard",
+        "unlimited",
+        "unlimited",
+    )
+    frugal = launch_one(ready, InstanceType="t3.nano")["InstanceId"]
+    other = launch_one(ready, InstanceType="t3a.nano")["InstanceId"]
+    told = launch_one(ready, InstanceType="t3.nano", CreditSpecification={"CpuCredits": "unlimited"})["InstanceId"]
+    expected = {frugal: "standard", other: "unlimited", told: "unlimited"}
+    assert credits_of(ready, frugal, other, told) == expected
+    with refused("InvalidCpuCredits.Malformed"):
+        ready.modify_default_credit_specification(InstanceFamily="t3", CpuCredits="endless")
+    with refused("InvalidParameterValue"):
+        ready.get_default_credit_specification(InstanceFamily="t4g")

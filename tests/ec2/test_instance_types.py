@@ -57,6 +57,7 @@ def test_types_are_described_and_filtered(ready: Caller) -> None:
     (micro,) = ready.describe_instance_types(InstanceTypes=["t3.micro"])["InstanceTypes"]
     assert micro in every
     assert micro["NetworkInfo"]["NetworkPerformance"] == "Up to 5 Gigabit"
+    assert micro["PlacementGroupInfo"]["SupportedStrategies"] == ["partition", "spread"]
     assert micro["EbsInfo"]["EbsOptimizedInfo"]["BaselineThroughputInMBps"] == 10.875
     for given, among in (
         (filters(instance_type="t3.m*"), True),

@@ -58,6 +58,15 @@ class Interruption(msgspec.Struct, frozen=True):
     noticed_at: dt.datetime
 
 
+class DefaultCredits(Record, frozen=True):
+    """The credit option that an account prefers for instances of a burstable family (``t3``) in a region."""
+
+    account_id: AccountId
+    region: str
+    family: str
+    cpu_credits: Literal["standard", "unlimited"]
+
+
 class StateReason(msgspec.Struct, frozen=True):
     """Why an instance left its last state: code such as ``Client.UserInitiatedShutdown``, and a message."""
 
@@ -326,6 +335,7 @@ instances = table(
         ("state", "terminated_at"),
     ),
 )
+default_credits = table("default_credits", DefaultCredits, key=("account_id", "region", "family"))
 metadata_defaults = table("metadata_defaults", MetadataDefaults, key=("account_id", "region"))
 instance_user_data = table("instance_user_data", InstanceUserData, key=("instance_id",))
 console_outputs = table("console_outputs", ConsoleOutput, key=("instance_id",))

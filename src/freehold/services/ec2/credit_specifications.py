@@ -1,5 +1,5 @@
-"""The credit option for CPU usage of burstable instances: DescribeInstanceCreditSpecifications and
-ModifyInstanceCreditSpecification.
+"""The credit option for CPU usage of burstable instances: DescribeInstanceCreditSpecifications,
+ModifyInstanceCreditSpecification, and what an account prefers by family: {Get,Modify}DefaultCreditSpecification.
 
 Its host keeps the account of its credits and enforces it (host/credits). https://docs.aws.amazon.com/AWSEC2/latest/UserGuide/burstable-performance-instances.html
 """
@@ -9,16 +9,20 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Literal
 
-from freehold.config import Config
-from freehold.instance_types import is_burstable
-from freehold.records.compute import instances
+from freehold.instance_types import is_burstable, offered
+from freehold.records.compute import DefaultCredits, instances
 from freehold.records.feed import publish, take_turn
 from freehold.services.ec2.compute_errors import (
     IncorrectInstanceState,
     InstanceCreditSpecificationNotSupported,
     InvalidCpuCreditsMalformed,
 )
-from freehold.services.ec2.errors import InvalidInstanceIDMalformed, InvalidInstanceIDNotFound, MissingParameter
+from freehold.services.ec2.errors import (
+    InvalidInstanceIDMalformed,
+    InvalidInstanceIDNotFound,
+    InvalidParameterValue,
+    MissingParameter,
+)
 from freehold.services.ec2.filters import Condition, text
 from freehold.services.ec2.paging import described, not_with_ids
 from freehold.services.ec2.parameters import refuse_others
@@ -29,6 +33,8 @@ from freehold.services.operation import Call, Needed, Response, operation
 if TYPE_CHECKING:
     from mypy_boto3_ec2.type_defs import (
         DescribeInstanceCreditSpecificationsRequestTypeDef,
+        GetDefaultCreditSpecificationRequestTypeDef,
+        ModifyDefaultCreditSpecificationRequestTypeDef,
         ModifyInstanceCreditSpecificationRequestTypeDef,
     )
 
@@ -37,18 +43,54 @@ CpuCredits = Literal["standard", "unlimited"]
 _FILTERS: dict[str, Condition] = {"instance-id": text(instances.c.id)}
 
 
-def default(config: Config, instance_type: str) -> CpuCredits:
+def default(call: Call, instance_type: str) -> CpuCredits:
     """What an instance has that was launched without a word of it."""
-    burstable = is_burstable(config, instance_type)
-    return "unlimited" if burstable and not instance_type.startswith("t2.") else "standard"
+    if not is_burstable(call.config, instance_type):
+        return "standard"
+    return _of_family(call, instance_type.partition(".")[0])
 
 
-def asked_for(config: Config, instance_type: str, given: Mapping[str, Any]) -> CpuCredits:
+def _of_family(call: Call, family: str) -> CpuCredits:
+    kept = call.tx.get(DefaultCredits, call.account_id, call.region, family)
+    return kept.cpu_credits if kept is not None else "standard" if family == "t2" else "unlimited"
+
+
+def _family(call: Call, request: Mapping[str, Any]) -> str:
+    """InstanceFamily. Raises InvalidParameterValue for one that has no burstable type here."""
+    family: str = request["InstanceFamily"]
+    if not any(name.startswith(f"{family}.") and is_burstable(call.config, name) for name in offered(call.config)):
+        raise InvalidParameterValue(f"Value ({family}) for parameter InstanceFamily is invalid. It is not burstable.")
+    return family
+
+
+@operation()
+def get_default_credit_specification(call: Call, request: GetDefaultCreditSpecificationRequestTypeDef) -> Response:
+    """Of instances of the family that are launched without a word of it."""
+    refuse_others(request, {"InstanceFamily"})
+    family = _family(call, request)
+    shown = {"InstanceFamily": family, "CpuCredits": _of_family(call, family)}
+    return {"InstanceFamilyCreditSpecification": shown}
+
+
+@operation()
+def modify_default_credit_specification(
+    call: Call, request: ModifyDefaultCreditSpecificationRequestTypeDef
+) -> Response:
+    """At once, in all zones of the region. Raises InvalidCpuCredits.Malformed."""
+    refuse_others(request, {"CpuCredits", "InstanceFamily"})
+    cpu_credits = _checked(request["CpuCredits"])
+    family = _family(call, request)
+    take_turn(call.tx)
+    call.tx.put(DefaultCredits(call.account_id, call.region, family, cpu_credits))
+    return {"InstanceFamilyCreditSpecification": {"InstanceFamily": family, "CpuCredits": cpu_credits}}
+
+
+def asked_for(call: Call, instance_type: str, given: Mapping[str, Any]) -> CpuCredits:
     """The option of a launch, of its CreditSpecification. Raises InstanceCreditSpecification.NotSupported for a type
     that is not burstable, InvalidCpuCredits.Malformed."""
     if not given.get("CpuCredits"):
-        return default(config, instance_type)
-    if not is_burstable(config, instance_type):
+        return default(call, instance_type)
+    if not is_burstable(call.config, instance_type):
         raise InstanceCreditSpecificationNotSupported(
             f"The {instance_type} instance type does not support T2 Unlimited."
         )

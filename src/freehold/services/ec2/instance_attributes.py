@@ -247,7 +247,7 @@ def _instance_type(call: Call, instance: Instance, value: str) -> None:
             f"{value} has {wanted.memory_mib} MiB."
         )
     new_to_credits = is_burstable(call.config, value) and not is_burstable(call.config, instance.instance_type)
-    cpu_credits = credit_specifications.default(call.config, value) if new_to_credits else instance.cpu_credits
+    cpu_credits = credit_specifications.default(call, value) if new_to_credits else instance.cpu_credits
     call.tx.update(
         instance,
         instance_type=value,

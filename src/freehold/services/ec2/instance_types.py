@@ -97,7 +97,9 @@ def described(name: str, instance_type: InstanceType, *, in_region: bool) -> dic
             "EnaSrdSupported": False,
             "FlexibleEnaQueuesSupport": "unsupported",
         },
-        "PlacementGroupInfo": {"SupportedStrategies": []},
+        "PlacementGroupInfo": {
+            "SupportedStrategies": [*(() if instance_type.credits_per_hour else ("cluster",)), "partition", "spread"]
+        },
         "HibernationSupported": hibernation.is_supported(name, instance_type),
         "BurstablePerformanceSupported": instance_type.credits_per_hour > 0,
         "DedicatedHostsSupported": False,

@@ -242,7 +242,7 @@ def launch_of(call: Call, request: RunInstancesRequestTypeDef, market: Market | 
         raise InvalidParameterValue(f"Invalid value '{type_name}' for InstanceType.")
     if is_bare_metal(type_name):
         raise Unsupported(type_name)
-    cpu_credits = credit_specifications.asked_for(call.config, type_name, request.get("CreditSpecification", {}))
+    cpu_credits = credit_specifications.asked_for(call, type_name, request.get("CreditSpecification", {}))
     grouping = launch_placement.asked_for(call, request.get("Placement") or {}, type_name)
     core_count = cores(type_name, instance_type.vcpus, request.get("CpuOptions", {}).get("CoreCount"))
     capacity = launch_capacity.asked_for(call, request.get("CapacityReservationSpecification") or {}, type_name)

@@ -272,6 +272,16 @@ def upgrade() -> None:
         sqlite_with_rowid=False,
     )
     op.create_table(
+        "default_credits",
+        sa.Column("account_id", sa.Text(), autoincrement=False, nullable=False),
+        sa.Column("region", sa.Text(), autoincrement=False, nullable=False),
+        sa.Column("family", sa.Text(), autoincrement=False, nullable=False),
+        sa.Column("cpu_credits", sa.Text(), autoincrement=False, nullable=False),
+        sa.PrimaryKeyConstraint("account_id", "region", "family"),
+        sqlite_autoincrement=False,
+        sqlite_with_rowid=False,
+    )
+    op.create_table(
         "digest_keys",
         sa.Column("id", sa.Text(), autoincrement=False, nullable=False),
         sa.Column("public_key", sa.LargeBinary(), autoincrement=False, nullable=False),
@@ -1835,6 +1845,7 @@ def downgrade() -> None:
         batch_op.drop_index("digest_keys_by_valid_until")
 
     op.drop_table("digest_keys")
+    op.drop_table("default_credits")
     op.drop_table("credential_reports")
     op.drop_table("cpu_credits")
     op.drop_table("console_outputs")
