@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from bench import api, encryption, launch, memory, pages, policy, trail
+from bench import api, encryption, launch, memory, pages, policy, trail, warm
 
 
 def main() -> None:
@@ -13,6 +13,7 @@ def main() -> None:
     pages.main()
     policy.main()
     trail.main()
+    warm.main()
 
 
 if __name__ == "__main__":

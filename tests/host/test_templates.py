@@ -2,41 +2,222 @@
 
 from __future__ import annotations
 
+import base64
+import gzip
+import itertools
+import json
+import mmap
+import os
+import re
+import shutil
+import subprocess
+from collections.abc import Iterator
+from contextlib import contextmanager
 from ipaddress import IPv4Network
 from pathlib import Path
 
+import pytest
+from msgspec.structs import replace
+
+from freehold.host.templates import memory
+from freehold.host.templates.store import Recipe, Store
+from freehold.host.wire import GuestSpec
+from freehold.images import packages, program
+from freehold.images.build import cache_directory
 from freehold.processes import guests
-from tests.host.plane import AgentProcess, Plane, guest_spec, leftovers
+from tests.host.metadata import apply_network, ports_of, spec_of, view_of
+from tests.host.plane import AgentProcess, Plane, leftovers
 from tests.ovn import Cloud, wait_until
 
-POOL = IPv4Network("198.18.4.0/28")
+POOL = IPv4Network("198.18.4.32/28")
 READY = b"freehold-micro ready"
+MANY = 50
+AT_ONCE = 10
+SAME_SECRET = 1 << 15  # apart, in 64 ns: how long a guest may take between looking at its clock and connecting
+
+PORTS = tuple(ports_of(number) for number in range(2, MANY + 12))
+places = iter(PORTS)
 
 
-def wait_for_template(agent: AgentProcess, number: int = 1) -> None:
-    """Until the agent has said so many times that a template is ready."""
-    wait_until(lambda: agent.log.read_text().count('"event": "template ready"') >= number, "a template is ready", 120)
+def said(agent: AgentProcess, event: str) -> int:
+    """How often the agent has written a line about something."""
+    return sum(json.loads(line)["event"] == event for line in agent.log.read_text().splitlines() if line[0] == "{")
 
 
-def is_clone(plane: Plane, instance_id: str) -> bool:
-    pid = guests(plane.paths.tag)[instance_id].pid
+def is_clone(plane: Plane, spec: GuestSpec) -> bool:
+    pid = guests(plane.paths.tag)[spec.instance_id].pid
     return b"\0-incoming\0" in Path(f"/proc/{pid}/cmdline").read_bytes()
 
 
-def test_the_first_launch_boots_and_the_next_is_a_clone(
-    plane: Plane, agent: AgentProcess, image_id: str, data_dir: Path, cloud: Cloud
-) -> None:
-    spec = guest_spec(1, image_id)
+def launch(plane: Plane, image_id: str, user_data: bytes | None = None) -> GuestSpec:
+    spec = spec_of(next(places), image_id, desired="running")
+    spec = replace(spec, metadata=replace(spec.metadata, user_data=user_data))
     plane.assign(spec)
     plane.wait_for_state(spec.instance_id, "running")
-    assert not is_clone(plane, spec.instance_id)
-    wait_for_template(agent)
-    other = guest_spec(2, image_id)
-    plane.assign(other)
-    plane.wait_for_state(other.instance_id, "running")
-    assert is_clone(plane, other.instance_id)
-    plane.wait_for_console(other.instance_id, READY)
-    for each in (spec, other):
-        plane.want(each.instance_id, "absent")
-        plane.wait_for_state(each.instance_id, "absent")
+    return spec
+
+
+def end(plane: Plane, *specs: GuestSpec) -> None:
+    for spec in specs:
+        plane.want(spec.instance_id, "absent")
+    for spec in specs:
+        plane.wait_for_state(spec.instance_id, "absent")
+
+
+@pytest.fixture(scope="module")
+def ready(plane: Plane, agent: AgentProcess, image_id: str, cloud: Cloud) -> AgentProcess:
+    """An agent that has made a template of its own accord, after the first launch, which boots."""
+    apply_network(cloud, view_of(1, *PORTS))
+    first = launch(plane, image_id)
+    assert not is_clone(plane, first)
+    wait_until(lambda: said(agent, "template ready") > 0, "a template is ready", 120)
+    end(plane, first)
+    return agent
+
+
+@pytest.fixture(scope="module")
+def show(tmp_path_factory: pytest.TempPathFactory) -> bytes:
+    """User data that writes on the console all that must differ from guest to guest."""
+    directory = tmp_path_factory.mktemp("sequence")
+    compiler = packages.fetch(program.PACKAGES, cache_directory() / "packages", print)
+    program.unpack_compiler(compiler, directory / "compiler")
+    source = Path(__file__).with_name("sequence.c")
+    program.compile_sources([source], directory / "compiler", directory / "sequence")
+    packed = base64.b64encode(gzip.compress((directory / "sequence").read_bytes())).decode()
+    return f"""#!/bin/sh
+echo {packed} | base64 -d | gunzip >/tmp/sequence
+chmod 700 /tmp/sequence
+echo "boot=$(cat /proc/sys/kernel/random/boot_id)" "machine=$(cat /etc/machine-id)"
+echo "random=$(head -c 24 /dev/urandom | base64)" "sequence=$(/tmp/sequence)"
+""".encode()
+
+
+def test_no_two_of_fifty_clones_have_the_same_secrets(
+    plane: Plane, ready: AgentProcess, image_id: str, show: bytes
+) -> None:
+    found: dict[str, list[str]] = {}
+    for _ in range(MANY // AT_ONCE):
+        specs = [launch(plane, image_id, show) for _ in range(AT_ONCE)]
+        assert all(is_clone(plane, spec) for spec in specs)
+        for spec in specs:
+            console = plane.wait_for_console(spec.instance_id, READY, seconds=180)
+            found.setdefault("host key", []).append(re.findall("^ssh-ed25519 ([^ ]+)", console, re.MULTILINE)[0])
+            assert "sequence=" in console, console
+            for name, value in re.findall("(boot|machine|random|sequence)=([^ \n]+)", console):
+                found.setdefault(name, []).append(value)
+        end(plane, *specs)
+    sequences = sorted(int(each, 16) for each in found.pop("sequence"))
+    assert {name: len(set(values)) for name, values in found.items()} == dict.fromkeys(
+        ("host key", "boot", "machine", "random"), MANY
+    )
+    near = [one for one, next_one in itertools.pairwise(sequences) if next_one - one < SAME_SECRET]
+    assert len(sequences) == MANY
+    assert len(near) <= 2  # by chance, one in thirty times
+
+
+def test_a_clone_lives_on_as_a_guest_that_has_booted(
+    plane: Plane, ready: AgentProcess, image_id: str, data_dir: Path, cloud: Cloud
+) -> None:
+    """It reboots, hears the power button, starts again as a clone with its disk, and leaves nothing, also nothing in
+    the template."""
+    before = [path.read_bytes() for path in sorted((data_dir / "host/templates").rglob("*")) if path.is_file()]
+    spec = launch(plane, image_id, b"#!/bin/sh\necho user data runs $((40 + 2))\n")
+    plane.wait_for_console(spec.instance_id, READY)
+    plane.want(spec.instance_id, "running", reboots=1)
+    plane.wait_for_console(spec.instance_id, READY, times=2)
+    plane.want(spec.instance_id, "stopped", shutdown_grace_seconds=3600)
+    plane.wait_for_state(spec.instance_id, "stopped")
+    plane.want(spec.instance_id, "running")
+    plane.wait_for_state(spec.instance_id, "running")
+    assert is_clone(plane, spec)
+    console = plane.wait_for_console(spec.instance_id, READY, times=3)
+    assert console.count("user data runs 42") == 1
+    assert len(set(re.findall("^ssh-ed25519 .*", console, re.MULTILINE))) == 1
+    end(plane, spec)
     assert leftovers(data_dir, cloud.paths.switch) == []
+    assert before == [path.read_bytes() for path in sorted((data_dir / "host/templates").rglob("*")) if path.is_file()]
+
+
+def test_a_template_of_no_use_is_replaced_and_the_launch_boots(
+    plane: Plane, ready: AgentProcess, image_id: str, data_dir: Path
+) -> None:
+    """A state that QEMU can not load, though it is as it was saved; then a file that is not."""
+    store = Store(data_dir / "host/templates")
+    (recipe,) = store.recipes()
+    ready.end()
+    unusable(store, recipe)
+    with started(ready):
+        before = said(ready, "template ready")
+        spec = launch(plane, image_id)
+        assert not is_clone(plane, spec)
+        assert said(ready, "no clone of a template: it boots") == 1
+        end(plane, spec)
+        wait_until(lambda: said(ready, "template ready") > before, "another template is ready", 120)
+    file = data_dir / "host/templates" / recipe.key / "state"
+    file.chmod(0o600)
+    with file.open("r+b") as opened:
+        opened.seek(1000)
+        opened.write(b"spoilt")
+    ready.end()
+    with started(ready):
+        assert said(ready, "template is made again") == 1
+        spec = launch(plane, image_id)
+        assert is_clone(plane, spec)
+        end(plane, spec)
+
+
+def unusable(store: Store, recipe: Recipe) -> None:
+    ram, state = memory.new(recipe.shape.memory_mib << 20), memory.new(4096)
+    store.remove(recipe)
+    store.add(recipe, ram, state)
+    os.close(ram)
+    os.close(state)
+
+
+@contextmanager
+def started(agent: AgentProcess) -> Iterator[None]:
+    """The agent is started, and has its template."""
+    before = said(agent, "template ready")
+    agent.start()
+    wait_until(lambda: said(agent, "template ready") > before, "a template is ready", 120)
+    yield
+
+
+def test_another_kernel_makes_another_template(
+    plane: Plane, ready: AgentProcess, image_id: str, data_dir: Path
+) -> None:
+    kernel = data_dir / "images" / image_id / "vmlinux"
+    shutil.copy(kernel, kernel.with_suffix(".new"))
+    kernel.with_suffix(".new").rename(kernel)
+    spec = launch(plane, image_id)
+    assert not is_clone(plane, spec)
+    end(plane, spec)
+
+
+def test_memory_of_a_template_can_be_read_and_be_copied_on_write_and_nothing_else(tmp_path: Path) -> None:
+    written = memory.new(1 << 20)
+    os.pwrite(written, b"secret", 300_000)
+    digest = memory.store(written, tmp_path / "memory")
+    os.close(written)
+    sealed, again = memory.load(tmp_path / "memory")
+    assert digest == again
+    assert memory.used_bytes(sealed) < 1 << 18  # holes are holes
+    own = mmap.mmap(sealed, 1 << 20, mmap.MAP_PRIVATE)
+    own[300_000:300_006] = b"mine  "
+    own.close()
+    with pytest.raises(PermissionError):
+        os.pwrite(sealed, b"x", 0)
+    with pytest.raises(PermissionError):
+        mmap.mmap(sealed, 1 << 20, mmap.MAP_SHARED)
+    with pytest.raises(PermissionError):
+        os.ftruncate(sealed, 0)
+    opened = os.open(f"/proc/self/fd/{sealed}", os.O_RDWR)  # as QEMU does it
+    punched = subprocess.run(
+        ("fallocate", "--punch-hole", "--offset", "0", "--length", "4096", f"/proc/self/fd/{opened}"),
+        pass_fds=(opened,),
+        capture_output=True,
+    )
+    assert b"not permitted" in punched.stderr
+    assert os.pread(sealed, 6, 300_000) == b"secret"
+    os.close(opened)
+    os.close(sealed)

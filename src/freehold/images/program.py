@@ -7,6 +7,7 @@ milliseconds and gives the same bytes everywhere.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 
 from freehold.images.packages import Package, unpack
@@ -19,15 +20,19 @@ _SHARED = ("awake.c", "boot.c", "connect.c", "devices.c", "files.c", "imds.c", "
 
 
 def compile_program(name: str, compiler: Path, target: Path) -> None:
-    """Build the static program whose `main` is in `guest/helper/<name>.c`. In `compiler` both packages are unpacked."""
+    """Build the first program whose `main` is in `guest/helper/<name>.c`. In `compiler` the packages are unpacked."""
+    compile_sources([SOURCES / file for file in (f"{name}.c", *_SHARED)], compiler, target)
+
+
+def compile_sources(sources: Sequence[Path], compiler: Path, target: Path) -> None:
+    """Build a static program. Raises ImageBuildError, also for what the compiler only warns of."""
     tcc = compiler / "usr/lib/x86_64-linux-gnu/tcc"
     libraries, headers = compiler / "usr/lib/x86_64-linux-musl", compiler / "usr/include/x86_64-linux-musl"
-    sources = [str(SOURCES / file) for file in (f"{name}.c", *_SHARED)]
     run_tool(
         (
             *(str(compiler / "usr/bin/tcc"), f"-B{tcc}", "-Wall", "-Werror", "-static", "-nostdinc", "-nostdlib"),
             *(f"-I{headers}", f"-I{tcc / 'include'}", "-o", str(target)),
-            *(str(libraries / "crt1.o"), str(libraries / "crti.o"), *sources, str(libraries / "libc.a")),
+            *(str(libraries / "crt1.o"), str(libraries / "crti.o"), *map(str, sources), str(libraries / "libc.a")),
             *(str(tcc / "libtcc1.a"), str(libraries / "crtn.o")),
         )
     )

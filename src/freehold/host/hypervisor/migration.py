@@ -29,13 +29,18 @@ async def load(monitor: Monitor, file: int) -> None:
     """
     if await monitor.status() == "inmigrate":
         await _move(monitor, "migrate-incoming", file)
+        await _be_capable(monitor, capable=False)  # what is saved of the guest itself is whole
 
 
 async def _move(monitor: Monitor, command: str, file: int) -> None:
-    wanted = [{"capability": name, "state": True} for name in ("x-ignore-shared", "events")]
-    await monitor.execute("migrate-set-capabilities", {"capabilities": wanted})
+    await _be_capable(monitor, capable=True)
     await monitor.hand_over(file, "getfd", {"fdname": _NAME})
     await monitor.execute_until(command, {"uri": f"fd:{_NAME}"}, "MIGRATION", _ended)
+
+
+async def _be_capable(monitor: Monitor, *, capable: bool) -> None:
+    wanted = [{"capability": name, "state": capable} for name in ("x-ignore-shared", "events")]
+    await monitor.execute("migrate-set-capabilities", {"capabilities": wanted})
 
 
 def _ended(data: Mapping[str, object]) -> bool:

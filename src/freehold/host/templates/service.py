@@ -85,7 +85,7 @@ class Templates(Worker):
             if stamp == _stamp(image):
                 self._store.touch(template.recipe)
                 return template
-            self.discard(template)
+            self._forget(shape)
         self.wake()
         return None
 

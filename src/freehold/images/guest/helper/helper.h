@@ -47,5 +47,6 @@ void keep_connect_keys(void);
 ptrdiff_t active_keys(const char *user, char *keys, size_t size); /* of this moment; ends with a zero byte; -1: none */
 
 /* imds.c */
+extern int imds_tries; /* of each question, about half a second apart */
 bool imds_token(void);
 ptrdiff_t imds(const char *path, char *body, size_t size); /* ends the text with a zero byte; -1: there is none */

@@ -26,7 +26,6 @@
 #define CARD "eth0"
 #define HOST_KEY "/etc/dropbear/dropbear_ed25519_host_key"
 #define STATE "/var/lib/freehold"
-#define IMDS_TRIES 60
 #define ALONE_SECONDS_MAX 10
 #define PLUG_SECONDS_MAX 30
 
@@ -122,15 +121,8 @@ static bool consists_of(const char *word, const char *allowed) {
 
 /* The instance's id; empty if the metadata service does not answer. */
 static void ask_who_i_am(char *id, size_t size) {
-    for (int each = 0; each < IMDS_TRIES; each++) {
-        if (imds_token() && imds("meta-data/instance-id", id, size) > 0) {
-            if (!consists_of(id, "abcdefghijklmnopqrstuvwxyz0123456789-")) id[0] = 0;
-            return;
-        }
-        usleep(each < 10 ? 50000 : 500000);
-    }
-    say("freehold-micro: no answer from the metadata service");
-    id[0] = 0;
+    if (!imds_token() || imds("meta-data/instance-id", id, size) < 0) say("freehold-micro: no answer from the metadata service");
+    if (!consists_of(id, "abcdefghijklmnopqrstuvwxyz0123456789-")) id[0] = 0;
 }
 
 static void take_name(bool asked, char *name, size_t size) {
@@ -212,6 +204,7 @@ static void become_instance(bool clone, int events, int alone) {
     close(events);
     link_up(CARD);
     take_address(50);
+    imds_tries = 60;
     ask_who_i_am(id, sizeof id);
     take_name(id[0] != 0, name, sizeof name);
     snprintf(done, sizeof done, STATE "/instances/%s/keys-done", id);
@@ -240,6 +233,7 @@ static void become_instance(bool clone, int events, int alone) {
         *strrchr(done, '/') = 0;
         run_user_data(done);
     }
+    imds_tries = 1;
     say("freehold-micro ready");
     keep_address();
 }
