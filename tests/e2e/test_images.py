@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import Any
 
 from freehold.images.build import cache_directory
 from freehold.images.catalog import load
 from freehold.images.tools import run_tool
-from tests.e2e.servers import Servers, tcp
+from tests.e2e.servers import Servers, tcp, wait
 from tests.images import bootable
 
 POOL = "198.18.3.32/27"
@@ -70,3 +71,43 @@ def test_a_server_of_an_image_of_a_server_has_its_files(servers: Servers) -> Non
     servers.ec2.reboot_instances(InstanceIds=copies)
     servers.wait_until_ready(*copies, boots=2)
     assert servers.ssh(copies[0], "cat /root/kept") == "kept\n"
+    servers.ec2.terminate_instances(InstanceIds=copies)
+    servers.wait_for_state("terminated", *copies)
+
+
+def test_a_server_gets_another_root_volume_and_stays_itself(servers: Servers) -> None:
+    """As at its launch, then from a snapshot: address and name stay, files are those of the new root."""
+    (instance_id,) = servers.launch(servers.group("replaced", tcp(22)))
+    servers.wait_until_ready(instance_id)
+    before = servers.get(instance_id)
+    (mapping,) = before["BlockDeviceMappings"]
+    old = mapping["Ebs"]["VolumeId"]
+    servers.ssh(instance_id, "echo mine >/root/mine; sync")
+    snapshot_id = servers.ec2.create_snapshot(VolumeId=old)["SnapshotId"]
+
+    def replaced(**request: Any) -> None:
+        task = servers.ec2.create_replace_root_volume_task(InstanceId=instance_id, **request)["ReplaceRootVolumeTask"]
+        task_id = task["ReplaceRootVolumeTaskId"]
+
+        def succeeded() -> bool:
+            found = servers.ec2.describe_replace_root_volume_tasks(ReplaceRootVolumeTaskIds=[task_id])
+            return found["ReplaceRootVolumeTasks"][0]["TaskState"] == "succeeded"
+
+        wait(succeeded, "the root volume is replaced")
+
+    replaced()
+    servers.wait_until_ready(instance_id, boots=2)
+    assert servers.ssh(instance_id, "ls /root") == ""
+    assert servers.ec2.describe_volumes(VolumeIds=[old])["Volumes"][0]["State"] == "available"
+    replaced(SnapshotId=snapshot_id, DeleteReplacedRootVolume=True)
+    servers.wait_until_ready(instance_id, boots=3)
+    assert servers.ssh(instance_id, "cat /root/mine") == "mine\n"
+    after = servers.get(instance_id)
+    for same in ("PublicIpAddress", "PrivateIpAddress", "InstanceId", "LaunchTime"):
+        assert after[same] == before[same]  # type: ignore[literal-required]
+    wait(lambda: len(servers.ec2.describe_volumes()["Volumes"]) == 2, "the second root volume is deleted")
+    servers.ec2.delete_volume(VolumeId=old)
+    servers.ec2.terminate_instances(InstanceIds=[instance_id])
+    servers.wait_for_state("terminated", instance_id)
+    wait(lambda: servers.ec2.describe_volumes()["Volumes"] == [], "no volume is left")
+    servers.ec2.delete_snapshot(SnapshotId=snapshot_id)

@@ -21,6 +21,7 @@ from msgspec.structs import replace
 from freehold.config import Config
 from freehold.control.accounts import go_on_closing
 from freehold.host.wire import REPORT_SECONDS, GuestReport, Hello, Report, SnapshotReport, TrafficReading
+from freehold.records import root_tasks
 from freehold.records.compute import (
     ConsoleOutput,
     Host,
@@ -166,6 +167,7 @@ def _apply_volumes(tx: Transaction, instance: Instance, held: frozenset[str]) ->
             tx.update(attachment, state="attached")
         if attachment.state == "detaching" and attachment.volume_id not in held:
             let_go(tx, attachment)
+    root_tasks.settle(tx, instance)
 
 
 def _runs(tx: Transaction, instance: Instance) -> Instance:
@@ -259,7 +261,7 @@ def _terminated(tx: Transaction, instance: Instance) -> None:
             forget(tx, volume)
     tx.delete_where(ProfileAssociation, instance_id=instance.id)
     tx.delete_where(CpuCredits, instance_id=instance.id)
-    tx.update(instance, state="terminated", terminated_at=tx.now)
+    root_tasks.settle(tx, tx.update(instance, state="terminated", terminated_at=tx.now))
     go_on_closing(tx, instance.account_id)
 
 

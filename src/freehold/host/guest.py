@@ -371,6 +371,11 @@ class Guest:
         """Whether it has shut down to reboot, or runs not at all."""
         return self.record.resetting or self._machine.find(self.spec.instance_id) is None
 
+    async def _has_its_root(self, monitor: Monitor) -> bool:
+        """Whether QEMU has the boot volume of the spec: it may have been replaced by another."""
+        held = await devices.held(monitor)
+        return all(volume.volume_id in held for volume in self.spec.volumes if volume.boot)
+
     def _awaits_snapshots(self) -> bool:
         """Whether its disks must stay as they are for a moment more."""
         return not all(map(self._machine.pool.layers.frozen, self.spec.snapshots_at_rest))
@@ -396,6 +401,10 @@ class Guest:
             await self._record(replace(self.record, resetting=True))
         if self._awaits_snapshots():
             return _LOOK_SECONDS
+        if not await self._has_its_root(monitor):
+            await self._turn("starting")
+            await self._take_down()  # it starts with another root volume
+            return _NOW
         if status != "prelaunch":
             await self._machine.effects.perform("reset", monitor.reset)
         await self._record(replace(self.record, reboots=self.spec.reboots, **_NOT_SHUTTING_DOWN))

@@ -26,8 +26,10 @@ def meter(tx: Transaction, volume: Volume) -> None:
 
 
 def attached_to(tx: Transaction, instance_id: str) -> dict[str, tuple[VolumeAttachment, Volume]]:
-    """The volumes of an instance by the names of their devices, in their order."""
+    """The volumes of an instance by the names of their devices, in their order. Of two, while the root volume is being
+    replaced, the one that comes."""
     attachments = tx.select(VolumeAttachment, instance_id=instance_id, order_by=(volume_attachments.c.device,))
+    attachments.sort(key=lambda each: (each.device, each.state != "detaching"))
     found = {volume.id: volume for volume in tx.select(Volume, id=[each.volume_id for each in attachments])}
     return {each.device: (each, found[each.volume_id]) for each in attachments}
 

@@ -33,6 +33,7 @@ from freehold.records import (  # noqa: F401
     placement,
     quotas,
     reservations,
+    root_tasks,
     seals,
     snapshots,
     spot,

@@ -71,6 +71,15 @@ class InvalidAMINameMalformed(AwsError):
         )
 
 
+class InvalidReplaceRootVolumeTaskIdMalformed(Malformed):
+    code = "InvalidReplaceRootVolumeTaskId.Malformed"
+
+
+class InvalidReplaceRootVolumeTaskIdNotFound(NotFound):
+    code = "InvalidReplaceRootVolumeTaskId.NotFound"
+    noun = "replace root volume task ID"
+
+
 class NoPermissionForStorage(AwsError):
     """The account may launch the image, but not read its snapshots."""
 

@@ -29,6 +29,7 @@ from freehold.records.network import (
 )
 from freehold.records.placement import PlacementGroup
 from freehold.records.reservations import CapacityReservation
+from freehold.records.root_tasks import RootTask
 from freehold.records.schema import TABLES, Record
 from freehold.records.snapshots import Snapshot
 from freehold.records.spot import SpotRequest
@@ -40,7 +41,13 @@ from freehold.services.ec2.capacity_errors import (
 )
 from freehold.services.ec2.condition_keys import keys_of
 from freehold.services.ec2.fleet_errors import InvalidFleetIdMalformed, InvalidFleetIdNotFound
-from freehold.services.ec2.image_errors import AuthFailure, InvalidAMIIDMalformed, InvalidAMIIDNotFound
+from freehold.services.ec2.image_errors import (
+    AuthFailure,
+    InvalidAMIIDMalformed,
+    InvalidAMIIDNotFound,
+    InvalidReplaceRootVolumeTaskIdMalformed,
+    InvalidReplaceRootVolumeTaskIdNotFound,
+)
 from freehold.services.ec2.launch_template_errors import (
     InvalidLaunchTemplateIdMalformed,
     InvalidLaunchTemplateIdNotFound,
@@ -258,6 +265,13 @@ PROFILE_ASSOCIATION = Kind(
     errors.InvalidAssociationIDNotFound,
     None,
 )
+ROOT_TASK = Kind(
+    RootTask,
+    "replace-root-volume-task",
+    "replacevol",
+    InvalidReplaceRootVolumeTaskIdNotFound,
+    InvalidReplaceRootVolumeTaskIdMalformed,
+)
 ROUTE_TABLE = Kind(
     RouteTable, "route-table", "rtb", errors.InvalidRouteTableIDNotFound, errors.InvalidRouteTableIdMalformed
 )
@@ -296,6 +310,7 @@ KINDS: dict[str, Kind[Record]] = {
         LAUNCH_TEMPLATE,
         NETWORK_INTERFACE,
         PLACEMENT_GROUP,
+        ROOT_TASK,
         ROUTE_TABLE,
         SECURITY_GROUP,
         SECURITY_GROUP_RULE,

@@ -1054,6 +1054,29 @@ def upgrade() -> None:
         batch_op.create_index("roles_one_account_id_folded", ["account_id", "folded"], unique=True)
 
     op.create_table(
+        "root_tasks",
+        sa.Column("id", sa.Text(), autoincrement=False, nullable=False),
+        sa.Column("account_id", sa.Text(), autoincrement=False, nullable=False),
+        sa.Column("region", sa.Text(), autoincrement=False, nullable=False),
+        sa.Column("instance_id", sa.Text(), autoincrement=False, nullable=False),
+        sa.Column("old_volume_id", sa.Text(), autoincrement=False, nullable=False),
+        sa.Column("new_volume_id", sa.Text(), autoincrement=False, nullable=False),
+        sa.Column("state", sa.Text(), autoincrement=False, nullable=False),
+        sa.Column("started_at", sa.BigInteger(), autoincrement=False, nullable=False),
+        sa.Column("snapshot_id", sa.Text(), autoincrement=False, nullable=True),
+        sa.Column("image_id", sa.Text(), autoincrement=False, nullable=True),
+        sa.Column("delete_replaced", sa.Boolean(), autoincrement=False, nullable=False),
+        sa.Column("completed_at", sa.BigInteger(), autoincrement=False, nullable=True),
+        sa.PrimaryKeyConstraint("id"),
+        sqlite_autoincrement=False,
+        sqlite_with_rowid=False,
+    )
+    with op.batch_alter_table("root_tasks", schema=None) as batch_op:
+        batch_op.create_index("root_tasks_by_account_id_region_id", ["account_id", "region", "id"], unique=False)
+        batch_op.create_index("root_tasks_by_completed_at", ["completed_at"], unique=False)
+        batch_op.create_index("root_tasks_by_instance_id_state", ["instance_id", "state"], unique=False)
+
+    op.create_table(
         "route_tables",
         sa.Column("id", sa.Text(), autoincrement=False, nullable=False),
         sa.Column("account_id", sa.Text(), autoincrement=False, nullable=False),
@@ -1661,6 +1684,12 @@ def downgrade() -> None:
         batch_op.drop_index("route_tables_by_account_id_region_id")
 
     op.drop_table("route_tables")
+    with op.batch_alter_table("root_tasks", schema=None) as batch_op:
+        batch_op.drop_index("root_tasks_by_instance_id_state")
+        batch_op.drop_index("root_tasks_by_completed_at")
+        batch_op.drop_index("root_tasks_by_account_id_region_id")
+
+    op.drop_table("root_tasks")
     with op.batch_alter_table("roles", schema=None) as batch_op:
         batch_op.drop_index("roles_one_account_id_folded")
 
