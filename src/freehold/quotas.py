@@ -23,6 +23,8 @@ SECURITY_GROUPS = "L-E79EC296"
 RULES_PER_GROUP = "L-0EA8095F"
 GROUPS_PER_INTERFACE = "L-2AFB9258"
 SNAPSHOTS = "L-309BACF6"
+PROVISIONED_IOPS: Mapping[str, str] = {"io1": "L-B3A130E6", "io2": "L-8D977E7E"}
+"""By volume type."""
 STORAGE_TIB: Mapping[str, str] = {
     "gp2": "L-D18FCD1D",
     "gp3": "L-7A658B76",

@@ -8,6 +8,7 @@ from freehold.quotas import (
     IMAGES,
     LAUNCH_TEMPLATE_VERSIONS,
     LAUNCH_TEMPLATES,
+    PROVISIONED_IOPS,
     RUNNING_VCPUS,
     SNAPSHOTS,
     STORAGE_TIB,
@@ -62,6 +63,19 @@ def test_volumes_hold_so_much(ready: Caller) -> None:
     launch(ready, BlockDeviceMappings=[{"DeviceName": "/dev/xvda", "Ebs": {"VolumeSize": 600, "VolumeType": "gp2"}}])
     terminate(ready, instance_id)
     launch(ready, BlockDeviceMappings=big)
+    zone = {"AvailabilityZone": "us-east-1a"}
+    with refused("VolumeLimitExceeded"):
+        ready.create_volume(Size=500, VolumeType="gp3", **zone)
+    ready.create_volume(Size=424, VolumeType="gp3", **zone)
+
+
+def test_volumes_do_so_much_in_a_second(ready: Caller) -> None:
+    allow(ready, **{PROVISIONED_IOPS["io2"]: 1000})
+    request = {"AvailabilityZone": "us-east-1a", "Size": 10, "VolumeType": "io2"}
+    ready.create_volume(Iops=600, **request)
+    with refused("MaxIOPSLimitExceeded"):
+        ready.create_volume(Iops=401, **request)
+    ready.create_volume(Iops=400, **request)
 
 
 def test_launch_templates_and_their_versions_are_so_many(ready: Caller) -> None:

@@ -339,7 +339,12 @@ default_credits = table("default_credits", DefaultCredits, key=("account_id", "r
 metadata_defaults = table("metadata_defaults", MetadataDefaults, key=("account_id", "region"))
 instance_user_data = table("instance_user_data", InstanceUserData, key=("instance_id",))
 console_outputs = table("console_outputs", ConsoleOutput, key=("instance_id",))
-volumes = table("volumes", Volume, key=("id",), indexes=(_OWNER, ("host_id",)))
+volumes = table(
+    "volumes",
+    Volume,
+    key=("id",),
+    indexes=(_OWNER, ("host_id",), ("account_id", "region", "volume_type", "state", "size_gib", "iops")),
+)
 volume_attachments = table(
     "volume_attachments",
     VolumeAttachment,

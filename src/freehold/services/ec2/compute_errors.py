@@ -171,6 +171,16 @@ class InvalidUserDataMalformed(AwsError):
         super().__init__("Invalid BASE64 encoding of user data.")
 
 
+class MaxIOPSLimitExceeded(AwsError):
+    code = "MaxIOPSLimitExceeded"
+
+    def __init__(self, volume_type: str, limit: int) -> None:
+        super().__init__(
+            f"You have exceeded your maximum number of IOPS of {volume_type} volumes ({limit}) in this region. Ask for "
+            "more by RequestServiceQuotaIncrease."
+        )
+
+
 class OperationNotPermitted(AwsError):
     """The instance is protected from this by an attribute of its own."""
 

@@ -21,6 +21,7 @@ from freehold.services.ec2.filters import satisfied
 from freehold.services.ec2.parameters import refuse_others
 from freehold.services.ec2.zones import zone_id
 from freehold.services.operation import Call, Response, operation
+from freehold.volume_types import DEVICES_MAX
 
 if TYPE_CHECKING:
     from mypy_boto3_ec2.type_defs import (
@@ -72,7 +73,8 @@ def described(name: str, instance_type: InstanceType, *, in_region: bool) -> dic
                 "MaximumIops": instance_type.ebs_burst_iops,
             },
             "NvmeSupport": "unsupported",
-            "AttachmentLimitType": "dedicated",
+            "AttachmentLimitType": "shared",
+            "MaximumEbsAttachments": DEVICES_MAX - 1,  # the network card has the other
         },
         "NetworkInfo": {
             "NetworkPerformance": performance,

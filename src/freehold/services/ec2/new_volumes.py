@@ -14,7 +14,7 @@ from freehold.records.feed import publish, take_turn
 from freehold.records.ids import HostId, ImageId, VolumeId, new_id
 from freehold.records.tags import put_tags
 from freehold.records.volumes import meter
-from freehold.services.ec2 import ebs_encryption, volume_settings
+from freehold.services.ec2 import ebs_encryption, storage_limits, volume_settings
 from freehold.services.ec2.condition_keys import encrypted_under, in_zone, of_any_volume
 from freehold.services.ec2.ebs_encryption import VolumeEncryption
 from freehold.services.ec2.errors import InvalidParameterCombination, MissingParameter
@@ -96,7 +96,8 @@ def create(
     volume_id: VolumeId | None = None,
     image_id: ImageId | None = None,
 ) -> Volume:
-    """Insert a volume with its key and tags, and begin to meter it."""
+    """Insert a volume with its key and tags, and begin to meter it. Raises the codes of quotas."""
+    storage_limits.check(call, settings.volume_type, settings.size_gib, settings.iops)
     volume = Volume(
         id=volume_id or VolumeId(new_id("vol")),
         account_id=call.account_id,

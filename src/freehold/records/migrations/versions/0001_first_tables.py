@@ -1519,6 +1519,11 @@ def upgrade() -> None:
     )
     with op.batch_alter_table("volumes", schema=None) as batch_op:
         batch_op.create_index("volumes_by_account_id_region_id", ["account_id", "region", "id"], unique=False)
+        batch_op.create_index(
+            "volumes_by_account_id_region_volume_type_state_size_gib_iops",
+            ["account_id", "region", "volume_type", "state", "size_gib", "iops"],
+            unique=False,
+        )
         batch_op.create_index("volumes_by_host_id", ["host_id"], unique=False)
 
     op.create_table(
@@ -1585,6 +1590,7 @@ def downgrade() -> None:
     op.drop_table("vpcs")
     with op.batch_alter_table("volumes", schema=None) as batch_op:
         batch_op.drop_index("volumes_by_host_id")
+        batch_op.drop_index("volumes_by_account_id_region_volume_type_state_size_gib_iops")
         batch_op.drop_index("volumes_by_account_id_region_id")
 
     op.drop_table("volumes")
