@@ -22,7 +22,7 @@ from freehold.control.networks import vpc_view
 from freehold.control.specs import guest_specs
 from freehold.fabric.rows import rows
 from freehold.host.hypervisor.disks import Disk, Layer, OpenDisk
-from freehold.host.hypervisor.qemu import Descriptors, InheritedDisk, command_line
+from freehold.host.hypervisor.qemu import Descriptors, DirectKernel, InheritedDisk, command_line
 from freehold.host.layout import GuestPaths, check_ids, metadata_link, process_name, tap_name
 from freehold.services.errors import AwsError
 from tests.cloudapi import api_server
@@ -126,7 +126,9 @@ def test_a_launched_instance_takes_none_of_it_to_the_host_and_the_network(ready:
     check_ids(spec)
     layers = {each: (Layer(each, Path("/volumes"), False),) for each in (volume.volume_id for volume in spec.volumes)}
     disks = tuple(InheritedDisk(OpenDisk(Disk(each, layers[each]), ((20, 21),))) for each in layers)
-    argv = command_line(spec, "fh00000000", "tcg", "console=ttyS0", Descriptors(10, 11, 12, 13, 14, 15, disks, (30,)))
+    argv = command_line(
+        spec, "fh00000000", "tcg", Descriptors(DirectKernel(10, 11, "console=ttyS0"), 12, 13, 14, 15, disks, (30,))
+    )
     paths = GuestPaths(Path("/guests") / spec.instance_id)
     (interface,) = spec.interfaces
     names = (

@@ -66,7 +66,7 @@ class Transaction:
         **equal: Any,
     ) -> list[R]:
         """Records that meet all conditions, in key order unless `order_by` says otherwise."""
-        if [] in equal.values():
+        if _nowhere(equal):
             return []
         if where:
             table = TABLES[kind]
@@ -82,7 +82,7 @@ class Transaction:
         return rendered.rows(self._execute(rendered, values).fetchall())
 
     def count(self, kind: type[Record], /, *where: sa.ColumnElement[bool], **equal: Any) -> int:
-        if [] in equal.values():
+        if _nowhere(equal):
             return 0
         if where:
             query = sa.select(sa.func.count()).select_from(TABLES[kind]).where(*_conditions(kind, equal), *where)
@@ -124,7 +124,7 @@ class Transaction:
 
     def delete_where(self, kind: type[Record], /, *where: sa.ColumnElement[bool], **equal: Any) -> int:
         """Delete every record that meets all conditions; returns how many there were."""
-        if [] in equal.values():
+        if _nowhere(equal):
             return 0
         if where:
             return self.connection.execute(sa.delete(TABLES[kind]).where(*_conditions(kind, equal), *where)).rowcount
@@ -158,6 +158,11 @@ class Transaction:
 @functools.cache
 def _key(kind: type[Record]) -> tuple[str, ...]:
     return tuple(column.name for column in TABLES[kind].primary_key.columns)
+
+
+def _nowhere(equal: Mapping[str, Any]) -> bool:
+    """Whether no row can be meant: none of nothing, and none with a NUL in a text, which PostgreSQL does not take."""
+    return any(value == [] or (type(value) is str and "\0" in value) for value in equal.values())
 
 
 def _key_of(record: Record) -> dict[str, Any]:

@@ -140,7 +140,7 @@ def put_snapshot_block(call: Call, request: Mapping[str, Any]) -> Response:
 
 
 def _complete(call: Call, request: Mapping[str, Any]) -> bytes | None:
-    snapshot = call.tx.find(Snapshot, id=request["SnapshotId"], **SNAPSHOT.owner(call))
+    snapshot = SNAPSHOT.find(call, request["SnapshotId"])
     if snapshot is not None and snapshot.state == "completed":
         return None
     snapshot = _own(call, request["SnapshotId"])
@@ -165,7 +165,7 @@ def complete_snapshot(call: Call, request: Mapping[str, Any]) -> Response:
 
 def _own(call: Call, snapshot_id: str) -> Snapshot:
     """One of the caller's that is being written. Raises SnapshotNotFound, ValidationError."""
-    snapshot = call.tx.find(Snapshot, id=snapshot_id, **SNAPSHOT.owner(call))
+    snapshot = SNAPSHOT.find(call, snapshot_id)
     if snapshot is None:
         raise SnapshotNotFound(snapshot_id)
     if snapshot.state != "pending" or not snapshot.writing:

@@ -9,7 +9,6 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING
 
-from freehold.records.compute import Image
 from freehold.records.identities import InstanceProfile
 from freehold.records.network import SecurityGroup, Subnet
 from freehold.records.placement import PlacementGroup
@@ -132,7 +131,7 @@ def _instance(
 
 
 def _volume(call: Call, request: RunInstancesRequestTypeDef, placed: Mapping[str, Value]) -> Mapping[str, Value]:
-    image = call.tx.find(Image, id=request.get("ImageId", ""))
+    image = IMAGE.find(call, request.get("ImageId", ""))
     if image is None:
         return {}
     root = root_volumes.asked_for(call, image, request.get("BlockDeviceMappings") or ())

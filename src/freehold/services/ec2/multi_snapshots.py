@@ -31,10 +31,11 @@ _SHOWN = {
 def _needed(call: Call, request: CreateSnapshotsRequestTypeDef) -> Iterator[Needed]:
     instance_id = request["InstanceSpecification"]["InstanceId"]
     yield INSTANCE.needed(call, instance_id)
-    instance = call.tx.find(Instance, id=instance_id, **INSTANCE.owner(call))
+    instance = INSTANCE.find(call, instance_id)
     attached = _attached(call, instance) if instance is not None else {}
-    for volume in attached.values():
-        yield VOLUME.needed(call, volume.id)
+    ids: list[str] = [volume.id for volume in attached.values()]
+    for volume_id in ids or ["*"]:
+        yield VOLUME.needed(call, volume_id)
     yield from made(call, request, SNAPSHOT)
 
 

@@ -108,7 +108,9 @@ class Kind(Generic[R]):
         return found
 
     def find(self, call: Call, resource_id: str) -> R | None:
-        """The resource with this id, which has the form of one."""
+        """The resource with this id, if there is one."""
+        if not is_ec2_id(self.prefix, resource_id):
+            return None
         return call.tx.find(self.record, **self.owner(call) | {self.id_column: resource_id})
 
     def find_all(self, call: Call, resource_ids: Sequence[str]) -> list[R]:

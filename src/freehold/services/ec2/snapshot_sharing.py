@@ -67,7 +67,7 @@ def shared_with(call: Call) -> sa.Select[Any]:
 def usable(call: Call, snapshot_id: str) -> Snapshot:
     """A snapshot of the caller's or that is shared with them. Raises InvalidSnapshot.NotFound."""
     SNAPSHOT.check_form(snapshot_id)
-    own = call.tx.find(Snapshot, id=snapshot_id, **SNAPSHOT.owner(call))
+    own = SNAPSHOT.find(call, snapshot_id)
     shared = own or call.tx.find(Snapshot, snapshots.c.id == snapshot_id, snapshots.c.id.in_(shared_with(call)))
     if shared is None:
         raise SNAPSHOT.not_found(snapshot_id)

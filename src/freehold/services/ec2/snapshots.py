@@ -48,7 +48,7 @@ def _needed_to_create(call: Call, request: CreateSnapshotRequestTypeDef) -> Iter
     yield VOLUME.needed(call, volume_id)
 
     def keys() -> Mapping[str, Value]:
-        volume = call.tx.find(Volume, id=volume_id, **VOLUME.owner(call))
+        volume = VOLUME.find(call, volume_id)
         if volume is None:
             return parent
         return parent | {"ec2:SourceAvailabilityZone": volume.zone, "ec2:VolumeSize": str(volume.size_gib)}

@@ -85,20 +85,25 @@ def describe_snapshot_tier_status(call: Call, request: DescribeSnapshotTierStatu
 def _visible(call: Call, owners: Sequence[str]) -> tuple[Mapping[str, Any], list[sa.ColumnElement[bool]]]:
     """What the rows of these owners have (all, where none is named) that the caller may see. Where nobody shares
     anything with the caller, a page is a range of the index of their own."""
-    named = {call.account_id if owner == "self" else owner for owner in owners}
+    named = _accounts(call, owners)
     shared = call.tx.connection.scalars(shared_with(call).limit(1)).first() is not None
-    if named == {call.account_id} or not shared:
-        return SNAPSHOT.owner(call), [] if not named or call.account_id in named else [sa.false()]
+    if (owners and named == {call.account_id}) or not shared:
+        return SNAPSHOT.owner(call), [] if not owners or call.account_id in named else [sa.false()]
     own = sa.and_(*SNAPSHOT.visible(call))
     either = [sa.or_(own, snapshots.c.id.in_(shared_with(call)))]
-    return {}, either + ([snapshots.c.account_id.in_(named)] if named else [])
+    return {}, either + ([snapshots.c.account_id.in_(named)] if owners else [])
+
+
+def _accounts(call: Call, named: Sequence[str]) -> set[str]:
+    """PostgreSQL refuses a NUL in a parameter; no account has one."""
+    return {call.account_id if each == "self" else each for each in named if "\0" not in each}
 
 
 def _restorable(call: Call, users: Sequence[str]) -> list[sa.ColumnElement[bool]]:
     """Those of which the named may make volumes: an account, ``self``, or ``all`` (everyone)."""
     if not users:
         return []
-    named = {call.account_id if user == "self" else user for user in users}
+    named = _accounts(call, users)
     given = sa.exists().where(
         snapshot_permissions.c.snapshot_id == snapshots.c.id, snapshot_permissions.c.grantee.in_(named)
     )
