@@ -91,7 +91,16 @@ class Taken(msgspec.Struct, frozen=True, tag="taken", tag_field="about"):
     snapshot_ids: tuple[str, ...]
 
 
-Question = ConsoleText | Interrupt | Taken | SnapshotBlocks | ChangedBlocks | ReadBlock | WriteBlock | Complete
+class Screenshot(msgspec.Struct, frozen=True, tag="screenshot", tag_field="about"):
+    """What is on a guest's screen, as JPEG; with `wake_up` a key is pressed before."""
+
+    instance_id: str
+    wake_up: bool
+
+
+Question = (
+    ConsoleText | Interrupt | Screenshot | Taken | SnapshotBlocks | ChangedBlocks | ReadBlock | WriteBlock | Complete
+)
 
 
 class Answer(msgspec.Struct, frozen=True, tag="answer", tag_field="type"):

@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import base64
 import json
+import os
+import signal
+import subprocess
 from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.e2e.servers import Servers, tcp, wait
+from freehold.processes import guests
+from tests.e2e.servers import READY, Servers, tcp, wait
 from tests.e2e.test_servers import TOKEN
 
 if TYPE_CHECKING:
@@ -27,6 +32,41 @@ def test_the_console_is_shown_as_it_is_at_the_call(servers: Servers, server: str
     for number in range(3):
         servers.ssh(server, f"echo word-{number} >/dev/ttyS0")
         assert f"word-{number}" in servers.console(server)
+
+
+def test_its_screen_is_shown_as_a_picture(servers: Servers, server: str) -> None:
+    for wake_up in (False, True):
+        answer = servers.ec2.get_console_screenshot(InstanceId=server, WakeUp=wake_up)
+        picture = base64.b64decode(answer["ImageData"])
+        assert picture.startswith(b"\xff\xd8\xff")  # JPEG
+        shown = subprocess.run(("djpeg", "-pnm"), input=picture, capture_output=True, check=True).stdout
+        assert shown.startswith(b"P6\n640 480\n255\n")
+        assert len(set(shown[15:])) > 1  # something is on it
+
+
+def test_a_server_whose_machine_ended_is_recovered_unless_its_owner_wants_none(servers: Servers, server: str) -> None:
+    """As AWS's simplified automatic recovery: the same instance, addresses and disk; what was in memory is lost."""
+
+    def lose() -> None:
+        os.kill(guests(servers.cloud.paths.tag)[server].pid, signal.SIGKILL)
+
+    before, boots = servers.get(server), servers.console(server).count(READY)
+    servers.ssh(server, "echo kept >/root/kept; sync")
+    lose()
+    servers.wait_until_ready(server, boots=boots + 1)
+    assert servers.get(server) == before
+    assert servers.ssh(server, "cat /root/kept") == "kept\n"
+
+    servers.ec2.modify_instance_maintenance_options(InstanceId=server, AutoRecovery="disabled")
+    spec = servers.cloud.paths.host / "guests" / server / "spec.json"
+    wait(lambda: not json.loads(spec.read_bytes())["auto_recovery"], "its host knows")
+    lose()
+    wait(lambda: status(servers, server)["SystemStatus"]["Status"] == "impaired", "it is impaired")
+    assert status(servers, server)["InstanceStatus"]["Status"] == "impaired"
+    assert servers.state(server) == "running"
+    servers.ec2.modify_instance_maintenance_options(InstanceId=server, AutoRecovery="default")
+    servers.wait_until_ready(server, boots=boots + 2)
+    wait(lambda: status(servers, server)["SystemStatus"]["Status"] == "ok", "it is recovered")
 
 
 def status(servers: Servers, instance_id: str) -> InstanceStatusTypeDef:
@@ -72,8 +112,9 @@ def test_what_the_operator_schedules_is_seen_and_done(servers: Servers, server: 
     wait(lambda: told("scheduled") == [], "it is canceled")
     assert [(each["EventId"], each["State"]) for each in told("history")] == [(plan, "canceled")]
 
+    boots = servers.console(server).count(READY)
     now = servers.cloud.ok(*schedule).strip()
-    servers.wait_until_ready(server, boots=2)
+    servers.wait_until_ready(server, boots=boots + 1)
     states = {each["event_id"]: each["state"] for each in json.loads(servers.cloud.ok("event", "list", "--json"))}
     assert states == {plan: "canceled", now: "completed"}
     assert status(servers, server)["Events"][0]["Description"].startswith("[Completed] ")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import base64
 
-from freehold.questions import ConsoleText, Interrupt, NoAnswer, Question
+from freehold.questions import ConsoleText, Interrupt, NoAnswer, Question, Screenshot
 from tests.ec2.calls import Caller, refused
 from tests.ec2.launching import host_reports, launch_one, run_one, stop, terminate
 
@@ -64,6 +64,22 @@ def test_a_diagnostic_interrupt_is_sent_to_what_runs(ready: Caller) -> None:
     stop(ready, instance_id)
     with refused("IncorrectInstanceState"):
         ready.send_diagnostic_interrupt(InstanceId=instance_id)
+
+
+def test_a_screenshot_is_what_the_host_sees(ready: Caller) -> None:
+    host = Host()
+    ready.ask = host.ask
+    instance_id = run_one(ready)
+    for request in ({}, {"WakeUp": True}):
+        answer = ready.get_console_screenshot(InstanceId=instance_id, **request)
+        assert base64.b64decode(answer["ImageData"]) == b"as it is now"
+    assert host.asked == [("host-1", Screenshot(instance_id, wake_up)) for wake_up in (False, True)]
+    host.refusal = "gone"
+    with refused("Unavailable"):
+        ready.get_console_screenshot(InstanceId=instance_id)
+    stop(ready, instance_id)
+    with refused("IncorrectInstanceState"):
+        ready.get_console_screenshot(InstanceId=instance_id)
 
 
 def test_no_instance_has_a_password(ready: Caller) -> None:

@@ -224,6 +224,7 @@ def guest_specs(tx: Transaction, config: Config, wanted: Sequence[Instance]) -> 
                 volume_spec(volume_of[each.volume_id], each.device, boot=each.device == instance.root_device_name)
                 for each in attached
             ),
+            auto_recovery=instance.auto_recovery == "default",
             delete_volumes=tuple(each.volume_id for each in attached if each.delete_on_termination),
             detach=tuple(each.volume_id for each in detaching),
             torn_out=tuple(each.volume_id for each in detaching if each.forced),

@@ -18,6 +18,7 @@ NEEDED = {
     "ethtool": "sets offloads of virtual links",
     "nftables": "keeps guests in their network; translates addresses at the uplink (nft)",
     "openssh-client": "freehold ssh, make demo",
+    "libjpeg-turbo-progs": "pictures of servers' screens (cjpeg)",
     "e2fsprogs": "makes file systems of images (mke2fs)",
     "cpio": "packs the boot archive of images",
     "lz4": "unpacks Debian's kernel",

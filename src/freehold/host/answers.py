@@ -11,7 +11,9 @@ import structlog
 from freehold.host.console import Console
 from freehold.host.errors import HostError
 from freehold.host.guest import Guest
+from freehold.host.hypervisor import screen
 from freehold.host.hypervisor.monitor import Monitor
+from freehold.host.layout import guest_uid
 from freehold.host.volumes.blocks import Blocks, NoSuchSnapshot
 from freehold.host.volumes.snapshots import Snapshots
 from freehold.host.wire import Ask
@@ -24,6 +26,7 @@ from freehold.questions import (
     Interrupt,
     Question,
     ReadBlock,
+    Screenshot,
     SnapshotBlocks,
     Taken,
     WriteBlock,
@@ -86,6 +89,9 @@ class Answers:
             case Interrupt():
                 await self._monitor(question.instance_id).interrupt()
                 return b""
+            case Screenshot():
+                monitor = self._monitor(question.instance_id)
+                return await screen.picture(monitor, guest_uid(question.instance_id), wake_up=question.wake_up)
             case Taken():
                 await self._snapshots.until_taken(question.snapshot_ids)
                 return b""

@@ -44,6 +44,8 @@ _NOT_SHUTTING_DOWN: dict[str, object] = {"resetting": False, "shutdown_asked_at"
 _HIBERNATION_SECONDS = 5.0  # QEMU says when it has saved or loaded a guest's memory; this is if that was not heard
 _CALM_SECONDS = 60.0  # without a failure, after which earlier ones are forgiven
 
+_LOST = "Its QEMU ended, and its automatic recovery is disabled; reboot the instance, or stop and start it."
+
 # Runstates in which a guest's CPUs do not run and will not by themselves, and what to tell an operator.
 _BROKEN = {
     "io-error": "The guest is paused because its disk can not be written; free disk space on the host.",
@@ -188,7 +190,7 @@ class Guest:
         await self._machine.remember(spec)
         record = replace(record, generation=spec.generation)
         if spec.desired != "running":
-            record = replace(record, guest_shutdown=False)
+            record = replace(record, guest_shutdown=False, lost=False)
         elif record.state in ("failed", "absent"):
             record = replace(record, state="starting", message=None, changed_at=dt.datetime.now(dt.UTC))
         await self._machine.record(spec.instance_id, record)
@@ -309,20 +311,27 @@ class Guest:
             await self._machine.dismantle(self.spec)
             return None  # it stays off until it is told to start
         if self.record.state == "running":
+            lost = not self.spec.auto_recovery
             if self._machine.cgroups.out_of_memory(self.spec.instance_id):
                 # Nobody is to think that it has rebooted by itself: it counts as failed until it runs again.
-                await self._turn("failed", message="The host has run out of memory: the kernel has ended the guest.")
+                message = "The host has run out of memory: the kernel has ended the guest."
+                await self._turn("failed", message=message, lost=lost)
                 await self._machine.dismantle(self.spec)
                 raise HostError("QEMU was ended for want of memory and is started again.")
-            await self._turn("starting")
-            words = process.last_words(self._machine.layout.guest(self.spec.instance_id))
-            raise HostError(f"QEMU ended and is started again: {words or 'it left no word'}")
+            await self._turn("starting", lost=lost)
+            words = process.last_words(self._machine.layout.guest(self.spec.instance_id)) or "it left no word"
+            if not lost:
+                raise HostError(f"QEMU ended and is started again: {words}")
+        if self.record.lost and not self.spec.auto_recovery and self.spec.reboots == self.record.reboots:
+            await self._machine.dismantle(self.spec)
+            raise CannotStart(_LOST)
         if self._awaits_snapshots():
             return _LOOK_SECONDS
         if (keys := self._keys_to_start()) is None or not self._starts.take(self.spec.instance_id, self.wake):
             return None
         started: State = "failed" if self.record.state == "failed" else "starting"
-        await self._turn(started, message=self.record.message, reboots=self.spec.reboots, **_NOT_SHUTTING_DOWN)
+        begins = {"message": self.record.message, "reboots": self.spec.reboots, "lost": False}
+        await self._turn(started, **begins, **_NOT_SHUTTING_DOWN)
         saved = self.record.saved
         if saved is not None and (self.record.loading or not hibernation.fits(self._machine, self.spec, saved)):
             log.warning("memory does not fit the guest any more, it boots", instance=self.spec.instance_id)

@@ -43,6 +43,7 @@ class GuestRecord(msgspec.Struct, frozen=True):
     began to ask the guest to shut down, from which its grace counts; `disks_fail`: it has failed for its disks can not
     be written. `saved` = what it was like when it was told to hibernate; its memory is there only if the pool has it.
     `loading` = that is or was being loaded; `cannot_hibernate` = that has failed, and it is shut down.
+    `lost`: its QEMU ended, and nobody has said that it is to be started again.
     """
 
     generation: int
@@ -57,6 +58,7 @@ class GuestRecord(msgspec.Struct, frozen=True):
     saved: Saved | None = None
     loading: bool = False
     cannot_hibernate: bool = False
+    lost: bool = False
 
 
 def new_record(spec: GuestSpec) -> GuestRecord:

@@ -173,7 +173,8 @@ class GuestSpec(msgspec.Struct, frozen=True):
     higher than the number it acted on last. `hibernate` = what it has in memory is kept when it is stopped, and it goes
     on with that when it runs again; where that fails it is shut down. `kernel_image_id` is the image whose kernel QEMU
     starts directly; None: the firmware that `boot_mode` names starts what is on the boot disk. `snapshots_at_rest` are
-    taken before it boots again.
+    taken before it boots again. `auto_recovery`: if its QEMU ends by itself, or with its host, it is started
+    again; else only by a reboot or a stop and start.
     """
 
     instance_id: str
@@ -191,6 +192,7 @@ class GuestSpec(msgspec.Struct, frozen=True):
     credits: CreditSpec | None = None
     kernel_image_id: str | None = None
     boot_mode: Literal["legacy-bios", "uefi"] = "legacy-bios"
+    auto_recovery: bool = True
     snapshots_at_rest: tuple[str, ...] = ()
     detach: tuple[str, ...] = ()
     torn_out: tuple[str, ...] = ()

@@ -1,4 +1,4 @@
-"""GetConsoleOutput, GetPasswordData, SendDiagnosticInterrupt."""
+"""GetConsoleOutput, GetConsoleScreenshot, GetPasswordData, SendDiagnosticInterrupt."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import datetime as dt
 from contextlib import suppress
 from typing import TYPE_CHECKING
 
-from freehold.questions import ConsoleText, Interrupt, NoAnswer
+from freehold.questions import ConsoleText, Interrupt, NoAnswer, Screenshot
 from freehold.records.compute import ConsoleOutput
 from freehold.services.ec2.asking import asked
 from freehold.services.ec2.parameters import refuse_others
@@ -17,6 +17,7 @@ from freehold.services.operation import Call, Response, operation
 if TYPE_CHECKING:
     from mypy_boto3_ec2.type_defs import (
         GetConsoleOutputRequestTypeDef,
+        GetConsoleScreenshotRequestTypeDef,
         GetPasswordDataRequestTypeDef,
         SendDiagnosticInterruptRequestTypeDef,
     )
@@ -45,6 +46,19 @@ def get_console_output(call: Call, request: GetConsoleOutputRequestTypeDef) -> R
 
 def _output(instance_id: str, at: dt.datetime, data: bytes) -> Response:
     return {"InstanceId": instance_id, "Timestamp": at, "Output": base64.b64encode(data).decode()}
+
+
+@operation(resources=named_by("InstanceId", INSTANCE))
+def get_console_screenshot(call: Call, request: GetConsoleScreenshotRequestTypeDef) -> Response:
+    """What is on the screen of a running instance now, as JPEG. Our own images have their console on the serial line
+    and leave the screen as it is. WakeUp presses a key before.
+
+    Raises IncorrectInstanceState, Unavailable.
+    """
+    refuse_others(request, {"InstanceId", "WakeUp"})
+    instance = INSTANCE.load(call, request["InstanceId"])
+    picture = asked(call, instance, Screenshot(instance.id, bool(request.get("WakeUp"))))
+    return {"InstanceId": instance.id, "ImageData": base64.b64encode(picture).decode()}
 
 
 @operation(resources=named_by("InstanceId", INSTANCE))

@@ -207,7 +207,7 @@ FILTERS: dict[str, Condition] = {
     "key-name": text(instances.c.key_name),
     "launch-index": number(instances.c.launch_index),
     "launch-time": moment(instances.c.launched_at),
-    "maintenance-options.auto-recovery": constant("default"),
+    "maintenance-options.auto-recovery": text(instances.c.auto_recovery),
     "metadata-options.http-endpoint": _metadata_option("http_endpoint"),
     "metadata-options.http-protocol-ipv4": _metadata_option("http_endpoint"),
     "metadata-options.http-protocol-ipv6": _metadata_option("http_protocol_ipv6"),

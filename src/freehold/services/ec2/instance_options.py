@@ -6,7 +6,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
-from freehold.records.feed import take_turn
+from freehold.records.feed import publish, take_turn
 from freehold.services.ec2.condition_keys import written
 from freehold.services.ec2.errors import InvalidParameterCombination, InvalidParameterValue
 from freehold.services.ec2.instance_states import check_stopped, modifiable
@@ -71,7 +71,9 @@ def modify_instance_cpu_options(call: Call, request: ModifyInstanceCpuOptionsReq
 def modify_instance_maintenance_options(
     call: Call, request: ModifyInstanceMaintenanceOptionsRequestTypeDef
 ) -> Response:
-    """RebootMigration is kept and shown: a reboot stays on its host anyway."""
+    """AutoRecovery is its host's to follow: whether an instance whose QEMU ended is started again (host/guest.py).
+
+    RebootMigration is kept and shown: a reboot stays on its host anyway."""
     refuse_others(request, {"InstanceId", "AutoRecovery", "RebootMigration"})
     if not request.get("AutoRecovery") and not request.get("RebootMigration"):
         raise InvalidParameterCombination("No maintenance options specified.")
@@ -82,6 +84,7 @@ def modify_instance_maintenance_options(
         auto_recovery=request.get("AutoRecovery") or instance.auto_recovery,
         reboot_migration=request.get("RebootMigration") or instance.reboot_migration,
     )
+    publish(call.tx, "guest", instance.id)
     return {
         "InstanceId": instance.id,
         "AutoRecovery": instance.auto_recovery,

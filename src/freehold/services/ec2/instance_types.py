@@ -105,7 +105,7 @@ def described(name: str, instance_type: InstanceType, *, in_region: bool) -> dic
         "HibernationSupported": hibernation.is_supported(name, instance_type),
         "BurstablePerformanceSupported": instance_type.credits_per_hour > 0,
         "DedicatedHostsSupported": False,
-        "AutoRecoverySupported": False,
+        "AutoRecoverySupported": True,
         "SupportedBootModes": ["legacy-bios", "uefi"],
         "NitroEnclavesSupport": "unsupported",
         "NitroTpmSupport": "unsupported",
