@@ -100,7 +100,7 @@ def test_what_can_not_be_asked_for(small: Caller) -> None:
         (options(MaxPrice="cheap"), "InvalidParameterValue"),
         (options(MaxPrice="-1"), "InvalidParameterValue"),
         (options(BlockDurationMinutes=60), "UnsupportedOperation"),
-        (options(InstanceInterruptionBehavior="hibernate"), "UnsupportedOperation"),
+        (options(InstanceInterruptionBehavior="hibernate"), "InvalidParameterCombination"),
         (options(InstanceInterruptionBehavior="stop"), "InvalidParameterCombination"),
         (options(SpotInstanceType="persistent"), "InvalidParameterCombination"),
         (STOPPING | {"Placement": {"GroupName": "apart"}}, "InvalidParameterCombination"),
@@ -247,6 +247,23 @@ def test_a_persistent_one_stops_and_is_started_again(small: Caller) -> None:
     assert metadata(small, instance_id, "spot") is None
     host_reports(small.store, instance_id, "running")
     assert used_mib(small) == 512
+
+
+def test_one_that_hibernates_goes_at_once(small: Caller) -> None:
+    small.enable_ebs_encryption_by_default()
+    hibernating = options(SpotInstanceType="persistent", InstanceInterruptionBehavior="hibernate")
+    instance_id = run_one(small, **hibernating)
+    assert shown(small, instance_id)["HibernationOptions"] == {"Configured": True}
+    request_id = request_of(small, instance_id)
+    launch(small, MinCount=4, MaxCount=4)
+    assert standing(small, request_id) == ("active", "marked-for-stop")
+    assert json.loads(metadata(small, instance_id, "spot/instance-action") or b"")["action"] == "hibernate"
+    look(small)
+    going = record(small.store, instance_id)
+    assert (going.state, going.hibernate) == ("stopping", True)
+    host_reports(small.store, instance_id, "stopped", hibernated=True)
+    assert standing(small, request_id) == ("disabled", "instance-stopped-no-capacity")
+    assert shown(small, instance_id)["StateReason"]["Code"] == "Server.SpotInstanceShutdown"
 
 
 def test_its_user_stops_and_starts_it(small: Caller) -> None:

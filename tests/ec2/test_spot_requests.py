@@ -97,7 +97,7 @@ def test_what_can_not_be_requested(small: Caller) -> None:
         ({"count": 0}, "InvalidParameterValue"),
         ({"count": 1001}, "InstanceLimitExceeded"),
         ({"Type": "one-time", "InstanceInterruptionBehavior": "stop"}, "InvalidParameterCombination"),
-        ({"InstanceInterruptionBehavior": "hibernate"}, "UnsupportedOperation"),
+        ({"InstanceInterruptionBehavior": "hibernate"}, "InvalidParameterCombination"),
         ({"ValidUntil": NOW - HOUR}, "InvalidParameterValue"),
         ({"ValidFrom": NOW + 2 * HOUR, "ValidUntil": NOW + HOUR}, "InvalidParameterValue"),
         ({"BlockDurationMinutes": 60}, "UnsupportedOperation"),

@@ -236,7 +236,7 @@ def _guest_shut_down(tx: Transaction, instance: Instance, guest: GuestReport) ->
 def _stopped(tx: Transaction, instance: Instance, guest: GuestReport) -> None:
     """One that could not hibernate has been shut down."""
     hibernated = instance.hibernate and guest.hibernated
-    failed = instance.hibernate and not guest.hibernated
+    failed = instance.hibernate and not guest.hibernated and instance.interruption is None
     tx.update(
         instance, state="stopped", hibernate=hibernated, state_reason=BY_USER if failed else instance.state_reason
     )

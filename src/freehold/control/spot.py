@@ -85,8 +85,9 @@ class SpotRequests:
         instance = tx.get(Instance, request.instance_id) if request.instance_id is not None else None
         if instance is None or instance.state not in ("pending", "running"):
             tx.update(request, interrupt_at=None)
-        elif request.interruption == "stop":
-            send_down(tx, instance, "stopping", STOPPED, _at(tx, STOPPED))
+        elif request.interruption != "terminate":
+            hibernates = request.interruption == "hibernate"
+            send_down(tx, instance, "stopping", STOPPED, _at(tx, STOPPED), hibernate=hibernates)
         else:
             send_down(tx, instance, "shutting-down", TERMINATED, _at(tx, TERMINATED), force_stop=True)
 

@@ -123,7 +123,7 @@ class ConnectKeySpec(msgspec.Struct, frozen=True):
 class InterruptionSpec(msgspec.Struct, frozen=True):
     """What happens to a spot instance, when, and since when that is known."""
 
-    action: Literal["stop", "terminate"]
+    action: Literal["hibernate", "stop", "terminate"]
     at: dt.datetime
     noticed_at: dt.datetime
 

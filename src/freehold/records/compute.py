@@ -53,7 +53,7 @@ class CapacitySpecification(msgspec.Struct, frozen=True):
 class Interruption(msgspec.Struct, frozen=True):
     """What happens to a spot instance whose room is needed, when, and since when its guest can know."""
 
-    action: Literal["stop", "terminate"]
+    action: Literal["hibernate", "stop", "terminate"]
     at: dt.datetime
     noticed_at: dt.datetime
 

@@ -58,7 +58,7 @@ class SpotRequest(Record, frozen=True):
     account_id: AccountId
     region: str
     kind: Literal["one-time", "persistent"]
-    interruption: Literal["stop", "terminate"]
+    interruption: Literal["hibernate", "stop", "terminate"]
     max_price: str
     instance_type: str
     launch: dict[str, Any]
@@ -165,10 +165,11 @@ def _interrupt(tx: Transaction, instance: Instance, notice: dt.timedelta) -> Non
     assert request is not None  # it goes after its instance
     assert instance.host_id is not None  # it holds room there
     free(tx, instance.host_id, instance.vcpus, instance.memory_mib)
-    action: Literal["stop", "terminate"] = request.interruption
-    at = tx.now + notice
+    action = request.interruption
+    # "…but the warning does not come two minutes in advance, because the hibernation process begins immediately."
+    at = tx.now if action == "hibernate" else tx.now + notice
     tx.update(instance, holds_capacity=False, interruption=Interruption(action, at, tx.now))
-    marked = "marked-for-stop" if action == "stop" else "marked-for-termination"
+    marked = "marked-for-termination" if action == "terminate" else "marked-for-stop"
     state: RequestState = request.state if request.state == "cancelled" else "active"
     turn(tx, request, state, marked, interrupt_at=at)
     publish(tx, "guest", instance.id)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from freehold.config import InstanceType
 from freehold.instance_types import find, is_bare_metal
@@ -258,7 +258,10 @@ def launch_of(call: Call, request: RunInstancesRequestTypeDef, market: Market | 
             f"{type_name} has {instance_type.memory_mib} MiB."
         )
     root = root_volumes.asked_for(call, image, request.get("BlockDeviceMappings") or ())
-    hibernation = hibernation_options.asked_for(request.get("HibernationOptions", {}), type_name, instance_type, root)
+    hibernates: Any = request.get("HibernationOptions", {})
+    if market is not None and market.interruption == "hibernate":
+        hibernates = {"Configured": True}
+    hibernation = hibernation_options.asked_for(hibernates, type_name, instance_type, root)
     key_name = request.get("KeyName") or None
     if key_name is not None:
         load_named(call, key_name)

@@ -33,7 +33,7 @@ class Market:
     """How spot instances are asked for. `request_id`: by a request that there is; else each gets one of its own."""
 
     kind: Literal["one-time", "persistent"]
-    interruption: Literal["stop", "terminate"]
+    interruption: Literal["hibernate", "stop", "terminate"]
     max_price: Decimal
     valid_from: dt.datetime | None = None
     valid_until: dt.datetime | None = None
@@ -68,7 +68,8 @@ def of_launch(call: Call, request: Mapping[str, Any], instance_type: InstanceTyp
     )
     if market.kind == "persistent" and market.interruption == "terminate":
         raise InvalidParameterCombination(
-            "Persistent Spot Instance requests are only supported when the instance interruption behavior is 'stop'."
+            "Persistent Spot Instance requests are only supported when the instance interruption behavior is "
+            "'hibernate' or 'stop'."
         )
     if market.kind == "one-time" and market.valid_until is not None:
         raise InvalidParameterCombination("The parameter ValidUntil is only valid for persistent requests.")
@@ -101,22 +102,22 @@ def asked_for(
     valid_until: Any = None,
 ) -> Market:
     """Raises UnsupportedOperation for what is not built, InvalidParameterValue, and InvalidParameterCombination for a
-    one-time request that stops, or one that stops in a placement group."""
+    one-time request that stops or hibernates, or one that does in a placement group."""
     what: Any = kind or "one-time"
     behavior: Any = interruption or "terminate"
-    if behavior == "hibernate":
-        raise UnsupportedOperation("The instance interruption behavior hibernate")
     if what not in ("one-time", "persistent"):
         raise InvalidParameterValue(f"Invalid value '{what}' for the type of a Spot Instance request.")
-    if behavior not in ("stop", "terminate"):
+    if behavior not in ("hibernate", "stop", "terminate"):
         raise InvalidParameterValue(f"Invalid value '{behavior}' for InstanceInterruptionBehavior.")
-    if what == "one-time" and behavior == "stop":
+    if what == "one-time" and behavior != "terminate":
         raise InvalidParameterCombination(
-            "The request with type 'one-time' is not supported when instanceInterruptionBehavior is set to 'stop'."
+            "The request with type 'one-time' is not supported when instanceInterruptionBehavior is set to "
+            f"'{behavior}'."
         )
-    if behavior == "stop" and grouping.group is not None:
+    if behavior != "terminate" and grouping.group is not None:
         raise InvalidParameterCombination(
-            "A Spot Instance that is configured to stop on interruption can not be launched in a placement group."
+            "A Spot Instance that is configured to stop or hibernate on interruption can not be launched in a "
+            "placement group."
         )
     begins, ends = _moment(valid_from), _moment(valid_until)
     if ends is not None and ends <= max(call.now, begins or call.now):
