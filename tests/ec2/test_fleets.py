@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import datetime as dt
 from collections.abc import Mapping
 from typing import Any
 
 import pytest
 
 from freehold.config import Config
+from freehold.control.housekeeping import keep_house
 from freehold.quotas import RUNNING_VCPUS
 from freehold.records.fleets import Fleet
 from tests.ec2.calls import Caller, refused
@@ -239,6 +241,14 @@ def test_a_fleet_goes_with_its_instances(fleets: Caller, stranger: Caller) -> No
     fleets.terminate_instances(InstanceIds=[second])
     host_reports(fleets.store, second, "absent")
     assert state() == "deleted"
+    keep_house(fleets.store, fleets.config)
+    assert state() == "deleted"
+    with fleets.store.write() as tx:
+        (fleet,) = tx.select(Fleet)
+        tx.update(fleet, deleted_at=tx.now - dt.timedelta(days=3))
+    keep_house(fleets.store, fleets.config)
+    with refused("InvalidFleetId.NotFound"):
+        state()
 
 
 def target(total: int, **members: Any) -> dict[str, Any]:

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import base64
+import datetime as dt
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from freehold.records.compute import Host, Instance, InstanceUserData
+from freehold.control.housekeeping import keep_house
+from freehold.records.compute import Host, IdempotencyToken, Instance, InstanceUserData
 from freehold.records.feed import since
 from freehold.records.usage import UsageEntry, usage
 from tests.cloudapi import api_server
@@ -162,6 +164,22 @@ def test_the_same_token_launches_once(ready: Caller) -> None:
         assert tx.count(Instance) == 2
 
 
+def test_a_token_is_kept_for_days(ready: Caller) -> None:
+    """https://docs.aws.amazon.com/ec2/latest/devguide/ec2-api-idempotency.html says nothing of how long."""
+    first = launch(ready, ClientToken="once")
+
+    def grow_older(days: int) -> None:
+        with ready.store.write() as tx:
+            (token,) = tx.select(IdempotencyToken)
+            tx.update(token, created_at=tx.now - dt.timedelta(days=days))
+        keep_house(ready.store, ready.config)
+
+    grow_older(6)
+    assert launch(ready, ClientToken="once") == first
+    grow_older(8)
+    assert launch(ready, ClientToken="once")["ReservationId"] != first["ReservationId"]
+
+
 _TOO_LONG = base64.b64encode(b"x" * 16385).decode()
 _ROOT = {"DeviceName": "/dev/xvda"}
 _REFUSED: tuple[tuple[dict[str, Any], str], ...] = (
@@ -212,7 +230,10 @@ _REFUSED: tuple[tuple[dict[str, Any], str], ...] = (
     ({"BlockDeviceMappings": [{**_ROOT, "Ebs": {"VolumeSize": 10**9}}]}, "InvalidBlockDeviceMapping"),
     ({"BlockDeviceMappings": [{**_ROOT, "Ebs": {"VolumeType": "io2"}}]}, "UnsupportedOperation"),
     ({"BlockDeviceMappings": [{**_ROOT, "Ebs": {"Iops": 9000}}]}, "UnsupportedOperation"),
-    ({"BlockDeviceMappings": [{**_ROOT, "Ebs": {"SnapshotId": "snap-00000000000000000"}}]}, "UnsupportedOperation"),
+    (
+        {"BlockDeviceMappings": [{**_ROOT, "Ebs": {"SnapshotId": "snap-00000000000000000"}}]},
+        "InvalidBlockDeviceMapping",
+    ),
     ({"BlockDeviceMappings": [{**_ROOT, "Ebs": {"Encrypted": True, "KmsKeyId": "?"}}]}, "InvalidParameterValue"),
     ({"BlockDeviceMappings": [{**_ROOT, "NoDevice": "x"}]}, "UnsupportedOperation"),
     ({"MetadataOptions": {"HttpPutResponseHopLimit": 65}}, "InvalidParameterValue"),
