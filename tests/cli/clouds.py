@@ -29,9 +29,9 @@ class CommandCloud:
     port: int
 
     @classmethod
-    def at(cls, data_dir: Path, pool: str) -> CommandCloud:
+    def at(cls, data_dir: Path, pool: str, configuration: str = "") -> CommandCloud:
         data_dir.mkdir()
-        (data_dir / "freehold.toml").write_text(f'[network]\npublic_pool = "{pool}"\n')
+        (data_dir / "freehold.toml").write_text(f'{configuration}[network]\npublic_pool = "{pool}"\n')
         return cls(data_dir, free_port())
 
     @property
@@ -96,9 +96,9 @@ def short_place() -> Iterator[Path]:
 
 
 @contextmanager
-def running_cloud(data_dir: Path, pool: str) -> Iterator[CommandCloud]:
+def running_cloud(data_dir: Path, pool: str, configuration: str = "") -> Iterator[CommandCloud]:
     """A new cloud; gone with everything in it afterwards."""
-    cloud = CommandCloud.at(data_dir, pool)
+    cloud = CommandCloud.at(data_dir, pool, configuration)
     try:
         cloud.up()
         yield cloud

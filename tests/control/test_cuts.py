@@ -1,9 +1,9 @@
 """The cut test of the controllers: wherever they are killed, those that are started next make all well.
 
-The life of an account (servers launched, stopped, started, terminated, a rule changed, a volume deleted, the account
-closed) is lived once to learn what the controllers change, once with everything said and done twice, and then twice for
-each change, with controllers that die right before it and right after it. Controllers, store and OVN are the real ones;
-the host is willing.
+The life of an account (servers launched, stopped, started, terminated, interrupted, a rule changed, a volume deleted,
+the account closed) is lived once to learn what the controllers change, once with everything said and done twice, and
+then twice for each change, with controllers that die right before it and right after it. Controllers, store and OVN are
+the real ones; the host is willing.
 """
 
 from __future__ import annotations
@@ -34,15 +34,16 @@ from freehold.records.compute import Host, Instance, TrafficCounter, Volume
 from freehold.records.network import Vpc
 from freehold.records.schema import TABLES
 from freehold.records.secrets import Sealer
+from freehold.records.spot import SpotRequest
 from freehold.records.store import Store, Transaction
 from freehold.records.usage import UsageEntry, usage
 from freehold.records.wake import SocketBell
 from freehold.services.ec2.default_vpc import open_region
 from tests.control.builders import REGION, make_bare_instance
 from tests.control.cut_control import DEATH, Cut, controllers
-from tests.control.willing_host import WillingHost
+from tests.control.willing_host import WILLING_MIB, WillingHost
 from tests.ec2.calls import Caller
-from tests.ec2.launching import add_images, launch_one
+from tests.ec2.launching import IMAGE, add_images, launch_one
 from tests.ovn import Cloud, ovn_cloud
 
 _processes = multiprocessing.get_context("forkserver")
@@ -106,8 +107,15 @@ class Life:
         caller.delete_volume(VolumeId=volume["VolumeId"])
         self._wait(lambda tx: tx.get(Volume, volume["VolumeId"]) is None, "volume is deleted")
 
+        asked = {"ImageId": IMAGE, "InstanceType": "fh1.nano"}
+        (request,) = caller.request_spot_instances(LaunchSpecification=asked)["SpotInstanceRequests"]
+        spare = self._fulfilled(request["SpotInstanceRequestId"])
+        self._reach(spare, "running")
         second = launch_one(caller, BlockDeviceMappings=KEPT)["InstanceId"]
+        third = launch_one(caller)["InstanceId"]  # in the room of the spot instance
         self._reach(second, "running")
+        self._reach(third, "running")
+        self._reach(spare, "terminated")
         with self._store.write() as tx:
             close_account(tx, self._account)
         self._wait(lambda tx: tx.get(Account, self._account.id) is None, "account is gone")
@@ -124,8 +132,9 @@ class Life:
         assert set(mine) == {kind.__name__ for kind in (UsageEntry, TrafficCounter)}
         entries = tx.select(UsageEntry, usage.c.account_id == self._account.id)
         assert all(entry.closed_at is not None for entry in entries)
-        assert [entry.item for entry in entries].count("instance:fh1.nano") == 3
-        assert [entry.item for entry in entries].count("address") == 3
+        assert [entry.item for entry in entries].count("instance:fh1.nano") == 4
+        assert [entry.item for entry in entries].count("spot:fh1.nano") == 1
+        assert [entry.item for entry in entries].count("address") == 5
         assert sum(entry.quantity for entry in entries if entry.item == "egress") == self._plane.host.sent
         host = tx.get(Host, HOST)
         assert host is not None
@@ -133,6 +142,17 @@ class Life:
 
     def _reach(self, instance_id: str, state: str) -> None:
         self._wait(lambda tx: tx.get(Instance, instance_id).state == state, f"{instance_id} is {state}")
+
+    def _fulfilled(self, request_id: str) -> str:
+        """The id of the instance of a spot request."""
+
+        def instance_of(tx: Transaction) -> str | None:
+            request = tx.get(SpotRequest, request_id)
+            return request.instance_id if request is not None else None
+
+        self._wait(lambda tx: instance_of(tx) is not None, "spot request is fulfilled")
+        with self._store.read() as tx:
+            return instance_of(tx) or ""
 
     def _network_is_right(self) -> None:
         """OVN has what the records say, and nothing else."""
@@ -192,6 +212,7 @@ class Plane:
 def plane(tmp_path: Path, store: Store) -> Iterator[Plane]:
     (tmp_path / "freehold.toml").write_text(
         f'[network]\npublic_pool = "{POOL}"\n[state]\nurl = "{store.url}"\ndurable = false\n'
+        f"[compute]\nmemory_reserved_mib = {WILLING_MIB - 2 * 128}\n[spot]\nnotice_seconds = 1\n"
     )
     pki.ensure(tmp_path / "pki", HOST)
     add_images(store)

@@ -16,6 +16,7 @@ from freehold.host.wire import Assignment, GuestReport, GuestSpec, Hello, Report
 from freehold.paths import Paths
 
 BYTES = 1000
+WILLING_MIB = 65536
 
 
 class WillingHost:
@@ -52,7 +53,7 @@ class WillingHost:
             with suppress(OSError), socket.socket(socket.AF_UNIX) as raw:
                 raw.connect(str(self._paths.host_link))
                 with security.wrap_socket(raw, server_hostname="control") as self._peer:
-                    self._peer.sendall(encode(Hello(self._host_id, None, 64, 65536, "tcg")))
+                    self._peer.sendall(encode(Hello(self._host_id, None, 64, WILLING_MIB, "tcg")))
                     self._talk(self._peer)
 
     def _talk(self, peer: ssl.SSLSocket) -> None:

@@ -185,6 +185,8 @@ class Machine:
     async def limit(self, spec: GuestSpec, pid: int, vcpus: float | None = None) -> None:
         """Have the guest use no more than it may. `vcpus`: how many's worth of time; None: all of its own."""
         await self._do("limit", partial(self.cgroups.ensure, spec.instance_id, Limits.of(spec, vcpus), pid))
+        if spec.metadata.spot:
+            await self._do("mark as spare", partial(process.mark_as_spare, pid))
 
     async def end(self, instance_id: str, monitor: Monitor | None) -> None:
         """Have no QEMU: it is told to quit, which writes out its disks, and is killed if it does not."""
