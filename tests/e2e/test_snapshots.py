@@ -120,3 +120,24 @@ def test_backup_tools_read_and_write_snapshots_by_blocks(servers: Servers, serve
         block(ebs, before, changed[0]["BlockIndex"], listed["Blocks"][0]["BlockToken"])
     for snapshot in (before, started["SnapshotId"], after):
         servers.ec2.delete_snapshot(SnapshotId=snapshot)
+
+
+def test_a_volume_of_a_snapshot_has_its_data_at_once(servers: Servers, server: str, volume: str) -> None:
+    """The server whose disk it is of runs on, and mounts it; the snapshot is deleted before."""
+    servers.ssh(server, "echo what it was >/root/state && sync")
+    snapshot = servers.ec2.create_snapshot(VolumeId=volume)["SnapshotId"]
+    servers.ssh(server, "echo what it is >/root/state && sync")
+    servers.ec2.get_waiter("snapshot_completed").wait(SnapshotIds=[snapshot], WaiterConfig={"Delay": 1})
+    zone = servers.get(server)["Placement"]["AvailabilityZone"]
+    restored = servers.ec2.create_volume(SnapshotId=snapshot, AvailabilityZone=zone)
+    assert (restored["Size"], restored["SnapshotId"], restored["Encrypted"]) == (1, snapshot, True)
+    servers.ec2.delete_snapshot(SnapshotId=snapshot)
+    servers.ec2.get_waiter("volume_available").wait(VolumeIds=[restored["VolumeId"]], WaiterConfig={"Delay": 1})
+    servers.ec2.attach_volume(VolumeId=restored["VolumeId"], InstanceId=server, Device="/dev/sdf")
+    wait(lambda: "vdb" in servers.ssh(server, "ls /sys/block"), "the server has the disk")
+    mounted = "mkdir -p /mnt/restored && mount -o ro,noload /dev/vdb /mnt/restored 2>&1"
+    assert servers.ssh(server, f"{mounted} && cat /mnt/restored/root/state") == "what it was\n"
+    assert servers.ssh(server, "umount /mnt/restored && cat /root/state") == "what it is\n"
+    servers.ec2.detach_volume(VolumeId=restored["VolumeId"])
+    servers.ec2.get_waiter("volume_available").wait(VolumeIds=[restored["VolumeId"]], WaiterConfig={"Delay": 1})
+    servers.ec2.delete_volume(VolumeId=restored["VolumeId"])

@@ -37,8 +37,14 @@ class SpareMonitor:
 
     def write(self, volume_id: str, block: int, value: int) -> None:
         """Have block number `block` of a volume filled with a byte, as if the guest had written it."""
-        device = f"/machine/peripheral/{volume_id}/virtio-backend"
-        line = f'qemu-io -d {device} "write -P {value} {block * BLOCK} {BLOCK}"'
+        self._do(volume_id, f"write -P {value} {block * BLOCK} {BLOCK}")
+
+    def flush(self, volume_id: str) -> None:
+        """Have what was written be on the volume, as a guest does that can not lose it."""
+        self._do(volume_id, "flush")
+
+    def _do(self, volume_id: str, command: str) -> None:
+        line = f'qemu-io -d /machine/peripheral/{volume_id}/virtio-backend "{command}"'
         said = self.execute("human-monitor-command", **{"command-line": line})
         assert "error" not in said.lower(), said
 

@@ -51,7 +51,9 @@ class Agent:
         self._templates = Templates(machine.layout, machine.accelerator, warm, lambda: self._starts.idle)
         self._metadata = MetadataService(machine, self._credentials_of, self.changed.set)
         self._egress = Egress(machine.effects, self.changed.set)
-        self._snapshots = Snapshots(machine, self._something_went, self._user_of, self._monitor_of, self._rests)
+        self._snapshots = Snapshots(
+            *(machine, self._something_went, self._user_of, self._monitor_of, self._rests, self._sources)
+        )
         self._volumes = FreeVolumes(machine, self._something_went)
         self._merging = Merging(
             *(machine, self._user_of, self._monitor_of, self._attached),
@@ -210,6 +212,12 @@ class Agent:
         """To be called when a snapshot was taken or has gone, or a volume has: there may be layers to merge."""
         self.changed.set()
         self._merging.wake()
+
+    def _sources(self) -> set[str]:
+        """The ids of the snapshots that volumes are still to be made from."""
+        of_guests = [v for guest in self._guests.values() if guest.spec.desired != "absent" for v in guest.spec.volumes]
+        made_from = {v.snapshot_id for v in of_guests if v.snapshot_id and not self._machine.has_volume(v.volume_id)}
+        return made_from | self._volumes.sources()
 
     def _attached(self) -> list[tuple[str, str]]:
         """The ids of all guests and of their volumes."""

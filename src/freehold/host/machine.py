@@ -223,6 +223,9 @@ class Machine:
     async def forget_memory(self, instance_id: str) -> None:
         await self._do("forget memory", partial(self.memories.forget, instance_id))
 
+    def has_volume(self, volume_id: str) -> bool:
+        return self.layout.volume(volume_id).exists()
+
     async def delete_volume(self, volume_id: str) -> None:
         """Raises NotYet, OSError."""
         async with self.disks((volume_id,)):

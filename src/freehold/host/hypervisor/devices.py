@@ -159,10 +159,10 @@ async def free_port(monitor: Monitor) -> str:
     raise NoFreePort("The machine has no slot left for a disk or network card.")
 
 
-async def nodes(monitor: Monitor) -> dict[str, bool]:
-    """The named nodes of all disks, each with whether it lies on another one."""
-    answer = cast(list[_Node], await monitor.execute("query-named-block-nodes", {"flat": True}))
-    return {node["node-name"]: node["backing_file_depth"] > 0 for node in answer}
+async def nodes(monitor: Monitor) -> dict[str, int]:
+    """The named nodes of all disks, each with how many others it lies on."""
+    answer = cast(list[_Node], await monitor.execute("query-named-block-nodes"))  # flat, they would have no depth
+    return {node["node-name"]: node["backing_file_depth"] for node in answer}
 
 
 async def ports(monitor: Monitor) -> dict[str, str | None]:

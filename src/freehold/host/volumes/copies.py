@@ -98,6 +98,6 @@ class Copies(Worker):
             passphrase = None if own is None else luks.passphrase(own)
             await devices.add_disk(monitor, Disk(_TARGET, (target,), key=passphrase))
             await layering.begin_copying(monitor, _SOURCE, _TARGET)
-            while not await layering.job_ended(monitor, _TARGET):
+            while not await layering.copying_ended(monitor, _TARGET):
                 self._made(spec.snapshot_id, min(99, await layering.percent(monitor, _TARGET)), None)
                 await asyncio.sleep(_LOOK_SECONDS)

@@ -47,6 +47,10 @@ class FreeVolumes(Worker):
                 self._keys.update((each, key) for each, key in keys.items() if each == volume.volume_id)
                 self.wake()
 
+    def sources(self) -> set[str]:
+        """The ids of the snapshots that volumes are still to be made from."""
+        return {volume.snapshot_id for volume in self._wanted.values() if volume.snapshot_id is not None}
+
     def made(self) -> tuple[str, ...]:
         """What is there and was not yet reported to be."""
         return tuple(sorted(self._made))

@@ -33,6 +33,7 @@ from freehold.host.worker import Worker
 log = structlog.get_logger()
 
 _RETRY_SECONDS = 60.0
+_SOON_SECONDS = 3.0
 _LOOK_SECONDS = 0.1
 _COPY_SECONDS_MAX = 3600.0
 
@@ -85,7 +86,7 @@ class Merging(Worker):
                 self.wake()  # the next may be merged now
             except NotYet as error:
                 log.info("layer is not merged yet", layer=doomed.name, reason=str(error))
-                pause = pause or _RETRY_SECONDS
+                pause = _SOON_SECONDS
             except (HostError, OSError) as error:
                 log.warning("layer not merged, it is tried again", layer=doomed.name, error=str(error))
                 pause = pause or _RETRY_SECONDS
@@ -142,13 +143,12 @@ class Merging(Worker):
         if not {layer_node(volume_id, file_name(each)) for each in (tip, below) if each} <= nodes.keys():
             raise NotYet(f"{volume_id} is open with other files")
         names = file_name(tip), file_name(doomed)
+        upper, base = Layer.of(tip), Layer.of(below) if below else None
         if not await devices.has_job(monitor, volume_id):
-            base = Layer.of(below) if below else None
-            begin = partial(
-                layering.begin_merging, monitor, volume_id, Layer.of(tip), base, layers.name(below) if below else None
-            )
+            header = layers.name(below) if below else None
+            begin = partial(layering.begin_merging, monitor, volume_id, upper, base, header)
             await self._machine.effects.perform("begin merging", begin)
-        while not await layering.job_ended(monitor, volume_id):
+        while not await layering.merging_ended(monitor, volume_id, upper, base):
             await asyncio.sleep(_LOOK_SECONDS)
         async with self._machine.disks([volume_id]):
             if file_name(tip) != names[0] or layers.parent(tip) != doomed:
@@ -186,10 +186,11 @@ class Merging(Worker):
         async with self._machine.disks([volume_id]):
             chain = self._machine.pool.layers.chain(self._machine.layout.volume(volume_id))
             if layer_node(volume_id, old[0]) in await devices.nodes(monitor):
-                over = chain[chain.index(layer) - 1]
+                place = chain.index(layer)
                 await devices.cancel_job(monitor, volume_id)
                 base = Layer.of(below) if below else None
-                await layering.replace(monitor, volume_id, Layer.of(over), Layer.of(layer), base)
+                over, top = Layer.of(chain[place - 1]), place == 1
+                await layering.replace(monitor, volume_id, over, Layer.of(layer), base, top=top)
                 await layering.forget(monitor, volume_id, *old)
 
     async def _stream(self, upper: Path, doomed: Path, key: bytes | None) -> None:
@@ -203,7 +204,7 @@ class Merging(Worker):
             header = layers.name(below) if below else None
             base = Layer.of(below) if below else None
             await layering.begin_merging(monitor, disk.volume_id, Layer.of(upper), base, header)
-            while not await layering.job_ended(monitor, disk.volume_id):
+            while not await layering.merging_ended(monitor, disk.volume_id, Layer.of(upper), base):
                 await asyncio.sleep(_LOOK_SECONDS)
 
     def _key(self, child: Path) -> bytes | None:

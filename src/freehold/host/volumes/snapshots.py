@@ -39,7 +39,13 @@ class Snapshots(Worker):
     """
 
     def __init__(
-        self, machine: Machine, changed: Callable[[], None], user_of: UserOf, monitor_of: MonitorOf, rests: Rests
+        self,
+        machine: Machine,
+        changed: Callable[[], None],
+        user_of: UserOf,
+        monitor_of: MonitorOf,
+        rests: Rests,
+        sources: Callable[[], set[str]],
     ) -> None:
         super().__init__("snapshots", _RETRY_SECONDS)
         self._machine = machine
@@ -47,6 +53,7 @@ class Snapshots(Worker):
         self._user_of = user_of
         self._monitor_of = monitor_of
         self._rests = rests
+        self._sources = sources
         self._wanted: dict[str, SnapshotSpec] = {}
         self._since: dict[str, float] = {}  # when a group was first looked at
         self._keys: dict[str, bytes] = {}
@@ -138,7 +145,9 @@ class Snapshots(Worker):
                 async with self._progress:
                     self._progress.notify_all()
         begun = {snapshot_id: volume_id for volume_id, snapshot_id in self._machine.pool.layers.prepared()}
-        for snapshot_id in sorted(self._doomed - self._wanted.keys() - self._machine.to_keep):
+        if (sources := self._sources()) & self._doomed:
+            pause = pause or NotYet.seconds
+        for snapshot_id in sorted(self._doomed - self._wanted.keys() - self._machine.to_keep - sources):
             if snapshot_id in begun:  # and QEMU may have gone over
                 await self._take([SnapshotSpec(snapshot_id, begun[snapshot_id], snapshot_id)])
             await self._machine.delete_snapshot(snapshot_id)

@@ -12,15 +12,16 @@ from freehold.records.capacity import host_for_volume
 from freehold.records.compute import Volume, VolumeState
 from freehold.records.feed import publish, take_turn
 from freehold.records.ids import HostId, ImageId, VolumeId, new_id
+from freehold.records.snapshots import Snapshot
 from freehold.records.tags import put_tags
 from freehold.records.volumes import meter
-from freehold.services.ec2 import ebs_encryption, storage_limits, volume_settings
+from freehold.services.ec2 import ebs_encryption, storage_limits, volume_settings, volume_sources
 from freehold.services.ec2.condition_keys import encrypted_under, in_zone, of_any_volume
 from freehold.services.ec2.ebs_encryption import VolumeEncryption
 from freehold.services.ec2.errors import InvalidParameterCombination, MissingParameter
 from freehold.services.ec2.idempotency import claim
 from freehold.services.ec2.parameters import refuse_others
-from freehold.services.ec2.resources import VOLUME, made
+from freehold.services.ec2.resources import SNAPSHOT, VOLUME, made
 from freehold.services.ec2.tags import specified
 from freehold.services.ec2.volume_errors import InsufficientVolumeCapacity, InvalidZoneNotFound
 from freehold.services.ec2.volume_settings import Settings
@@ -40,6 +41,7 @@ _HONOURED = {
     "Iops",
     "KmsKeyId",
     "Size",
+    "SnapshotId",
     "TagSpecifications",
     "Throughput",
     "VolumeType",
@@ -50,36 +52,42 @@ _DEFAULT_TYPE = "gp2"
 def _needs(call: Call, request: CreateVolumeRequestTypeDef) -> Iterator[Needed]:
     """The volume, and its KMS key. Of a request that is wrong in itself no more is needed: the operation refuses it."""
     try:
-        keys = _condition_keys(call, request)
-        of_key = ebs_encryption.to_create(call, ebs_encryption.asked_for(call, request))
+        snapshot = volume_sources.named(call, request)
+        keys = _condition_keys(call, request, snapshot)
+        of_key = ebs_encryption.to_create(call, volume_sources.encryption(call, request, snapshot))
     except AwsError:
         yield VOLUME.needed(call, "*")
         return
     yield from made(call, request, VOLUME, keys=lambda: keys)
+    if snapshot is not None:
+        yield SNAPSHOT.needed(call, snapshot.id)
     yield from of_key
 
 
 @operation(resources=_needs)
 def create_volume(call: Call, request: CreateVolumeRequestTypeDef) -> Response:
-    """An empty volume on a host of the zone.
+    """An empty volume on a host of the zone, or one with the data of a snapshot, on the snapshot's.
 
     Raises MissingParameter, InvalidParameterCombination, InvalidZone.NotFound, InsufficientVolumeCapacity, what is
     wrong with the settings (`volume_settings.checked`), IdempotentParameterMismatch.
     """
     refuse_others(request, _HONOURED, {"MultiAttachEnabled": False})
     tags = specified(request.get("TagSpecifications"), VOLUME.resource_type)[VOLUME.resource_type]
-    settings, zone = _settings(request), _zone(call, request)
-    asked = ebs_encryption.asked_for(call, request)
     take_turn(call.tx)
+    snapshot = volume_sources.named(call, request)
+    settings, zone = _settings(request, snapshot), _zone(call, request)
+    asked = volume_sources.encryption(call, request, snapshot)
     volume_id = VolumeId(new_id("vol"))
     made_before = claim(call, request, volume_id)
     if made_before is not None:
         return descriptions(call, [VOLUME.load(call, made_before)])[0]
-    host_id = host_for_volume(call.tx, zone)
+    host_id = volume_sources.host_in(call, snapshot, zone) if snapshot else host_for_volume(call.tx, zone)
     if host_id is None:
         raise InsufficientVolumeCapacity(zone)
     encryption = ebs_encryption.resolved(call, asked)
-    volume = create(call, settings, encryption, zone, host_id, tags, volume_id=volume_id, state="creating")
+    volume = create(
+        *(call, settings, encryption, zone, host_id, tags), state="creating", volume_id=volume_id, snapshot=snapshot
+    )
     publish(call.tx, "volume", volume.id)
     return descriptions(call, [volume])[0]
 
@@ -95,6 +103,7 @@ def create(
     state: VolumeState,
     volume_id: VolumeId | None = None,
     image_id: ImageId | None = None,
+    snapshot: Snapshot | None = None,
 ) -> Volume:
     """Insert a volume with its key and tags, and begin to meter it. Raises the codes of quotas."""
     storage_limits.check(call, settings.volume_type, settings.size_gib, settings.iops)
@@ -113,19 +122,24 @@ def create(
         created_at=call.now,
         encrypted=encryption.arn is not None,
         kms_key_id=encryption.arn,
+        snapshot_id=snapshot.id if snapshot else None,
     )
     call.tx.insert(volume)
-    ebs_encryption.make_key(call, volume, encryption)
+    if snapshot is not None and snapshot.encrypted:
+        ebs_encryption.inherit_key(call, volume, snapshot.id)
+    else:
+        ebs_encryption.make_key(call, volume, encryption)
     put_tags(call.tx, call.account_id, call.region, VOLUME.resource_type, volume.id, tags)
     meter(call.tx, volume)
     return volume
 
 
-def _settings(request: CreateVolumeRequestTypeDef) -> Settings:
-    if "Size" not in request:
+def _settings(request: CreateVolumeRequestTypeDef, snapshot: Snapshot | None) -> Settings:
+    size_gib = volume_sources.size_gib(request, snapshot)
+    if size_gib is None:
         raise MissingParameter("size/snapshot")
     volume_type = str(request.get("VolumeType") or _DEFAULT_TYPE)
-    return volume_settings.checked(volume_type, request["Size"], request.get("Iops"), request.get("Throughput"))
+    return volume_settings.checked(volume_type, size_gib, request.get("Iops"), request.get("Throughput"))
 
 
 def _zone(call: Call, request: CreateVolumeRequestTypeDef) -> str:
@@ -141,9 +155,10 @@ def _zone(call: Call, request: CreateVolumeRequestTypeDef) -> str:
     raise InvalidZoneNotFound(named or its_id or "")
 
 
-def _condition_keys(call: Call, request: CreateVolumeRequestTypeDef) -> Mapping[str, Value]:
-    settings, asked = _settings(request), ebs_encryption.asked_for(call, request)
+def _condition_keys(call: Call, request: CreateVolumeRequestTypeDef, snapshot: Snapshot | None) -> Mapping[str, Value]:
+    settings, asked = _settings(request, snapshot), volume_sources.encryption(call, request, snapshot)
     return {
+        **({"ec2:ParentSnapshot": SNAPSHOT.arn(call, snapshot.id)} if snapshot else {}),
         **in_zone(call.region, _zone(call, request)),
         **of_any_volume(settings.volume_type, settings.size_gib, settings.iops, settings.throughput_mibps),
         **encrypted_under(asked.encrypted, ebs_encryption.arn_of(call, asked)),

@@ -1,0 +1,62 @@
+"""The snapshot that a new volume is made from: its data is there at once, on the host that has the snapshot.
+
+https://docs.aws.amazon.com/ebs/latest/userguide/ebs-restoring-volume.html
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import replace
+from typing import Any
+
+from freehold.records.compute import Host
+from freehold.records.ids import HostId
+from freehold.records.snapshots import Snapshot
+from freehold.services.ec2 import ebs_encryption
+from freehold.services.ec2.ebs_encryption import Asked
+from freehold.services.ec2.errors import IncorrectState, InvalidParameterValue
+from freehold.services.ec2.snapshot_sharing import usable
+from freehold.services.errors import UnsupportedOperation
+from freehold.services.operation import Call
+
+
+def named(call: Call, request: Mapping[str, Any]) -> Snapshot | None:
+    """The snapshot that a request names: the caller's own, or one shared with them. Raises InvalidSnapshot.NotFound,
+    InvalidSnapshotID.Malformed, IncorrectState."""
+    if not request.get("SnapshotId"):
+        return None
+    snapshot = usable(call, request["SnapshotId"])
+    if snapshot.state != "completed":
+        raise IncorrectState(f"The snapshot '{snapshot.id}' is not in the 'completed' state.")
+    return snapshot
+
+
+def size_gib(request: Mapping[str, Any], snapshot: Snapshot | None) -> int | None:
+    """The snapshot's, if none is given. Raises InvalidParameterValue for less."""
+    given: int | None = request.get("Size")
+    if snapshot is None:
+        return given
+    if given is not None and given < snapshot.size_gib:
+        raise InvalidParameterValue(
+            f"Volume of size {given}GB is smaller than snapshot '{snapshot.id}', expect size >= {snapshot.size_gib}GB"
+        )
+    return given or snapshot.size_gib
+
+
+def encryption(call: Call, request: Any, snapshot: Snapshot | None) -> Asked:
+    """A volume of an encrypted snapshot is encrypted under its key, by which all that lies below it is. Raises
+    UnsupportedOperation for another one, which needs a copy."""
+    asked = ebs_encryption.asked_for(call, request)
+    if snapshot is None or not snapshot.encrypted:
+        return asked
+    if snapshot.account_id != call.account_id:
+        raise UnsupportedOperation("A volume of another account's encrypted snapshot: copy the snapshot first")
+    if request.get("KmsKeyId") and ebs_encryption.arn_of(call, replace(asked, encrypted=True)) != snapshot.kms_key_id:
+        raise UnsupportedOperation("A volume with another KMS key than its snapshot: copy the snapshot with that key")
+    return Asked(encrypted=True, kms_key_id=snapshot.kms_key_id)
+
+
+def host_in(call: Call, snapshot: Snapshot, zone: str) -> HostId | None:
+    """The snapshot's host, if it serves the zone."""
+    host = call.tx.get(Host, snapshot.host_id)
+    return host.id if host is not None and host.zone in (None, zone) else None
