@@ -130,6 +130,7 @@ void keep_connect_keys(void) {
     int group = fanotify_init(FAN_CLASS_CONTENT | FAN_CLOEXEC, O_RDWR | O_CLOEXEC);
     for (int each = 0; group >= 0 && each < HOMES; each++) {
         snprintf(directory, sizeof directory, "%s/.ssh", homes[each].path);
+        if (!exists(directory)) continue; /* nobody has told whom to let in */
         if (fanotify_mark(group, FAN_MARK_ADD, FAN_OPEN_PERM | FAN_EVENT_ON_CHILD, AT_FDCWD, directory) != 0)
             say("freehold-micro: no EC2 Instance Connect for %s", homes[each].user);
     }
