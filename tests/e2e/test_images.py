@@ -111,3 +111,24 @@ def test_a_server_gets_another_root_volume_and_stays_itself(servers: Servers) ->
     servers.wait_for_state("terminated", instance_id)
     wait(lambda: servers.ec2.describe_volumes()["Volumes"] == [], "no volume is left")
     servers.ec2.delete_snapshot(SnapshotId=snapshot_id)
+
+
+def test_a_launch_has_its_disks(servers: Servers) -> None:
+    """An empty disk is in the guest under its volume's name; an image takes along what was written to it."""
+    open_group = servers.group("disks", tcp(22))
+    (origin,) = servers.launch(open_group, BlockDeviceMappings=[{"DeviceName": "/dev/sdf", "Ebs": {"VolumeSize": 1}}])
+    servers.wait_until_ready(origin)
+    of_device: Any = [{"Name": "attachment.device", "Values": ["/dev/sdf"]}]
+    (volume,) = servers.ec2.describe_volumes(Filters=of_device)["Volumes"]
+    volume_id = volume["VolumeId"]
+    find = 'for d in /sys/block/vd?; do [ "$(cat $d/serial)" = {} ] && basename $d; done'
+    device = servers.ssh(origin, find.format(volume_id.replace("-", ""))).strip()
+    servers.ssh(origin, f"echo on the second disk >/dev/{device}; sync")
+    image_id = servers.ec2.create_image(InstanceId=origin, Name="two disks", NoReboot=True)["ImageId"]
+    servers.ec2.get_waiter("image_available").wait(ImageIds=[image_id], WaiterConfig={"Delay": 1})
+    (copy,) = servers.launch(open_group, ImageId=image_id)
+    servers.wait_until_ready(copy)
+    assert servers.ssh(copy, "head -n 1 /dev/vdb") == "on the second disk\n"
+    servers.ec2.terminate_instances(InstanceIds=[origin, copy])
+    servers.wait_for_state("terminated", origin, copy)
+    servers.ec2.deregister_image(ImageId=image_id, DeleteAssociatedSnapshots=True)

@@ -16,26 +16,28 @@ from freehold.host.wire import GuestSpec, InterfaceSpec
 
 
 async def build(machine: Machine, spec: GuestSpec, keys: Mapping[str, bytes], template: Template) -> None:
-    """What `Machine.build` does: a QEMU with all of the guest's devices, its CPUs stopped. Its disks and taps are made
-    while it loads the template.
+    """What `Machine.build` does: a QEMU with the guest's devices, its CPUs stopped, but for the disks beside the boot
+    disk: the guest takes the first that it finds for its root, and finds them in no certain order when it wakes. They
+    are plugged in when it runs (`Guest`). Its disks and taps are made while it loads the template.
 
     Raises CannotStart, HostError: a QEMU may be there, and is to be ended.
     """
     async with machine.disks(volume.volume_id for volume in spec.volumes):
         resume = _resume(machine, spec, template)
         disks, _, monitor = await together(machine.make_disks(spec, keys), machine.plug(spec), resume)
-        boot, *others = [partial(devices.plug_disk, monitor, disk) for disk in disks]
+        boot = partial(devices.plug_disk, monitor, disks[0])
         cards = [partial(_plug_card, monitor, interface) for interface in spec.interfaces]
         try:
-            for device in (boot, *cards, *others):
+            for device in (boot, *cards):
                 await machine.effects.perform("plug device", device)
         finally:
             await monitor.close()
 
 
 async def is_complete(spec: GuestSpec, monitor: Monitor) -> bool:
-    """Whether QEMU has all of the guest's devices: not if an agent was cut before it had plugged in the last."""
-    wanted = {volume.volume_id for volume in spec.volumes} | {each.interface_id for each in spec.interfaces}
+    """Whether QEMU has what the guest begins with: not if an agent was cut before it had plugged in the last."""
+    boot = {volume.volume_id for volume in spec.volumes if volume.boot}
+    wanted = boot | {each.interface_id for each in spec.interfaces}
     return wanted <= await devices.plugged(monitor)
 
 

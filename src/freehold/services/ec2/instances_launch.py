@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections import Counter
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -30,6 +31,7 @@ from freehold.services.ec2 import (
     launch_from_template,
     launch_interface,
     launch_placement,
+    launch_volumes,
     metadata_defaults,
     metadata_options,
     root_volumes,
@@ -60,6 +62,7 @@ from freehold.services.ec2.key_pairs import load_named
 from freehold.services.ec2.launch_interface import PrimaryInterface
 from freehold.services.ec2.launch_needs import needs
 from freehold.services.ec2.launch_placement import Place, Seating, Wanted
+from freehold.services.ec2.launch_volumes import Disk
 from freehold.services.ec2.parameters import refuse_others
 from freehold.services.ec2.resources import IMAGE, INSTANCE, NETWORK_INTERFACE, SPOT_REQUEST, VOLUME
 from freehold.services.ec2.root_volumes import RootVolume
@@ -83,6 +86,7 @@ HONOURED = {
     "BlockDeviceMappings.Ebs.Throughput",
     "BlockDeviceMappings.Ebs.VolumeSize",
     "BlockDeviceMappings.Ebs.VolumeType",
+    "BlockDeviceMappings.NoDevice",
     "CapacityReservationSpecification.CapacityReservationPreference",
     "CapacityReservationSpecification.CapacityReservationTarget.CapacityReservationId",
     "ClientToken",
@@ -164,6 +168,7 @@ class Launch:
     core_count: int | None
     key_name: str | None
     root: RootVolume
+    disks: Sequence[Disk]
     hibernation: bool
     interface: PrimaryInterface
     wanted: Wanted
@@ -201,7 +206,7 @@ def launch_all(call: Call, request: RunInstancesRequestTypeDef, launch: Launch, 
     low, high, vcpus = request["MinCount"], request["MaxCount"], launch.instance_type.vcpus
     most = vcpu_limits.allowed(call, vcpus, low, high, spot=launch.market is not None)
     subnet, places = _reserve(call, launch, low, most)
-    storage_limits.check(call, launch.root.volume_type, launch.root.size_gib * len(places))
+    _check_storage(call, launch, len(places))
     groups = launch_interface.group_ids(call, launch.interface, subnet.vpc_id)
     encryption = ebs_encryption.resolved(call, launch.root.encryption)
     made = [
@@ -210,6 +215,14 @@ def launch_all(call: Call, request: RunInstancesRequestTypeDef, launch: Launch, 
     ]
     publish(call.tx, "vpc", subnet.vpc_id)
     return made
+
+
+def _check_storage(call: Call, launch: Launch, count: int) -> None:
+    sizes = Counter({launch.root.volume_type: launch.root.size_gib})
+    for disk in launch.disks:
+        sizes[disk.settings.volume_type] += disk.settings.size_gib
+    for volume_type, size_gib in sizes.items():
+        storage_limits.check(call, volume_type, size_gib * count)
 
 
 def _check_counts(request: RunInstancesRequestTypeDef) -> None:
@@ -258,6 +271,7 @@ def launch_of(call: Call, request: RunInstancesRequestTypeDef, market: Market | 
             f"{type_name} has {instance_type.memory_mib} MiB."
         )
     root = root_volumes.asked_for(call, image, request.get("BlockDeviceMappings") or ())
+    disks = launch_volumes.asked_for(call, image, request.get("BlockDeviceMappings") or ())
     hibernates: Any = request.get("HibernationOptions", {})
     if market is not None and market.interruption == "hibernate":
         hibernates = {"Configured": True}
@@ -273,6 +287,7 @@ def launch_of(call: Call, request: RunInstancesRequestTypeDef, market: Market | 
         core_count,
         key_name,
         root,
+        disks,
         hibernation,
         interface,
         wanted,
@@ -348,6 +363,7 @@ def _make(
     root_volumes.create(
         call, launch.root, encryption, launch.image, instance_id, subnet.zone, place.host_id, volume_tags
     )
+    launch_volumes.create(call, launch.disks, instance_id, subnet.zone, place.host_id, volume_tags)
     group = launch.wanted.grouping.group
     instance = Instance(
         id=instance_id,

@@ -7,9 +7,11 @@ https://docs.aws.amazon.com/service-authorization/latest/reference/list_amazonec
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
+from functools import partial
 from typing import TYPE_CHECKING
 
 from freehold.records.identities import InstanceProfile
+from freehold.records.ids import is_ec2_id
 from freehold.records.network import SecurityGroup, Subnet
 from freehold.records.placement import PlacementGroup
 from freehold.services.ec2 import (
@@ -20,6 +22,7 @@ from freehold.services.ec2 import (
     launch_from_template,
     launch_interface,
     launch_placement,
+    launch_volumes,
     metadata_defaults,
     metadata_options,
     placement_groups,
@@ -36,6 +39,7 @@ from freehold.services.ec2.condition_keys import (
     of_metadata_options,
     written,
 )
+from freehold.services.ec2.ebs_encryption import Asked
 from freehold.services.ec2.launch_from_template import FromTemplate, under_template
 from freehold.services.ec2.launch_interface import PrimaryInterface
 from freehold.services.ec2.resources import (
@@ -45,12 +49,15 @@ from freehold.services.ec2.resources import (
     LAUNCH_TEMPLATE,
     NETWORK_INTERFACE,
     SECURITY_GROUP,
+    SNAPSHOT,
     SPOT_REQUEST,
     SUBNET,
     VOLUME,
     made,
 )
+from freehold.services.ec2.root_volumes import RootVolume
 from freehold.services.ec2.spot_market import is_spot
+from freehold.services.ec2.volume_settings import Settings
 from freehold.services.errors import AwsError
 from freehold.services.operation import Call, Needed, Value
 
@@ -83,7 +90,10 @@ def plain_launch(call: Call, request: RunInstancesRequestTypeDef) -> Iterator[Ne
         groups = _groups(call, wanted, subnets[0].vpc_id)
         profile = instance_profiles.asked_for(call, request.get("IamInstanceProfile") or {})
         group = launch_placement.named(call, request.get("Placement") or {})
-        of_key = ebs_encryption.to_launch(call, request.get("BlockDeviceMappings") or ())
+        image = IMAGE.find(call, request.get("ImageId", "")) if is_ec2_id("ami", request.get("ImageId", "")) else None
+        mappings = request.get("BlockDeviceMappings") or ()
+        root = root_volumes.asked_for(call, image, mappings) if image is not None else None
+        disks = launch_volumes.asked_for(call, image, mappings) if image is not None else []
     except AwsError:
         yield INSTANCE.needed(call, "*")
         return
@@ -91,7 +101,11 @@ def plain_launch(call: Call, request: RunInstancesRequestTypeDef) -> Iterator[Ne
     yield from made(call, request, INSTANCE, keys=lambda: _instance(call, request, placed, profile, group))
     if is_spot(request):
         yield from made(call, request, SPOT_REQUEST, own=False)
-    yield from made(call, request, VOLUME, keys=lambda: _volume(call, request, placed))
+    yield from made(call, request, VOLUME, keys=lambda: _root(call, root, placed))
+    for disk in disks:
+        yield from made(call, request, VOLUME, keys=partial(_volume, call, disk.settings, disk.encryption, placed))
+        if disk.snapshot is not None:
+            yield SNAPSHOT.needed(call, disk.snapshot.id)
     yield from made(call, request, NETWORK_INTERFACE, keys=lambda: _interface(call, wanted, subnets[0]))
     for subnet in subnets:
         yield SUBNET.needed(call, subnet.id)
@@ -105,7 +119,8 @@ def plain_launch(call: Call, request: RunInstancesRequestTypeDef) -> Iterator[Ne
         yield key_pairs.needed_named(call, request["KeyName"])
     if profile is not None:
         yield from instance_profiles.passed(call, profile)
-    yield from of_key
+    for encryption in {*((root.encryption,) if root is not None else ()), *(disk.encryption for disk in disks)}:
+        yield from ebs_encryption.to_create(call, encryption)
 
 
 def _instance(
@@ -130,15 +145,17 @@ def _instance(
     }
 
 
-def _volume(call: Call, request: RunInstancesRequestTypeDef, placed: Mapping[str, Value]) -> Mapping[str, Value]:
-    image = IMAGE.find(call, request.get("ImageId", ""))
-    if image is None:
-        return {}
-    root = root_volumes.asked_for(call, image, request.get("BlockDeviceMappings") or ())
+def _root(call: Call, root: RootVolume | None, placed: Mapping[str, Value]) -> Mapping[str, Value]:
+    return {} if root is None else _volume(call, root, root.encryption, placed)
+
+
+def _volume(
+    call: Call, of: RootVolume | Settings, encryption: Asked, placed: Mapping[str, Value]
+) -> Mapping[str, Value]:
     return {
         **placed,
-        **of_any_volume(root.volume_type, root.size_gib, root.iops, root.throughput_mibps),
-        **encrypted_under(root.encryption.encrypted, ebs_encryption.arn_of(call, root.encryption)),
+        **of_any_volume(of.volume_type, of.size_gib, of.iops, of.throughput_mibps),
+        **encrypted_under(encryption.encrypted, ebs_encryption.arn_of(call, encryption)),
     }
 
 

@@ -12,10 +12,9 @@ from freehold.records.images import ImageMapping
 from freehold.records.snapshots import Snapshot
 from freehold.records.tags import put_tags
 from freehold.records.volumes import meter
-from freehold.services.ec2 import ebs_encryption
+from freehold.services.ec2 import ebs_encryption, volume_settings
 from freehold.services.ec2.compute_errors import InvalidBlockDeviceMapping
 from freehold.services.ec2.ebs_encryption import Asked, VolumeEncryption
-from freehold.services.ec2.errors import InvalidParameterValue
 from freehold.services.ec2.resources import VOLUME
 from freehold.services.errors import UnsupportedOperation
 from freehold.services.operation import Call
@@ -24,8 +23,6 @@ if TYPE_CHECKING:
     from mypy_boto3_ec2.type_defs import BlockDeviceMappingTypeDef, EbsBlockDeviceTypeDef
 
 SIZE_GIB_MAX = 16384
-_GP3_IOPS = 3000
-_GP3_THROUGHPUT_MIBPS = 125
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,32 +31,23 @@ class RootVolume:
 
     size_gib: int
     volume_type: str
+    iops: int
+    throughput_mibps: int
     delete_on_termination: bool
     encryption: Asked
-
-    @property
-    def iops(self) -> int:
-        """What AWS shows for the type and size
-        (https://docs.aws.amazon.com/ebs/latest/userguide/general-purpose.html)."""
-        return _GP3_IOPS if self.volume_type == "gp3" else min(max(100, 3 * self.size_gib), 16000)
-
-    @property
-    def throughput_mibps(self) -> int:
-        """0 = the type has none of its own to show."""
-        return _GP3_THROUGHPUT_MIBPS if self.volume_type == "gp3" else 0
 
 
 def asked_for(call: Call, image: Image, mappings: Sequence[BlockDeviceMappingTypeDef]) -> RootVolume:
     """The root volume that the block device mappings of a launch ask for; the image's own where they are silent.
 
-    Raises UnsupportedOperation for any other device, InvalidBlockDeviceMapping for a size that can not be,
-    InvalidParameterDependency.
+    Raises UnsupportedOperation, InvalidBlockDeviceMapping for a size that can not be, InvalidParameterDependency, and
+    what is wrong with the settings (`volume_settings.checked`).
     """
-    if any(mapping.get("DeviceName") != image.root_device_name for mapping in mappings):
-        raise UnsupportedOperation(f"A block device other than the root device {image.root_device_name} of the image")
-    if len(mappings) > 1:
-        raise InvalidBlockDeviceMapping(f"The device '{image.root_device_name}' is used in more than one mapping.")
-    ebs = mappings[0].get("Ebs", {}) if mappings else {}
+    named = [each for each in mappings if each.get("DeviceName") == image.root_device_name]
+    mapping: BlockDeviceMappingTypeDef = named[0] if named else {}
+    if "NoDevice" in mapping:
+        raise InvalidBlockDeviceMapping(f"The root device '{image.root_device_name}' can not be left out.")
+    ebs = mapping.get("Ebs", {})
     of_image = call.tx.get(ImageMapping, image.id, image.root_device_name)
     smallest = of_image.size_gib if of_image is not None else image.size_gib
     if "SnapshotId" in ebs and (of_image is None or ebs["SnapshotId"] != of_image.snapshot_id):
@@ -71,19 +59,23 @@ def asked_for(call: Call, image: Image, mappings: Sequence[BlockDeviceMappingTyp
         )
     if size_gib > SIZE_GIB_MAX:
         raise InvalidBlockDeviceMapping(f"Volume of size {size_gib}GB is larger than {SIZE_GIB_MAX}GB")
-    volume_type = ebs.get("VolumeType") or (of_image.volume_type if of_image is not None else "gp3")
-    if volume_type not in ("gp2", "gp3"):
-        raise UnsupportedOperation(f"The volume type {volume_type}")
+    volume_type = str(ebs.get("VolumeType") or (of_image.volume_type if of_image is not None else "gp3"))
+    same_type = of_image is not None and of_image.volume_type == volume_type
+    settings = volume_settings.checked(
+        volume_type,
+        size_gib,
+        ebs.get("Iops", of_image.iops if of_image is not None and same_type else None),
+        ebs.get("Throughput", of_image.throughput_mibps if of_image is not None and same_type else None),
+    )
     stays = of_image is None or of_image.delete_on_termination
-    encryption = _encryption(call, of_image, ebs)
-    root = RootVolume(size_gib, volume_type, ebs.get("DeleteOnTermination", stays), encryption)
-    if volume_type == "gp2" and ("Iops" in ebs or "Throughput" in ebs):
-        raise InvalidParameterValue("The parameters Iops and Throughput are not supported for gp2 volumes.")
-    if ebs.get("Iops", root.iops) != root.iops:
-        raise UnsupportedOperation(f"A value other than {root.iops} for BlockDeviceMappings.Ebs.Iops")
-    if ebs.get("Throughput", root.throughput_mibps) != root.throughput_mibps:
-        raise UnsupportedOperation(f"A value other than {root.throughput_mibps} for BlockDeviceMappings.Ebs.Throughput")
-    return root
+    return RootVolume(
+        size_gib,
+        settings.volume_type,
+        settings.iops,
+        settings.throughput_mibps,
+        ebs.get("DeleteOnTermination", stays),
+        _encryption(call, of_image, ebs),
+    )
 
 
 def _encryption(call: Call, of_image: ImageMapping | None, ebs: EbsBlockDeviceTypeDef) -> Asked:
