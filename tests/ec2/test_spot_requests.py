@@ -291,3 +291,15 @@ def test_a_quota_of_their_own(small: Caller) -> None:
         small.create_capacity_reservation(
             InstanceType="fh1.nano", InstancePlatform="Linux/UNIX", InstanceCount=3, AvailabilityZone="us-east-1a"
         )
+
+
+def test_a_defect_of_ours_holds_up_no_other_request(small: Caller) -> None:
+    (odd,) = ask(small)
+    change(small, odd, launch={"ImageId": 1, "InstanceType": "fh1.nano"})  # nothing that a caller could ask for
+    (fine,) = ask(small)
+    look(small)
+    assert standing(small, fine) == ("active", "fulfilled")
+    with small.store.read() as tx:
+        request = tx.get(SpotRequest, odd)
+    assert request is not None
+    assert (request.state, request.status) == ("closed", "system-error")

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 import structlog
+from sqlalchemy.exc import OperationalError
 
 from freehold.config import Config
 from freehold.instance_types import find, spot_price
@@ -36,6 +37,8 @@ _ROOM = (
 )
 """Codes of what may be there later."""
 
+_DEFECT = StateReason("Server.InternalError", "Server.InternalError: Internal error on launch")
+
 
 class SpotRequests:
     """All of them. `look` is one round."""
@@ -44,6 +47,7 @@ class SpotRequests:
         self._store = store
         self._config = config
         self._sealer = sealer
+        self._full: set[str] = set()  # what there was no room for in this round
 
     def look(self) -> float | None:
         """Do what is due; returns the seconds until the next notice is over, None = there is none."""
@@ -51,15 +55,17 @@ class SpotRequests:
             due = tx.select(SpotRequest, spot_requests.c.interrupt_at <= tx.now)
             waiting = tx.select(SpotRequest, spot_requests.c.state == "open", order_by=(spot_requests.c.created_at,))
             stopped = tx.select(SpotRequest, state="disabled", status="instance-stopped-no-capacity")
-            possible = {each.id for each in (*waiting, *stopped) if _could_run(tx, self._config, each)}
-            news = [each for each in waiting if self._is_news(tx, each, could_run=each.id in possible)]
+            types = {each.instance_type for each in (*waiting, *stopped)}
+            fitting = {name for name in types if _fits(tx, self._config, name)}
+            news = [each for each in waiting if self._is_news(tx, each, could_run=each.instance_type in fitting)]
         for request in due:
             self._each(request.id, self._interrupt)
+        for request in stopped:
+            if request.instance_type in fitting:
+                self._each(request.id, self._start)
+        self._full.clear()
         for request in news:
             self._each(request.id, self._evaluate)
-        for request in stopped:
-            if request.id in possible:
-                self._each(request.id, self._start)
         with self._store.read() as tx:
             notices = tx.select(
                 SpotRequest,
@@ -119,6 +125,9 @@ class SpotRequests:
             turn(tx, request, "cancelled" if held_by == "schedule-expired" else "open", held_by)
 
     def _fulfil(self, tx: Transaction, request: SpotRequest) -> None:
+        if _alike(request) in self._full:
+            turn(tx, request, "open", "capacity-not-available")
+            return
         attempt = tx.connection.begin_nested()
         try:
             fulfil(self._call(tx, request, "RunInstances"), request)
@@ -127,10 +136,18 @@ class SpotRequests:
             attempt.rollback()
             tx.acts.clear()
             if error.code in _ROOM:
+                self._full.add(_alike(request))
                 turn(tx, request, "open", "capacity-not-available")
             else:
                 log.info("spot request failed", request=request.id, code=error.code)
                 turn(tx, request, "closed", "bad-parameters", fault=StateReason(error.code, error.message))
+        except OperationalError:  # the database's, not the request's
+            raise
+        except Exception:
+            log.exception("spot request failed", request=request.id)
+            attempt.rollback()
+            tx.acts.clear()
+            turn(tx, request, "closed", "system-error", fault=_DEFECT)
 
     def _start(self, tx: Transaction, request: SpotRequest) -> None:
         """Start what was stopped, as soon as there is room again."""
@@ -159,6 +176,13 @@ def _at(tx: Transaction, reason: StateReason) -> str:
     return f"{reason.code} ({tx.now:%Y-%m-%d %H:%M:%S} GMT)"
 
 
-def _could_run(tx: Transaction, config: Config, request: SpotRequest) -> bool:
-    instance_type = find(config, request.instance_type)
+def _alike(request: SpotRequest) -> str:
+    """The same for requests that there is room for, or is none for, together."""
+    launch = request.launch
+    where = (launch.get("SubnetId"), launch.get("Placement"), launch.get("NetworkInterfaces"))
+    return f"{request.account_id} {request.region} {request.instance_type} {where}"
+
+
+def _fits(tx: Transaction, config: Config, type_name: str) -> bool:
+    instance_type = find(config, type_name)
     return instance_type is not None and has_room(tx, instance_type.vcpus, instance_type.memory_mib)
