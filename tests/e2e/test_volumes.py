@@ -55,6 +55,35 @@ def attach(servers: Servers, volume_id: str, instance_id: str, device: str = "/d
     return "/dev/" + found.split("/")[3]
 
 
+def test_a_disk_grows_while_it_is_used_and_a_snapshot_of_it_becomes_another(
+    servers: Servers, pair: tuple[str, str]
+) -> None:
+    one, other = pair
+    volume_id = made(servers, Encrypted=True)
+    disk = attach(servers, volume_id, one, "/dev/sdh")
+    servers.ssh(
+        one, f"mkfs.ext4 -q {disk} && mkdir -p /grown && mount {disk} /grown && echo '{TEXT}' >/grown/text && sync"
+    )
+    modification = servers.ec2.modify_volume(VolumeId=volume_id, Size=2, Throughput=250)["VolumeModification"]
+    assert (modification["OriginalSize"], modification["TargetSize"], modification["TargetThroughput"]) == (1, 2, 250)
+
+    def completed() -> bool:
+        (found,) = servers.ec2.describe_volumes_modifications(VolumeIds=[volume_id])["VolumesModifications"]
+        return found["ModificationState"] == "completed"
+
+    wait(completed, "volume is modified")
+    assert servers.ssh(one, f"blockdev --getsize64 {disk}").strip() == str(2 << 30)
+    servers.ssh(one, f"resize2fs {disk} && sync")
+
+    snapshot_id = servers.ec2.create_snapshot(VolumeId=volume_id)["SnapshotId"]
+    servers.ec2.get_waiter("snapshot_completed").wait(SnapshotIds=[snapshot_id], WaiterConfig={"Delay": 1})
+    restored = servers.ec2.create_volume(AvailabilityZone=ZONE, SnapshotId=snapshot_id)["VolumeId"]
+    wait_for(servers, restored, "available")
+    copy = attach(servers, restored, other, "/dev/sdh")
+    assert TEXT in servers.ssh(other, f"mkdir -p /copy && mount {copy} /copy && cat /copy/text")
+    assert servers.ssh(other, f"blockdev --getsize64 {copy}").strip() == str(2 << 30)
+
+
 def test_a_disk_goes_from_one_server_to_another(servers: Servers, pair: tuple[str, str]) -> None:
     one, other = pair
     volume_id = made(servers, Encrypted=True)

@@ -138,3 +138,13 @@ def test_only_an_empty_plain_file_is_encrypted(pool: Pool, image: Path, tmp_path
         with pytest.raises(qcow2.NotEmpty):
             qcow2.encrypt(path, luks.header(KEY), luks.HEADER_BYTES)
         assert path.read_bytes() == before
+
+
+def test_a_volume_that_nobody_has_open_is_grown(pool: Pool, image: Path) -> None:
+    path = made(pool, image=image)
+    assert qemu_io(path, KEY, "write -P 0x5a 6k 8k").returncode == 0
+    assert made(pool, replace(VOLUME, size_gib=3), image) == path
+    assert qcow2.size(path) == 3 << 30
+    assert qemu_io(path, KEY, "read -P 0x5a 6k 8k", "read -P 0x41 64k 64k", "read -P 0 2G 64k").returncode == 0
+    checked = qemu(path, KEY, ("qemu-img", "check"))
+    assert "No errors were found" in checked.stdout, checked

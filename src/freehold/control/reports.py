@@ -50,7 +50,7 @@ from freehold.records.snapshots import DoomedSnapshot, Snapshot, failed, holds, 
 from freehold.records.store import Transaction
 from freehold.records.tags import delete_tags_of
 from freehold.records.usage import count_usage, open_usage
-from freehold.records.volumes import forget, let_go
+from freehold.records.volumes import complete_modifications, forget, let_go
 
 log = structlog.get_logger()
 
@@ -142,6 +142,8 @@ def _apply_guest(tx: Transaction, instance: Instance, guest: GuestReport) -> Non
         return
     if guest.volumes is not None:
         _apply_volumes(tx, instance, frozenset(guest.volumes))
+    if guest.disks_fit or guest.state in ("stopped", "absent"):
+        complete_modifications(tx, [each.volume_id for each in tx.select(VolumeAttachment, instance_id=instance.id)])
     match instance.state, guest.state:
         case "pending", "running":
             _runs(tx, instance)

@@ -14,7 +14,7 @@ import asyncio
 import contextlib
 import datetime as dt
 import time
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Mapping
 from functools import partial
 from typing import assert_never
 
@@ -22,16 +22,16 @@ import structlog
 from msgspec.structs import replace
 
 from freehold.host import hibernation
-from freehold.host.errors import CannotStart, CommandError, HostError, NotYet
+from freehold.host.errors import CannotStart, HostError, NotYet
+from freehold.host.guest_disks import GuestDisks
 from freehold.host.hypervisor import devices, memory, process
-from freehold.host.hypervisor.devices import NoFreePort
-from freehold.host.hypervisor.monitor import Monitor, Refused
+from freehold.host.hypervisor.monitor import Monitor
 from freehold.host.machine import Machine
 from freehold.host.records import GuestRecord, Saved, State, new_record
 from freehold.host.starts import Starts
 from freehold.host.templates import clone
 from freehold.host.templates.service import Templates
-from freehold.host.wire import MESSAGE_CHARACTERS_MAX, GuestReport, GuestSpec, VolumeSpec
+from freehold.host.wire import MESSAGE_CHARACTERS_MAX, GuestReport, GuestSpec
 
 log = structlog.get_logger()
 
@@ -74,7 +74,7 @@ class Guest:
         self._monitor: Monitor | None = None
         self._remembered = record is not None and record.generation == spec.generation
         self._plugged = False
-        self._held: tuple[str, ...] | None = None  # the volumes whose files QEMU has open; None: not looked at yet
+        self._disks = GuestDisks(machine, changed)
         self._keys: Mapping[str, bytes] | None = None
         self._failures = 0
         self._failed_at = 0.0
@@ -102,7 +102,8 @@ class Guest:
             disks_fail=record.disks_fail,
             hibernated=record.state == "stopped" and record.saved is not None,
             message=record.message and record.message[:MESSAGE_CHARACTERS_MAX],
-            volumes=self._held,
+            volumes=self._disks.held,
+            disks_fit=self._disks.fitted == self.spec.generation,
         )
 
     def wake(self) -> None:
@@ -207,7 +208,7 @@ class Guest:
             self._monitor = None
         if self._machine.find(self.spec.instance_id) is None:
             self._plugged = False
-            self._hold(())
+            self._disks.hold(())
             return
         paths = self._machine.layout.guest(self.spec.instance_id)
         try:
@@ -246,7 +247,7 @@ class Guest:
                 self._starts.watch(spec.instance_id, pid)
             case "running":
                 await self._turn("running")
-                return await self._fit_disks(monitor)
+                return await self._disks.fit(monitor, self.spec, self._keys or {})
             case "shutdown":
                 await self._turn("stopped", guest_shutdown=True)
                 await self._take_down()
@@ -263,48 +264,6 @@ class Guest:
                 await self._turn("failed", message=message)
                 return _RETRY_SECONDS
         return _NOW
-
-    async def _fit_disks(self, monitor: Monitor) -> float | None:
-        """Have the guest have its volumes and no others. Seconds until it is to be looked at again."""
-        plugged, held = await devices.plugged_disks(monitor), await devices.held(monitor)
-        self._hold(held)
-        wanted = {volume.volume_id: volume for volume in self.spec.volumes}
-        pauses: list[float] = []
-        for volume_id in sorted((plugged | held) - (held & wanted.keys())):
-            torn_out = volume_id in held.intersection(self.spec.torn_out)
-            if not await self._unplug_disk(monitor, volume_id, torn_out=torn_out):
-                pauses.append(devices.UNPLUG_SECONDS)
-        for volume_id in sorted(wanted.keys() - await devices.plugged_disks(monitor)):
-            if not await self._plug_disk(monitor, wanted[volume_id]):
-                pauses.append(_RETRY_SECONDS)
-        self._hold(await devices.held(monitor))
-        return min(pauses, default=None)
-
-    async def _unplug_disk(self, monitor: Monitor, volume_id: str, *, torn_out: bool) -> bool:
-        """Whether the guest has let go of the disk, or lost it."""
-        try:
-            if torn_out:
-                await self._machine.tear_out(monitor, volume_id)
-            return await self._machine.unplug_disk(monitor, volume_id)
-        except Refused as error:  # something else works on it
-            log.warning("disk not unplugged", instance=self.spec.instance_id, error=str(error))
-            return False
-
-    async def _plug_disk(self, monitor: Monitor, volume: VolumeSpec) -> bool:
-        """Whether the guest has the disk. One that can not be had is no failure of the guest, which runs without it."""
-        if volume.encrypted and volume.volume_id not in (self._keys or {}):
-            return True  # the key is still to come, or there is none: the control plane then gives up attaching it
-        try:
-            await self._machine.plug_disk(monitor, volume, self._keys or {})
-        except (CannotStart, CommandError, NoFreePort, Refused) as error:
-            log.warning("disk not plugged in", instance=self.spec.instance_id, error=str(error))
-            return False
-        return True
-
-    def _hold(self, held: Collection[str]) -> None:
-        if self._held != (now := tuple(sorted(held))):
-            self._held = now
-            self._changed()
 
     async def _start(self) -> float | None:
         if self.record.guest_shutdown:

@@ -167,6 +167,12 @@ class Machine:
         async with self.disks((volume_id,)):
             await self.effects.perform("tear out disk", partial(devices.tear_out_disk, monitor, volume_id))
 
+    async def adjust_disk(self, monitor: Monitor, volume: VolumeSpec) -> None:
+        """Have a disk of a guest that runs as large as it is to be, and its limits."""
+        async with self.disks((volume.volume_id,)):
+            adjust = partial(devices.adjust_disk, monitor, volume.volume_id, volume.size_gib << 30, volume.limits)
+            await self.effects.perform("adjust disk", adjust)
+
     async def make_volume(self, volume: VolumeSpec, keys: Mapping[str, bytes]) -> None:
         """Have a volume that is no guest's. Raises CannotStart, HostError."""
         async with self.disks((volume.volume_id,)):

@@ -286,7 +286,8 @@ class GuestReport(msgspec.Struct, frozen=True):
     words, no tenant text). `guest_shutdown` = it stopped because the guest itself powered off; `hibernated` = it
     stopped and its memory is kept. `changed_at` is when the state began. `answers`: whether it answers on its private
     address; None = that can not be said yet. `disks_fail`: it is paused because its disks can not be written. `volumes`
-    are those whose files its QEMU has open; None: it was not asked. `console` is the newest console output (at most
+    are those whose files its QEMU has open; None: it was not asked. `disks_fit`: their sizes and limits are as the spec
+    says. `console` is the newest console output (at most
     64 KiB), only when it has changed since last reported.
     """
 
@@ -301,6 +302,7 @@ class GuestReport(msgspec.Struct, frozen=True):
     message: Annotated[str, msgspec.Meta(max_length=MESSAGE_CHARACTERS_MAX)] | None = None
     credits: CreditReading | None = None
     volumes: Annotated[tuple[str, ...], msgspec.Meta(max_length=VOLUMES_MAX)] | None = None
+    disks_fit: bool = False
     console: Annotated[bytes, msgspec.Meta(max_length=CONSOLE_BYTES_MAX)] | None = None
 
 

@@ -194,6 +194,7 @@ class Volume(Record, frozen=True):
     kms_key_id: str | None = None
     snapshot_id: SnapshotId | None = None
     kernel_image_id: ImageId | None = None
+    auto_enable_io: bool = False
 
 
 class VolumeAttachment(Record, frozen=True):
@@ -209,6 +210,26 @@ class VolumeAttachment(Record, frozen=True):
     delete_on_termination: bool
     attached_at: dt.datetime
     forced: bool = False
+
+
+class VolumeModification(Record, frozen=True):
+    """The newest change of a volume's size, type or performance. ``modifying`` until its host says that a guest that
+    runs has it so."""
+
+    volume_id: VolumeId
+    account_id: AccountId
+    region: str
+    state: Literal["modifying", "completed"]
+    started_at: dt.datetime
+    ended_at: dt.datetime | None
+    original_size_gib: int
+    original_volume_type: str
+    original_iops: int
+    original_throughput_mibps: int
+    target_size_gib: int
+    target_volume_type: str
+    target_iops: int
+    target_throughput_mibps: int
 
 
 class Image(Record, frozen=True):
@@ -339,6 +360,12 @@ default_credits = table("default_credits", DefaultCredits, key=("account_id", "r
 metadata_defaults = table("metadata_defaults", MetadataDefaults, key=("account_id", "region"))
 instance_user_data = table("instance_user_data", InstanceUserData, key=("instance_id",))
 console_outputs = table("console_outputs", ConsoleOutput, key=("instance_id",))
+volume_modifications = table(
+    "volume_modifications",
+    VolumeModification,
+    key=("volume_id",),
+    indexes=(("account_id", "region", "volume_id"),),
+)
 volumes = table(
     "volumes",
     Volume,

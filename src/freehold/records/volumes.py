@@ -3,7 +3,9 @@ and nobody can read it, from the first on; with the second it is gone."""
 
 from __future__ import annotations
 
-from freehold.records.compute import Volume, VolumeAttachment, volume_attachments
+from collections.abc import Iterable
+
+from freehold.records.compute import Volume, VolumeAttachment, VolumeModification, volume_attachments
 from freehold.records.encryption import WrappedKey
 from freehold.records.feed import publish
 from freehold.records.store import Transaction
@@ -34,6 +36,18 @@ def attached_to(tx: Transaction, instance_id: str) -> dict[str, tuple[VolumeAtta
     return {each.device: (each, found[each.volume_id]) for each in attachments}
 
 
+def meter_anew(tx: Transaction, volume: Volume) -> None:
+    """Meter a volume as it is now, no more as it was."""
+    close_usage(tx, volume.id)
+    meter(tx, volume)
+
+
+def complete_modifications(tx: Transaction, volume_ids: Iterable[str]) -> None:
+    """Guests that run have these volumes as they are to be, or none has them."""
+    for modification in tx.select(VolumeModification, volume_id=list(volume_ids), state="modifying"):
+        tx.update(modification, state="completed", ended_at=tx.now)
+
+
 def let_go(tx: Transaction, attachment: VolumeAttachment) -> None:
     """A volume is this instance's no more."""
     tx.delete(attachment)
@@ -57,4 +71,5 @@ def forget(tx: Transaction, volume: Volume) -> None:
     delete_tags_of(tx, volume.id)
     tx.delete_where(WrappedKey, volume_id=volume.id)
     tx.delete_where(VolumeAttachment, volume_id=volume.id)
+    tx.delete_where(VolumeModification, volume_id=volume.id)
     tx.delete(volume)

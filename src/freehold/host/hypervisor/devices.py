@@ -35,10 +35,15 @@ class _Property(TypedDict):
     type: str
 
 
+class _Image(TypedDict("_Sized", {"virtual-size": int})):
+    pass
+
+
 class _Node(TypedDict("_Named", {"node-name": str})):
     backing_file_depth: int
     drv: str
     file: str
+    image: _Image
 
 
 class _Job(TypedDict):
@@ -149,6 +154,15 @@ async def resize_disk(monitor: Monitor, volume_id: str, size_bytes: int) -> None
     """Make a disk larger; the guest sees it at once."""
     await cancel_job(monitor, volume_id)
     await monitor.execute("block_resize", {"node-name": disks.device_node(volume_id), "size": size_bytes})
+
+
+async def adjust_disk(monitor: Monitor, volume_id: str, size_bytes: int, limits: DiskLimits) -> None:
+    """Have a disk that is plugged in be at least so large, and do so much."""
+    await limit_disk(monitor, volume_id, limits)
+    answer = cast(list[_Node], await monitor.execute("query-named-block-nodes", {"flat": True}))
+    sizes = {node["node-name"]: node["image"]["virtual-size"] for node in answer}
+    if sizes[disks.device_node(volume_id)] < size_bytes:
+        await resize_disk(monitor, volume_id, size_bytes)
 
 
 async def free_port(monitor: Monitor) -> str:

@@ -6,8 +6,11 @@ A file appears complete by a rename. It is the agent's own: QEMU is handed open 
 
 from __future__ import annotations
 
+import json
+import os
 import shutil
 from collections.abc import Awaitable, Callable
+from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -53,6 +56,24 @@ class Pool:
                     raise CannotStart(f"The data of {volume.snapshot_id} is not on this host.")
             self.layers.lay(path, backing)
             await self._create(path, backing, volume.size_gib << 30, key)
+        elif qcow2.size(path) < volume.size_gib << 30:
+            await self._grow(path, volume.size_gib << 30, key)
+
+    async def _grow(self, path: Path, size: int, key: bytes | None) -> None:
+        """Make a file larger that nobody has open. What its header says lies below it is not followed."""
+        node: dict[str, object] = {"driver": "qcow2", "backing": None}
+        node["file"] = {"driver": "file", "filename": str(path)}
+        with ExitStack() as until:
+            secret: tuple[str, ...] = ()
+            if key is not None:
+                reading, writing = os.pipe()
+                until.callback(os.close, reading)
+                os.write(writing, luks.passphrase(key).encode())
+                os.close(writing)
+                secret = ("--object", f"secret,id=key,file=/dev/fd/{reading}")
+                node["encrypt"] = {"format": "luks", "key-secret": "key"}
+            fds = [reading] if key is not None else []
+            await run(("qemu-img", "resize", "-q", *secret, f"json:{json.dumps(node)}", str(size)), pass_fds=fds)
 
     async def make_next_tip(self, volume_id: str, snapshot_id: str, key: bytes | None) -> None:
         """Have an empty tip for the volume, over what is its tip still and will be the snapshot's layer. `key` is what

@@ -17,6 +17,13 @@ class AttachmentLimitExceeded(AwsError):
         )
 
 
+class IncorrectModificationState(AwsError):
+    code = "IncorrectModificationState"
+
+    def __init__(self, volume_id: str, state: str) -> None:
+        super().__init__(f"The volume '{volume_id}' has a modification in the '{state}' state: wait until it is over.")
+
+
 class InsufficientVolumeCapacity(AwsError):
     """No host keeps volumes of the zone."""
 
@@ -34,6 +41,13 @@ class InvalidAttachmentNotFound(AwsError):
 
     def __init__(self, volume_id: str, instance_id: str) -> None:
         super().__init__(f"The volume '{volume_id}' is not attached to instance '{instance_id}'.")
+
+
+class InvalidVolumeModificationNotFound(AwsError):
+    code = "InvalidVolumeModification.NotFound"
+
+    def __init__(self, volume_id: str) -> None:
+        super().__init__(f"Modification for volume '{volume_id}' does not exist.")
 
 
 class InvalidVolumeZoneMismatch(AwsError):
@@ -83,3 +97,13 @@ class VolumeAlreadyAttached(AwsError):
 
     def __init__(self, volume_id: str) -> None:
         super().__init__(f"{volume_id} is already attached to an instance")
+
+
+class VolumeModificationRateExceeded(AwsError):
+    code = "VolumeModificationRateExceeded"
+
+    def __init__(self) -> None:
+        super().__init__(
+            "You've reached the maximum modification rate per volume limit. Wait at least 6 hours between "
+            "modifications per EBS volume."
+        )

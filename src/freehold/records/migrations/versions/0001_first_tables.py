@@ -1496,6 +1496,31 @@ def upgrade() -> None:
         batch_op.create_index("volume_attachments_by_instance_id", ["instance_id"], unique=False)
 
     op.create_table(
+        "volume_modifications",
+        sa.Column("volume_id", sa.Text(), autoincrement=False, nullable=False),
+        sa.Column("account_id", sa.Text(), autoincrement=False, nullable=False),
+        sa.Column("region", sa.Text(), autoincrement=False, nullable=False),
+        sa.Column("state", sa.Text(), autoincrement=False, nullable=False),
+        sa.Column("started_at", sa.BigInteger(), autoincrement=False, nullable=False),
+        sa.Column("ended_at", sa.BigInteger(), autoincrement=False, nullable=True),
+        sa.Column("original_size_gib", sa.BigInteger(), autoincrement=False, nullable=False),
+        sa.Column("original_volume_type", sa.Text(), autoincrement=False, nullable=False),
+        sa.Column("original_iops", sa.BigInteger(), autoincrement=False, nullable=False),
+        sa.Column("original_throughput_mibps", sa.BigInteger(), autoincrement=False, nullable=False),
+        sa.Column("target_size_gib", sa.BigInteger(), autoincrement=False, nullable=False),
+        sa.Column("target_volume_type", sa.Text(), autoincrement=False, nullable=False),
+        sa.Column("target_iops", sa.BigInteger(), autoincrement=False, nullable=False),
+        sa.Column("target_throughput_mibps", sa.BigInteger(), autoincrement=False, nullable=False),
+        sa.PrimaryKeyConstraint("volume_id"),
+        sqlite_autoincrement=False,
+        sqlite_with_rowid=False,
+    )
+    with op.batch_alter_table("volume_modifications", schema=None) as batch_op:
+        batch_op.create_index(
+            "volume_modifications_by_account_id_region_volume_id", ["account_id", "region", "volume_id"], unique=False
+        )
+
+    op.create_table(
         "volumes",
         sa.Column("id", sa.Text(), autoincrement=False, nullable=False),
         sa.Column("account_id", sa.Text(), autoincrement=False, nullable=False),
@@ -1513,6 +1538,7 @@ def upgrade() -> None:
         sa.Column("kms_key_id", sa.Text(), autoincrement=False, nullable=True),
         sa.Column("snapshot_id", sa.Text(), autoincrement=False, nullable=True),
         sa.Column("kernel_image_id", sa.Text(), autoincrement=False, nullable=True),
+        sa.Column("auto_enable_io", sa.Boolean(), autoincrement=False, nullable=False),
         sa.PrimaryKeyConstraint("id"),
         sqlite_autoincrement=False,
         sqlite_with_rowid=False,
@@ -1594,6 +1620,10 @@ def downgrade() -> None:
         batch_op.drop_index("volumes_by_account_id_region_id")
 
     op.drop_table("volumes")
+    with op.batch_alter_table("volume_modifications", schema=None) as batch_op:
+        batch_op.drop_index("volume_modifications_by_account_id_region_volume_id")
+
+    op.drop_table("volume_modifications")
     with op.batch_alter_table("volume_attachments", schema=None) as batch_op:
         batch_op.drop_index("volume_attachments_by_instance_id")
         batch_op.drop_index("volume_attachments_by_account_id_region")
