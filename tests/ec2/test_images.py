@@ -7,8 +7,11 @@ from typing import Any
 
 import pytest
 
+from freehold.control.accounts import close_account
 from freehold.control.specs import guest_specs
+from freehold.records.accounts import Account
 from freehold.records.compute import Image
+from freehold.records.images import ImageMapping, ImagePermission
 from freehold.records.snapshots import Snapshot
 from freehold.records.usage import UsageEntry
 from tests.ec2.calls import Caller, refused
@@ -382,3 +385,23 @@ def test_what_is_not_copied(ready: Caller, stranger: Caller, plain: str) -> None
     )
     image_id = stranger.copy_image(Name="copy", SourceImageId=plain, SourceRegion="us-east-1")["ImageId"]
     assert image(stranger, image_id)["OwnerId"] == stranger.account
+
+
+def test_it_is_known_when_an_image_was_last_launched(ready: Caller, plain: str) -> None:
+    assert "LastLaunchedTime" not in image(ready, plain)
+    launch_one(ready, ImageId=plain)
+    assert image(ready, plain)["LastLaunchedTime"].startswith(f"{dt.datetime.now(dt.UTC):%Y-%m-}")
+    attribute = ready.describe_image_attribute(ImageId=plain, Attribute="lastLaunchedTime")
+    assert attribute["LastLaunchedTime"]["Value"] == image(ready, plain)["LastLaunchedTime"]
+
+
+def test_the_images_of_an_account_go_with_it(ready: Caller, stranger: Caller, plain: str) -> None:
+    ready.modify_image_attribute(ImageId=plain, LaunchPermission={"Add": [{"UserId": stranger.account}]})
+    with ready.store.write() as tx:
+        account = tx.get(Account, ready.account)
+        assert account is not None
+        close_account(tx, account)
+        assert tx.count(Image, owner_id=ready.account) == tx.count(ImagePermission) == 0
+        assert tx.count(ImageMapping, image_id=plain) == 0
+    with refused("InvalidAMIID.NotFound"):
+        stranger.describe_images(ImageIds=[plain])

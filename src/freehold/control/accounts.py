@@ -14,6 +14,7 @@ from freehold.records.accounts import AccessKey, Account, User, access_keys
 from freehold.records.audit import service_event
 from freehold.records.compute import (
     ConsoleOutput,
+    Image,
     Instance,
     InstanceUserData,
     StateReason,
@@ -28,6 +29,7 @@ from freehold.records.compute import (
 from freehold.records.connect import ConnectKey
 from freehold.records.events import InstanceEvent, StatusReport, instance_events, status_reports
 from freehold.records.ids import AccountId, InstanceId, new_account_id, new_iam_id
+from freehold.records.images import remove
 from freehold.records.instances import send_down
 from freehold.records.network import Address, interface_groups, network_interfaces, vpcs
 from freehold.records.reservations import CapacityReservation, end
@@ -73,6 +75,8 @@ def close_account(tx: Transaction, account: Account) -> bool:
         end(tx, reservation, "cancelled")
     for volume in tx.select(Volume, volumes.c.account_id == account.id, volumes.c.state == "available"):
         begin_deleting(tx, volume)
+    for image in tx.select(Image, owner_id=account.id):
+        remove(tx, image)
     for snapshot in tx.select(Snapshot, account_id=account.id):
         delete(tx, snapshot)
     alive = tx.count(Instance, instances.c.account_id == account.id, instances.c.state != "terminated")

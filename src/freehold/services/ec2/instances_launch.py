@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import datetime as dt
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -207,6 +208,7 @@ def launch_all(call: Call, request: RunInstancesRequestTypeDef, launch: Launch, 
     most = vcpu_limits.allowed(call, vcpus, low, high, spot=launch.market is not None)
     subnet, places = _reserve(call, launch, low, most)
     _check_storage(call, launch, len(places))
+    _note_launch(call, launch.image)
     groups = launch_interface.group_ids(call, launch.interface, subnet.vpc_id)
     encryption = ebs_encryption.resolved(call, launch.root.encryption)
     made = [
@@ -215,6 +217,16 @@ def launch_all(call: Call, request: RunInstancesRequestTypeDef, launch: Launch, 
     ]
     publish(call.tx, "vpc", subnet.vpc_id)
     return made
+
+
+def _note_launch(call: Call, image: Image) -> None:
+    """When an image was last launched, to the day; not of the cloud's own, whose rows all accounts share.
+
+    https://docs.aws.amazon.com/AWSEC2/latest/UserGuide/ami-last-launched-time.html
+    """
+    last = image.last_launched_at
+    if image.region is not None and (last is None or call.now - last >= dt.timedelta(days=1)):
+        call.tx.update(image, last_launched_at=call.now)
 
 
 def _check_storage(call: Call, launch: Launch, count: int) -> None:
