@@ -58,9 +58,14 @@ def ansible(servers: Servers, tmp_path_factory: pytest.TempPathFactory) -> Ansib
     return Ansible(servers, tmp_path_factory.mktemp("ansible"))
 
 
-def test_servers(ansible: Ansible, servers: Servers) -> None:
+def test_servers_and_their_disks(ansible: Ansible, servers: Servers) -> None:
     assert ansible.play("servers.yml") == ["A key pair", "A security group", "A server that runs"]
     assert ansible.play("servers.yml") == []
+    disks = ["A disk on it", "A snapshot of it, unless there is one of this hour", "An image of the server"]
+    assert ansible.play("disks.yml") == disks
+    assert ansible.play("disks.yml") == []
+    assert ansible.play("disks_gone.yml") == ["No image", "No snapshots", "Not on the server", "No disk"]
+    assert ansible.play("disks_gone.yml") == []
     assert ansible.play("servers_stopped.yml") == ["It is stopped"]
     assert ansible.play("servers_stopped.yml") == []
     assert ansible.play("servers.yml") == ["A server that runs"]
@@ -68,3 +73,5 @@ def test_servers(ansible: Ansible, servers: Servers) -> None:
     assert ansible.play("servers_gone.yml") == []
     keys = servers.ec2.describe_key_pairs()["KeyPairs"]
     assert [key["KeyName"] for key in keys] == ["e2e"]
+    assert servers.ec2.describe_snapshots(OwnerIds=["self"])["Snapshots"] == []
+    assert servers.ec2.describe_volumes()["Volumes"] == []
