@@ -346,7 +346,7 @@ instances = table(
     key=("id",),
     indexes=(
         _OWNER,
-        ("account_id", "region", "state", "vcpus"),
+        ("account_id", "region", "state", "spot_request_id", "vcpus"),
         ("host_id",),
         ("vpc_id",),
         ("subnet_id",),

@@ -601,7 +601,9 @@ def upgrade() -> None:
     with op.batch_alter_table("instances", schema=None) as batch_op:
         batch_op.create_index("instances_by_account_id_region_id", ["account_id", "region", "id"], unique=False)
         batch_op.create_index(
-            "instances_by_account_id_region_state_vcpus", ["account_id", "region", "state", "vcpus"], unique=False
+            "instances_by_account_id_region_state_spot_request_id_vcpus",
+            ["account_id", "region", "state", "spot_request_id", "vcpus"],
+            unique=False,
         )
         batch_op.create_index("instances_by_capacity_reservation_id", ["capacity_reservation_id"], unique=False)
         batch_op.create_index("instances_by_host_id", ["host_id"], unique=False)
@@ -1846,7 +1848,7 @@ def downgrade() -> None:
         batch_op.drop_index("instances_by_placement_group_id")
         batch_op.drop_index("instances_by_host_id")
         batch_op.drop_index("instances_by_capacity_reservation_id")
-        batch_op.drop_index("instances_by_account_id_region_state_vcpus")
+        batch_op.drop_index("instances_by_account_id_region_state_spot_request_id_vcpus")
         batch_op.drop_index("instances_by_account_id_region_id")
 
     op.drop_table("instances")
