@@ -7,7 +7,7 @@ from collections.abc import Iterator
 import pytest
 
 from tests.cli.clouds import running_cloud, short_place
-from tests.e2e.servers import Servers
+from tests.e2e.servers import Servers, wait
 
 
 @pytest.fixture(scope="module")
@@ -15,6 +15,8 @@ def servers(request: pytest.FixtureRequest) -> Iterator[Servers]:
     """A new cloud, whose pool is the module's `POOL`; gone with everything in it afterwards."""
     with short_place() as place, running_cloud(place / "e2e", request.module.POOL) as cloud:
         servers = Servers(cloud)
+        log = cloud.paths.log / "host.log"
+        wait(lambda: "template ready" in log.read_text(), "there is a template: servers are clones of it")
         yield servers
         servers.ec2.close()
         if request.session.testsfailed:

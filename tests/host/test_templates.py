@@ -19,6 +19,7 @@ from pathlib import Path
 import pytest
 from msgspec.structs import replace
 
+from freehold.host.hypervisor.qemu import system_uuid
 from freehold.host.templates import memory
 from freehold.host.templates.store import Recipe, Store
 from freehold.host.wire import GuestSpec
@@ -88,6 +89,8 @@ def show(tmp_path_factory: pytest.TempPathFactory) -> bytes:
 echo {packed} | base64 -d | gunzip >/tmp/sequence
 chmod 700 /tmp/sequence
 echo "boot=$(cat /proc/sys/kernel/random/boot_id)" "machine=$(cat /etc/machine-id)"
+cd /sys/class/dmi/id
+echo "uuid=$(cat product_uuid)" "serial=$(cat product_serial)" "asset=$(cat board_asset_tag)"
 echo "random=$(head -c 24 /dev/urandom | base64)" "sequence=$(/tmp/sequence)"
 """.encode()
 
@@ -103,13 +106,15 @@ def test_no_two_of_fifty_clones_have_the_same_secrets(
             console = plane.wait_for_console(spec.instance_id, READY, seconds=180)
             found.setdefault("host key", []).append(re.findall("^ssh-ed25519 ([^ ]+)", console, re.MULTILINE)[0])
             assert "sequence=" in console, console
-            for name, value in re.findall("(boot|machine|random|sequence)=([^ \n]+)", console):
+            for name, value in re.findall("(boot|machine|uuid|serial|asset|random|sequence)=([^ \n]+)", console):
                 found.setdefault(name, []).append(value)
         end(plane, *specs)
     sequences = sorted(int(each, 16) for each in found.pop("sequence"))
     assert {name: len(set(values)) for name, values in found.items()} == dict.fromkeys(
-        ("host key", "boot", "machine", "random"), MANY
+        ("host key", "boot", "machine", "uuid", "serial", "asset", "random"), MANY
     )
+    assert set(found["uuid"]) == set(found["serial"]) == set(map(system_uuid, found["asset"]))
+    assert found["asset"][0] == spec_of(PORTS[1], image_id).instance_id
     near = [one for one, next_one in itertools.pairwise(sequences) if next_one - one < SAME_SECRET]
     assert len(sequences) == MANY
     assert len(near) <= 2  # by chance, one in thirty times

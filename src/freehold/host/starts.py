@@ -11,7 +11,7 @@ from collections.abc import Callable
 
 from freehold.host.hypervisor.process import demand
 
-_LOOK_SECONDS = 0.25
+_LOOK_SECONDS = 0.1
 _BOOTED_CORES = 0.5  # who asks for less than this has booted
 _BOOT_SECONDS_MAX = 60.0
 

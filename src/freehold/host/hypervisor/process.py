@@ -10,7 +10,6 @@ import asyncio
 import os
 import signal
 import socket
-import time
 from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
 from pathlib import Path
@@ -37,7 +36,7 @@ from freehold.host.layout import GuestPaths, guest_uid
 from freehold.host.ports.taps import open_tap
 from freehold.host.templates.store import Template
 from freehold.host.wire import GuestSpec
-from freehold.processes import Identity, alive, guests, handle
+from freehold.processes import Identity, guests, handle
 
 _EXIT_SECONDS_MAX = 10.0
 _OOM_SCORE = 500
@@ -175,11 +174,18 @@ async def end(tag: str, instance_id: str) -> None:
 
 async def ended(who: Identity, seconds_max: float) -> bool:
     """Wait for a QEMU that was told to quit."""
-    deadline = time.monotonic() + seconds_max
-    while alive(who):
-        if time.monotonic() > deadline:
-            return False
-        await asyncio.sleep(0.02)
+    opened = handle(who)
+    if opened is None:
+        return True
+    loop, gone = asyncio.get_running_loop(), asyncio.Event()
+    loop.add_reader(opened, gone.set)  # pidfd_open(2): readable once the process has ended
+    try:
+        await asyncio.wait_for(gone.wait(), seconds_max)
+    except TimeoutError:
+        return False
+    finally:
+        loop.remove_reader(opened)
+        os.close(opened)
     return True
 
 

@@ -59,4 +59,5 @@ void set_clock(void) {
 void wake_up(void) {
     reseed();
     set_clock();
+    take_identity();
 }

@@ -26,6 +26,9 @@ void wake_up(void);
 void restart(const char *why);
 void set_clock(void);
 
+/* identity.c */
+void take_identity(void);
+
 /* network.c */
 struct lease {
     uint32_t address, mask, router, server; /* in network order, as all addresses here */
