@@ -78,6 +78,12 @@ NAMED |= {
     "ebs.ListSnapshotBlocks": _SNAPSHOT,
     "ebs.PutSnapshotBlock": _SNAPSHOT | {"Checksum": "YQ=="},
 }
+_RULE = "aaaaaaaaaaa"
+NAMED |= {f"rbin.{name}Rule": {"Identifier": _RULE} for name in ("Delete", "Get", "Lock", "Unlock", "Update")}
+NAMED |= {
+    f"rbin.{name}Resource": {"ResourceArn": f"arn:aws:rbin:us-east-1:111122223333:rule/{_RULE}"}
+    for name in ("ListTagsFor", "Tag", "Untag")
+}
 _QUOTA = {
     "QuotaCode": "L-1216C47A",
     "RequestId": "a1",

@@ -13,7 +13,7 @@ from freehold.records.connect import ConnectKey, connect_keys
 from freehold.records.fleets import Fleet, fleets
 from freehold.records.identities import AccessReport, RoleDeletion, access_reports, role_deletions
 from freehold.records.reservations import CapacityReservation, reservations
-from freehold.records.snapshots import Snapshot, abandon
+from freehold.records.snapshots import Snapshot, abandon, delete, snapshots
 from freehold.records.spot import SpotRequest, spot_requests
 from freehold.records.store import Store
 from freehold.records.tags import delete_tags_of
@@ -55,6 +55,8 @@ def keep_house(store: Store, config: Config) -> None:
         feed.take_turn(tx)
         for snapshot in tx.select(Snapshot, state="pending", writing=True):
             abandon(tx, snapshot)
+        for snapshot in tx.select(Snapshot, snapshots.c.recycled_until <= tx.now, limit=_BATCH):
+            delete(tx, snapshot)
     while True:
         with store.write() as tx:
             feed.take_turn(tx)  # or one of them could be tagged between here and the commit

@@ -131,9 +131,8 @@ class Directory:
                 ),
                 "",
             )
-        if not signing_name and _of_blocks(request):
-            signing_name = "ebs"
-        if not name and signing_name in ("s3", "ebs") and signing_name in self._models:
+        signing_name = signing_name or _by_path(request)
+        if not name and signing_name in ("s3", *_PATHS) and signing_name in self._models:
             with suppress(AwsError):
                 name = self.protocol(signing_name, request).route(request)[0]
         return signing_name, name if _OPERATION.fullmatch(name) else ""
@@ -184,13 +183,19 @@ def bucket_in_host(host: str, names: Iterable[str]) -> str | None:
     return None
 
 
-# The paths of EBS's direct APIs, whose requests often have no content type.
-_BLOCKS = re.compile(r"/snapshots/(?:completion/[^/]+|[^/]+/(?:changedblocks|blocks(?:/[0-9]+)?))")
+# Services with paths like S3's, whose requests often have no content type either.
+_PATHS = {
+    "ebs": re.compile(
+        r"POST /snapshots|[A-Z]+ /snapshots/(?:completion/[^/]+|[^/]+/(?:changedblocks|blocks(?:/[0-9]+)?))"
+    ),
+    "rbin": re.compile(r"[A-Z]+ /(?:rules(?:/[0-9A-Za-z]{11}(?:/(?:un)?lock)?)?|list-rules|tags/arn(?::|%3A).*)"),
+}
 
 
-def _of_blocks(request: HttpRequest) -> bool:
-    """Whether a request of nobody's is one to EBS rather than one to S3, whose bucket were called ``snapshots``."""
-    return _BLOCKS.fullmatch(request.path) is not None or (request.method, request.path) == ("POST", "/snapshots")
+def _by_path(request: HttpRequest) -> str:
+    """The service that a request of nobody's seems to be for, rather than for a bucket of such a name; or nothing."""
+    asked = f"{request.method} {request.path}"
+    return next((service for service, paths in _PATHS.items() if paths.fullmatch(asked)), "")
 
 
 def guessed_family(request: HttpRequest) -> Family:
@@ -200,7 +205,7 @@ def guessed_family(request: HttpRequest) -> Family:
     content_type = request.headers.get("content-type", "")
     if content_type.startswith("application/x-www-form-urlencoded") or any(n == "Action" for n, _ in request.query):
         return "query"
-    return "rest-json" if "json" in content_type or _of_blocks(request) else "rest-xml"
+    return "rest-json" if "json" in content_type or _by_path(request) else "rest-xml"
 
 
 def family_error(family: Family, status: int, code: str, message: str, request_id: str) -> HttpResponse:

@@ -31,7 +31,8 @@ class Snapshot(Record, frozen=True):
     if that is under another key. `at_rest`: it is taken when the guest has shut down and before it boots again.
     `kernel_image_id` is the image whose kernel starts what is on it, if one does. One that is `writing` comes from
     EBS's direct APIs: its blocks are put over those of `parent_id`, until it is completed or none has come for
-    `timeout_minutes` since `written_at`.
+    `timeout_minutes` since `written_at`. One that was `recycled_at` is in the recycle bin: it is seen there alone, and
+    paid for, until it is restored or deleted.
     """
 
     id: SnapshotId
@@ -60,6 +61,8 @@ class Snapshot(Record, frozen=True):
     writing: bool = False
     timeout_minutes: int = 0
     written_at: dt.datetime | None = None
+    recycled_at: dt.datetime | None = None
+    recycled_until: dt.datetime | None = None
 
 
 class WrittenBlock(Record, frozen=True):
@@ -125,7 +128,13 @@ snapshots = table(
     "snapshots",
     Snapshot,
     key=("id",),
-    indexes=(("account_id", "region", "id"), ("host_id", "state"), ("volume_id", "state"), ("state", "writing")),
+    indexes=(
+        ("account_id", "region", "id"),
+        ("host_id", "state"),
+        ("volume_id", "state"),
+        ("state", "writing"),
+        ("recycled_until",),
+    ),
 )
 doomed_snapshots = table(
     "doomed_snapshots", DoomedSnapshot, key=("host_id", "snapshot_id"), indexes=(("snapshot_id",),)

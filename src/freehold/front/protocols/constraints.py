@@ -99,6 +99,8 @@ def _compiled(source: str) -> re.Pattern[str]:
     # A hyphen after a class is itself in Java and an error in Python.
     translated = re.sub(r"(\\w|\\d|\\s|\\p\{\w+\})-(?!\])", r"\1\\-", translated)
     translated = re.sub(r"\\p\{(\w+)\}", lambda found: _category(found[1]), translated)
+    # Java repeats what is repeated already, as in rbin's `[0-9a-zA-Z]{11}{0,1011}`.
+    translated = re.sub(r"(\[[^\]]*\]\{\d+\})(?=\{)", r"(?:\1)", translated)
     return re.compile(translated, re.ASCII)
 
 

@@ -32,6 +32,7 @@ from freehold.records import (  # noqa: F401
     network,
     placement,
     quotas,
+    recycle_bin,
     reservations,
     root_tasks,
     seals,

@@ -71,7 +71,8 @@ MAX_IDS = 1000
 class Kind(Generic[R]):
     """A kind of resource. `resource_type` is EC2's name of it (as in tags and policies); `prefix` begins its ids, which
     are in `id_column`; `malformed` None: AWS has no such code and answers `not_found`; `shared`: every account's.
-    `arn_column` is what ARNs have, where that is not the id; `nameless`: ARNs do not say whose it is."""
+    `arn_column` is what ARNs have, where that is not the id; `nameless`: ARNs do not say whose it is;
+    `hidden_by`: rows that have this column are not seen, as those in the recycle bin."""
 
     record: type[R]
     resource_type: str
@@ -82,6 +83,7 @@ class Kind(Generic[R]):
     arn_column: str | None = None
     shared: bool = False
     nameless: bool = False
+    hidden_by: str | None = None
 
     @property
     def id(self) -> sa.Column[str]:
@@ -89,7 +91,10 @@ class Kind(Generic[R]):
 
     def owner(self, call: Call) -> dict[str, Any]:
         """What a row has that is the caller's, in the region of the call; nothing, of what is not its owner's alone."""
-        return {} if self.shared else {"account_id": call.account_id, "region": call.region}
+        if self.shared:
+            return {}
+        hidden = {self.hidden_by: None} if self.hidden_by else {}
+        return {"account_id": call.account_id, "region": call.region, **hidden}
 
     def visible(self, call: Call) -> list[sa.ColumnElement[bool]]:
         """The same as conditions of a query."""
@@ -287,7 +292,15 @@ SECURITY_GROUP_RULE = Kind(
     errors.InvalidSecurityGroupRuleIdNotFound,
     errors.InvalidSecurityGroupRuleIdMalformed,
 )
-SNAPSHOT = Kind(Snapshot, "snapshot", "snap", InvalidSnapshotNotFound, InvalidSnapshotIDMalformed, nameless=True)
+SNAPSHOT = Kind(
+    Snapshot,
+    "snapshot",
+    "snap",
+    InvalidSnapshotNotFound,
+    InvalidSnapshotIDMalformed,
+    nameless=True,
+    hidden_by="recycled_at",
+)
 SPOT_REQUEST = Kind(
     SpotRequest,
     "spot-instances-request",

@@ -68,7 +68,8 @@ def usable(call: Call, snapshot_id: str) -> Snapshot:
     """A snapshot of the caller's or that is shared with them. Raises InvalidSnapshot.NotFound."""
     SNAPSHOT.check_form(snapshot_id)
     own = SNAPSHOT.find(call, snapshot_id)
-    shared = own or call.tx.find(Snapshot, snapshots.c.id == snapshot_id, snapshots.c.id.in_(shared_with(call)))
+    there = (snapshots.c.id == snapshot_id, snapshots.c.recycled_at.is_(None))
+    shared = own or call.tx.find(Snapshot, *there, snapshots.c.id.in_(shared_with(call)))
     if shared is None:
         raise SNAPSHOT.not_found(snapshot_id)
     return shared

@@ -19,8 +19,9 @@ from freehold.records.encryption import WrappedKey
 from freehold.records.feed import publish, take_turn
 from freehold.records.ids import SnapshotId, new_id
 from freehold.records.images import ImageMapping
+from freehold.records.recycle_bin import retention
 from freehold.records.snapshots import Snapshot, delete
-from freehold.records.tags import Tag, put_tags
+from freehold.records.tags import Tag, put_tags, tags_of
 from freehold.services.ec2.errors import IncorrectState, InvalidParameterValue
 from freehold.services.ec2.parameters import refuse_others
 from freehold.services.ec2.resources import SNAPSHOT, VOLUME, made, named_by
@@ -70,15 +71,20 @@ def create_snapshot(call: Call, request: CreateSnapshotRequestTypeDef) -> Respon
 
 @operation(resources=named_by("SnapshotId", SNAPSHOT))
 def delete_snapshot(call: Call, request: DeleteSnapshotRequestTypeDef) -> Response:
-    """What was restored from it, and later snapshots, keep all that they need. Raises SnapshotLocked,
-    InvalidSnapshot.InUse for one of an image."""
+    """What was restored from it, and later snapshots, keep all that they need. Where a retention rule says so, it goes
+    to the recycle bin. Raises SnapshotLocked, InvalidSnapshot.InUse for one of an image."""
     refuse_others(request, {"SnapshotId"})
     take_turn(call.tx)
     snapshot = SNAPSHOT.load(call, request["SnapshotId"])
     check_not_locked(call, snapshot)
     if (mapping := call.tx.find(ImageMapping, snapshot_id=snapshot.id)) is not None:
         raise InvalidSnapshotInUse(snapshot.id, mapping.image_id)
-    delete(call.tx, snapshot)
+    tags = {tag.key: tag.value for tag in tags_of(call.tx, [snapshot.id])[snapshot.id]}
+    kept = retention(call.tx, call.account_id, call.region, "EBS_SNAPSHOT", tags)
+    if kept is not None and snapshot.state == "completed":
+        call.tx.update(snapshot, recycled_at=call.now, recycled_until=call.now + kept)
+    else:
+        delete(call.tx, snapshot)
     return {}
 
 

@@ -90,7 +90,7 @@ def _visible(call: Call, owners: Sequence[str]) -> tuple[Mapping[str, Any], list
     if (owners and named == {call.account_id}) or not shared:
         return SNAPSHOT.owner(call), [] if not owners or call.account_id in named else [sa.false()]
     own = sa.and_(*SNAPSHOT.visible(call))
-    either = [sa.or_(own, snapshots.c.id.in_(shared_with(call)))]
+    either = [snapshots.c.recycled_at.is_(None), sa.or_(own, snapshots.c.id.in_(shared_with(call)))]
     return {}, either + ([snapshots.c.account_id.in_(named)] if owners else [])
 
 

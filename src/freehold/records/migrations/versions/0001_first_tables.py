@@ -1020,6 +1020,30 @@ def upgrade() -> None:
         batch_op.create_index("reserved_rooms_by_account_id", ["account_id"], unique=False)
 
     op.create_table(
+        "retention_rules",
+        sa.Column("id", sa.Text(), autoincrement=False, nullable=False),
+        sa.Column("account_id", sa.Text(), autoincrement=False, nullable=False),
+        sa.Column("region", sa.Text(), autoincrement=False, nullable=False),
+        sa.Column("resource_type", sa.Text(), autoincrement=False, nullable=False),
+        sa.Column("description", sa.Text(), autoincrement=False, nullable=False),
+        sa.Column("retention_days", sa.BigInteger(), autoincrement=False, nullable=False),
+        sa.Column("tags", sa.Text(), autoincrement=False, nullable=False),
+        sa.Column("exclude_tags", sa.Text(), autoincrement=False, nullable=False),
+        sa.Column("unlock_delay_days", sa.BigInteger(), autoincrement=False, nullable=True),
+        sa.Column("unlocks_at", sa.BigInteger(), autoincrement=False, nullable=True),
+        sa.Column("created_at", sa.BigInteger(), autoincrement=False, nullable=False),
+        sa.PrimaryKeyConstraint("id"),
+        sqlite_autoincrement=False,
+        sqlite_with_rowid=False,
+    )
+    with op.batch_alter_table("retention_rules", schema=None) as batch_op:
+        batch_op.create_index(
+            "retention_rules_by_account_id_region_resource_type_id",
+            ["account_id", "region", "resource_type", "id"],
+            unique=False,
+        )
+
+    op.create_table(
         "role_deletions",
         sa.Column("task_id", sa.Text(), autoincrement=False, nullable=False),
         sa.Column("account_id", sa.Text(), autoincrement=False, nullable=False),
@@ -1239,6 +1263,8 @@ def upgrade() -> None:
         sa.Column("writing", sa.Boolean(), autoincrement=False, nullable=False),
         sa.Column("timeout_minutes", sa.BigInteger(), autoincrement=False, nullable=False),
         sa.Column("written_at", sa.BigInteger(), autoincrement=False, nullable=True),
+        sa.Column("recycled_at", sa.BigInteger(), autoincrement=False, nullable=True),
+        sa.Column("recycled_until", sa.BigInteger(), autoincrement=False, nullable=True),
         sa.PrimaryKeyConstraint("id"),
         sqlite_autoincrement=False,
         sqlite_with_rowid=False,
@@ -1246,6 +1272,7 @@ def upgrade() -> None:
     with op.batch_alter_table("snapshots", schema=None) as batch_op:
         batch_op.create_index("snapshots_by_account_id_region_id", ["account_id", "region", "id"], unique=False)
         batch_op.create_index("snapshots_by_host_id_state", ["host_id", "state"], unique=False)
+        batch_op.create_index("snapshots_by_recycled_until", ["recycled_until"], unique=False)
         batch_op.create_index("snapshots_by_state_writing", ["state", "writing"], unique=False)
         batch_op.create_index("snapshots_by_volume_id_state", ["volume_id", "state"], unique=False)
 
@@ -1683,6 +1710,7 @@ def downgrade() -> None:
     with op.batch_alter_table("snapshots", schema=None) as batch_op:
         batch_op.drop_index("snapshots_by_volume_id_state")
         batch_op.drop_index("snapshots_by_state_writing")
+        batch_op.drop_index("snapshots_by_recycled_until")
         batch_op.drop_index("snapshots_by_host_id_state")
         batch_op.drop_index("snapshots_by_account_id_region_id")
 
@@ -1737,6 +1765,10 @@ def downgrade() -> None:
         batch_op.drop_index("role_deletions_by_account_id")
 
     op.drop_table("role_deletions")
+    with op.batch_alter_table("retention_rules", schema=None) as batch_op:
+        batch_op.drop_index("retention_rules_by_account_id_region_resource_type_id")
+
+    op.drop_table("retention_rules")
     with op.batch_alter_table("reserved_rooms", schema=None) as batch_op:
         batch_op.drop_index("reserved_rooms_by_account_id")
 

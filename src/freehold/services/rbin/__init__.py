@@ -1,0 +1,1 @@
+"""Recycle Bin: rules by which deleted snapshots are kept for a while."""

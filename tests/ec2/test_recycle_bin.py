@@ -1,0 +1,94 @@
+"""Retention rules, and the snapshots that they keep."""
+
+from __future__ import annotations
+
+import datetime as dt
+
+import pytest
+
+from freehold.control.housekeeping import keep_house
+from freehold.records.snapshots import Snapshot
+from freehold.records.usage import UsageEntry
+from tests.ec2.calls import Caller, refused
+from tests.ec2.launching import run_one
+from tests.ec2.snapshotting import snapshot_of
+from tests.ec2.test_volumes import volume_of
+
+WEEK = {"RetentionPeriodValue": 7, "RetentionPeriodUnit": "DAYS"}
+RULE = {"ResourceType": "EBS_SNAPSHOT", "RetentionPeriod": WEEK}
+
+
+@pytest.fixture
+def snapshot(ready: Caller) -> str:
+    return snapshot_of(ready, volume_of(ready, run_one(ready)))
+
+
+def in_bin(caller: Caller) -> list[str]:
+    return [each["SnapshotId"] for each in caller.list_snapshots_in_recycle_bin()["Snapshots"]]
+
+
+def test_a_deleted_snapshot_is_restored(ready: Caller, stranger: Caller, snapshot: str) -> None:
+    rule = ready.create_rule(**RULE)
+    assert (rule["Status"], rule["LockState"]) == ("available", "unlocked")
+    ready.delete_snapshot(SnapshotId=snapshot)
+    assert ready.describe_snapshots()["Snapshots"] == []
+    with refused("InvalidSnapshot.NotFound"):
+        ready.create_volume(SnapshotId=snapshot, AvailabilityZone="us-east-1a")
+    (kept,) = ready.list_snapshots_in_recycle_bin()["Snapshots"]
+    assert kept["RecycleBinExitTime"] - kept["RecycleBinEnterTime"] == dt.timedelta(days=7)
+    assert in_bin(stranger) == []
+    with refused("InvalidSnapshot.NotFound"):
+        stranger.restore_snapshot_from_recycle_bin(SnapshotId=snapshot)
+    assert ready.restore_snapshot_from_recycle_bin(SnapshotId=snapshot)["State"] == "completed"
+    assert in_bin(ready) == []
+    assert [each["SnapshotId"] for each in ready.describe_snapshots()["Snapshots"]] == [snapshot]
+
+
+def test_what_is_in_the_bin_is_paid_for_until_its_time_is_over(ready: Caller, snapshot: str) -> None:
+    ready.create_rule(**RULE)
+    ready.delete_snapshot(SnapshotId=snapshot)
+    keep_house(ready.store, ready.config)
+    assert in_bin(ready) == [snapshot]
+    with ready.store.write() as tx:
+        found = tx.get(Snapshot, snapshot)
+        entry = tx.find(UsageEntry, resource_id=snapshot)
+        assert found is not None
+        assert entry is not None
+        assert entry.closed_at is None
+        tx.update(found, recycled_until=tx.now)
+    keep_house(ready.store, ready.config)
+    assert in_bin(ready) == []
+
+
+def test_rules_say_by_tags_what_is_kept(ready: Caller, snapshot: str) -> None:
+    tagged = [{"ResourceTagKey": "keep", "ResourceTagValue": "yes"}]
+    ready.create_rule(**RULE, ResourceTags=tagged)
+    other = snapshot_of(ready, volume_of(ready, run_one(ready)))
+    ready.create_tags(Resources=[snapshot], Tags=[{"Key": "keep", "Value": "yes"}])
+    ready.create_tags(Resources=[other], Tags=[{"Key": "keep", "Value": "no"}])
+    for each in (snapshot, other):
+        ready.delete_snapshot(SnapshotId=each)
+    assert in_bin(ready) == [snapshot]
+    with refused("ValidationException"):
+        ready.create_rule(**RULE, ResourceTags=tagged, ExcludeResourceTags=tagged)
+    with refused("UnsupportedOperation"):
+        ready.create_rule(**RULE | {"ResourceType": "EC2_IMAGE"})
+
+
+def test_a_locked_rule_stays_as_it_is(ready: Caller) -> None:
+    identifier = ready.create_rule(**RULE, Description="all")["Identifier"]
+    delay = {"UnlockDelay": {"UnlockDelayValue": 7, "UnlockDelayUnit": "DAYS"}}
+    assert ready.lock_rule(Identifier=identifier, LockConfiguration=delay)["LockState"] == "locked"
+    for refusal in (ready.delete_rule, ready.update_rule):
+        with refused("ConflictException"):
+            refusal(Identifier=identifier)
+    unlocking = ready.unlock_rule(Identifier=identifier)
+    assert unlocking["LockState"] == "pending_unlock"
+    (listed,) = ready.list_rules(ResourceType="EBS_SNAPSHOT")["Rules"]
+    assert (listed["Identifier"], listed["Description"]) == (identifier, "all")
+    other = ready.create_rule(**RULE)
+    changed = {"RetentionPeriodValue": 30, "RetentionPeriodUnit": "DAYS"}
+    assert ready.update_rule(Identifier=other["Identifier"], RetentionPeriod=changed)["RetentionPeriod"] == changed
+    ready.delete_rule(Identifier=other["Identifier"])
+    with refused("ResourceNotFoundException"):
+        ready.get_rule(Identifier=other["Identifier"])
