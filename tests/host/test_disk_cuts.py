@@ -1,0 +1,103 @@
+"""Wherever an agent is killed while a disk is plugged into a guest, or out of it, the next one finishes it."""
+
+from __future__ import annotations
+
+import multiprocessing
+import time
+from collections.abc import Callable
+from ipaddress import IPv4Network
+from pathlib import Path
+from typing import Any
+
+from freehold.host.layout import Layout
+from freehold.host.templates.service import WarmStart
+from freehold.host.wire import VolumeSpec
+from freehold.processes import guests
+from tests.host.cut_agent import DEATH, agent
+from tests.host.plane import HOST, Plane, guest_spec, key_of
+from tests.host.test_luks import qemu
+from tests.ovn import Cloud
+
+POOL = IPv4Network("198.18.1.64/28")
+DATA = VolumeSpec("vol-0123456789abcdef0", 1, None, "/dev/sdf", boot=False, encrypted=True)
+
+_processes = multiprocessing.get_context("forkserver")
+_processes.set_forkserver_preload(["tests.host.cut_agent"])
+
+
+class Agents:
+    """An agent that dies after an effect, and those that follow it."""
+
+    def __init__(self, data_dir: Path, plane: Plane) -> None:
+        self._data_dir = data_dir
+        self._plane = plane
+        self.journal = data_dir / "effects"
+
+    def run(self, last: int | None, times: int, act: Callable[[], None]) -> list[str]:
+        """Do `act` with an agent that dies after effect `last`; returns the effects of all."""
+        self.journal.write_text("")
+        self._process = self._start(last, times)
+        try:
+            act()
+        finally:
+            self._process.terminate()
+            self._process.join(20)
+        return self.journal.read_text().splitlines()
+
+    def wait(self, condition: Callable[[], bool], what: str) -> None:
+        deadline = time.monotonic() + 60
+        while not condition():
+            assert time.monotonic() < deadline, f"not {what}: {self._plane.guests} after {self.journal.read_text()}"
+            if self._process.exitcode is not None:
+                assert self._process.exitcode == DEATH, (self._data_dir / "agent.log").read_text()[-3000:]
+                self._process = self._start(None, 1)
+            time.sleep(0.01)
+
+    def _start(self, last: int | None, times: int) -> Any:
+        arguments = (self._data_dir, HOST, self.journal, last, times, WarmStart(0))
+        process = _processes.Process(target=agent, args=arguments)
+        process.start()
+        return process
+
+
+def test_a_disk_comes_and_goes_whenever_agents_die(data_dir: Path, plane: Plane, cloud: Cloud, image_id: str) -> None:
+    spec = guest_spec(1, image_id, shutdown_grace_seconds=0)
+    (root,) = spec.volumes
+    agents = Agents(data_dir, plane)
+    path = Layout(plane.paths).volume(DATA.volume_id)
+
+    def held() -> set[str]:
+        report = plane.guests.get(spec.instance_id)
+        current = plane.specs[spec.instance_id].generation
+        return set(report.volumes or ()) if report is not None and report.generation == current else set()
+
+    def come_and_go() -> None:
+        plane.want(spec.instance_id, "running", volumes=(root, DATA), detach=())
+        agents.wait(lambda: DATA.volume_id in held(), "the disk is there")
+        plane.want(spec.instance_id, "running", volumes=(root,), detach=(DATA.volume_id,))
+        agents.wait(lambda: held() == {root.volume_id}, "the disk is gone")
+        checked = qemu(path, key_of(DATA.volume_id), ("qemu-img", "check"))  # which a QEMU that has it would forbid
+        assert "No errors were found" in checked.stdout, checked
+
+    def boot() -> None:
+        plane.assign(spec)
+        agents.wait(lambda: plane.reached(spec.instance_id, "running"), "running")
+        come_and_go()  # the guest lets go of a disk: its system is up
+
+    agents.run(None, 1, boot)
+    pid = guests(plane.paths.tag)[spec.instance_id].pid
+    agents.run(None, 2, come_and_go)
+    effects = agents.run(None, 1, come_and_go)
+    assert {"make volume", "plug disk", "adjust disk", "unplug disk"} <= set(effects)
+    for last in range(len(effects)):
+        agents.run(last, 1, come_and_go)
+    assert guests(plane.paths.tag)[spec.instance_id].pid == pid
+
+    def end() -> None:
+        plane.want(spec.instance_id, "absent", detach=(), delete_volumes=(root.volume_id,))
+        agents.wait(lambda: plane.reached(spec.instance_id, "absent"), "absent")
+        plane.delete_volume(DATA.volume_id)
+        agents.wait(lambda: not plane.doomed, "the volume is deleted")
+
+    agents.run(None, 1, end)
+    assert not path.exists()
