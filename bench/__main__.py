@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from bench import api, encryption, launch, memory, pages, policy, trail, warm
+from bench import api, encryption, launch, memory, pages, policy, snapshots, trail, warm
 
 
 def main() -> None:
@@ -12,6 +12,7 @@ def main() -> None:
     memory.main()
     pages.main()
     policy.main()
+    snapshots.main()
     trail.main()
     warm.main()
 
