@@ -25,7 +25,7 @@ from freehold.records.events import InstanceEvent
 from freehold.records.ids import HostId, InstanceId, SnapshotId, new_id
 from freehold.records.quotas import AppliedQuota
 from freehold.records.schema import TABLES
-from freehold.records.snapshots import Snapshot
+from freehold.records.snapshots import Snapshot, WrittenBlock
 from freehold.records.trails import Bucket
 from tests.cloudapi import ApiServer, api_server
 from tests.ec2.launching import IMAGE, add_host, add_images, host_reports
@@ -202,6 +202,8 @@ class Owner:
         reservation = ec2.create_capacity_reservation(**launch, InstancePlatform="Linux/UNIX", InstanceCount=1)
         ec2.modify_instance_metadata_defaults(HttpTokens="required")
         ec2.enable_serial_console_access()
+        ec2.modify_default_credit_specification(InstanceFamily="t3", CpuCredits="standard")
+        task = ec2.create_replace_root_volume_task(InstanceId=instance_id)["ReplaceRootVolumeTask"]
         ec2.report_instance_status(Instances=[instance_id], ReasonCodes=["other"], Status="impaired")
         connect = self.api.client("ec2-instance-connect", keys=self.keys)
         connect.send_ssh_public_key(InstanceId=instance_id, InstanceOSUser="root", SSHPublicKey=self._public_key)
@@ -232,6 +234,7 @@ class Owner:
             "FleetId": fleet["FleetId"],
             "FleetIds": fleet["FleetId"],
             "InstanceEventId": event_id,
+            "ReplaceRootVolumeTaskIds": task["ReplaceRootVolumeTaskId"],
             "SpotInstanceRequestIds": requested["SpotInstanceRequestId"],
         }
         self.own["service-quotas"] = {**of, "RequestId": increase["Id"]}
@@ -267,6 +270,17 @@ class Owner:
         ec2.enable_snapshot_block_public_access(State="block-all-sharing")
         names = ("SnapshotId", "SnapshotIds", "SourceSnapshotId", "SourceSnapshotIds")
         self.values |= dict.fromkeys(names, snapshot.id)
+        with store.write() as tx:
+            tx.insert(WrittenBlock(snapshot.id, 0, self.account_id, "sum"))
+        ec2.modify_volume(VolumeId=volume.id, Size=volume.size_gib + 1)
+        bin_ = self.api.client("rbin", keys=self.keys)
+        period = {"RetentionPeriodValue": 7, "RetentionPeriodUnit": "DAYS"}
+        rule = bin_.create_rule(
+            ResourceType="EBS_SNAPSHOT",
+            RetentionPeriod=period,
+            ResourceTags=[{"ResourceTagKey": "secret", "ResourceTagValue": "red"}],
+        )
+        self.own["rbin"] = {"Identifier": rule["Identifier"], "ResourceArn": rule["RuleArn"]}
         root = {"DeviceName": "/dev/xvda", "Ebs": {"SnapshotId": snapshot.id}}
         image = ec2.register_image(Name="mine", RootDeviceName="/dev/xvda", BlockDeviceMappings=[root])["ImageId"]
         ec2.disable_image_block_public_access()
