@@ -1,4 +1,4 @@
-"""Launch against a bare boot, both on this machine, in one run: ``python -m bench.launch``.
+"""Launch that boots against a bare boot, both on this machine, in one run: ``python -m bench.launch``.
 
 From RunInstances to a login by SSH, against the same image under `qemu-system` with the same kinds of device and a
 DHCP and metadata server ready beside it. Then forty servers at once, against forty bare boots two at a time; all forty
@@ -150,7 +150,7 @@ def main() -> None:
     for name in ("servers", "Freehold", "bare", "ratio", "wanted"):
         table.add_column(name, justify="right", no_wrap=name == "servers")
     ours, theirs = [], []
-    with temporary_cloud(IMAGE, None, print) as cloud:
+    with temporary_cloud(IMAGE, None, print, "[compute]\ntemplate_memory_mib = 0\n") as cloud:
         freehold = Freehold(cloud)
         for _ in range(options.rounds):
             with bare(1) as one:

@@ -38,15 +38,18 @@ class TemporaryCloud:
 
 
 @contextmanager
-def temporary_cloud(image: str, pool: IPv4Network | None, progress: Progress) -> Iterator[TemporaryCloud]:
-    """A cloud that runs with this built-in image. However the block ends, a signal too, the cloud is removed."""
+def temporary_cloud(
+    image: str, pool: IPv4Network | None, progress: Progress, settings: str = ""
+) -> Iterator[TemporaryCloud]:
+    """A cloud that runs with this built-in image, and `settings` at the end of its ``freehold.toml``. However the block
+    ends, a signal too, the cloud is removed."""
     check_machine(Paths(_WHERE))
     pool = _free_pool(pool)
     for number in (signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, signal.default_int_handler)  # both end it as Ctrl-C does
     paths = Paths(Path(tempfile.mkdtemp(prefix="freehold-", dir=_WHERE)))
     try:
-        (paths.data_dir / "freehold.toml").write_text(f'[network]\npublic_pool = "{pool}"\n')
+        (paths.data_dir / "freehold.toml").write_text(f'[network]\npublic_pool = "{pool}"\n{settings}')
         check_directory(paths)
         with only_command(paths):
             config, _account_id = prepare(paths, progress, image)
