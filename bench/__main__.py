@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from bench import api, encryption, launch, memory, pages, policy, snapshots, trail, warm
+from bench import api, encryption, launch, memory, pages, policy, snapshots, trail, volumes, warm
 
 
 def main() -> None:
@@ -14,6 +14,7 @@ def main() -> None:
     policy.main()
     snapshots.main()
     trail.main()
+    volumes.main()
     warm.main()
 
 

@@ -32,7 +32,6 @@ from freehold.host.wire import VolumeSpec
 from freehold.paths import Paths
 
 CPU_MS_MAX = 50
-_GUEST = "i-0123456789abcdef0"
 _MIB = 1 << 20
 _ROOM = 256 * _MIB  # what is read and written in a row
 # A prime number of blocks: no two requests are at the same place of the disk, or beside each other.
@@ -67,7 +66,7 @@ class Volumes:
         self._made += 1
         key = secrets.token_bytes(32) if encrypted else None
         volume = VolumeSpec(f"vol-{self._made:017x}", 1, None, "/dev/xvda", boot=True, encrypted=encrypted)
-        asyncio.run(self._pool.make(volume, _GUEST, self._image, key))
+        asyncio.run(self._pool.make(volume, self._image, key))
         return self._pool.layout.volume(volume.volume_id), key
 
     def cpu(self, encrypted: bool) -> float:
