@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 from pathlib import Path
 
@@ -16,15 +17,27 @@ from freehold.images.kernel import modules_in_order
 def test_a_second_build_is_the_same_image(
     micro: ImageManifest, data_dir: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Built again from nothing but the packages: same id, same kernel and initramfs, byte for byte."""
+    """Built again from nothing but the packages, under another umask: same id, kernel and initramfs, byte for byte; the
+    guest's users get at its directories.
+    """
     shutil.copytree(cache_directory() / "packages", tmp_path / "cache/freehold/packages")
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
-    again = build("freehold-micro", tmp_path / "cloud", print)
+    umask = os.umask(0o077)
+    try:
+        again = build("freehold-micro", tmp_path / "cloud", print)
+        assert os.umask(0o077) == 0o077
+    finally:
+        os.umask(umask)
     assert again.image_id == micro.image_id
     first, second = paths(data_dir, micro), paths(tmp_path / "cloud", again)
     assert first.kernel.read_bytes() == second.kernel.read_bytes()
     assert first.initrd.read_bytes() == second.initrd.read_bytes()
     assert second.disk.stat().st_ino != first.disk.stat().st_ino
+    raw = tmp_path / "disk.raw"
+    tools.run_tool(("qemu-img", "convert", "-O", "raw", str(second.disk), str(raw)))
+    for directory, mode in {"/": "0755", "/etc": "0755", "/usr/bin": "0755", "/root": "0700", "/tmp": "01777"}.items():
+        assert f"Mode:  {mode} " in tools.run_tool(("debugfs", "-R", f"stat {directory}", str(raw))).decode()
+    raw.unlink()
 
 
 def test_a_second_cloud_gets_the_image_from_the_cache(micro: ImageManifest, data_dir: Path, tmp_path: Path) -> None:

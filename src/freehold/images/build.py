@@ -22,7 +22,7 @@ import msgspec
 
 from freehold.images import debian, micro
 from freehold.images.catalog import MANIFEST_FILE, ImageManifest, image_id, images_directory, load
-from freehold.images.recipe import DISK, INITRD, KERNEL, Progress, Recipe
+from freehold.images.recipe import DISK, INITRD, KERNEL, Progress, Recipe, guest_umask
 from freehold.images.tools import ImageBuildError
 
 __all__ = ["RECIPES", "ImageBuildError", "build", "cache_directory"]
@@ -94,7 +94,8 @@ def _cook(recipe: Recipe, digest: str, cache: Path, progress: Progress) -> Image
         work.mkdir()
         output.mkdir()
         progress(f"building {recipe.family}")
-        ingredients = recipe.assemble(work, output, cache, progress)
+        with guest_umask():
+            ingredients = recipe.assemble(work, output, cache, progress)
         identity = image_id(digest, ingredients)
         manifest = ImageManifest(
             image_id=identity,

@@ -92,7 +92,8 @@ def _root_filesystem(work: Path, packages: list[Package], busybox: Path) -> Path
         (root / directory).mkdir(parents=True)
     for directory in ("var/lib/freehold/instances", "var/log", "var/spool"):
         (root / directory).mkdir(parents=True)
-    (root / "tmp").mkdir(mode=0o1777)
+    (root / "tmp").mkdir()
+    (root / "tmp").chmod(0o1777)  # the umask takes nothing from it
     (root / "var/run").symlink_to("../run")
     (root / "root").mkdir(mode=0o700)
 

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable
+import os
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -49,6 +51,18 @@ class Recipe:
                 if file.is_file():
                     state.update(f"\0{file.relative_to(source.parent)}\0".encode() + file.read_bytes())
         return state.hexdigest()
+
+
+@contextmanager
+def guest_umask() -> Iterator[None]:
+    """Directories are made 0755 and files 0644, whoever builds: the command line's umask of 077 would go into the guest
+    and shut its users out of `/etc` and `/usr`. For the whole process, so only where no other thread makes files.
+    """
+    before = os.umask(0o022)
+    try:
+        yield
+    finally:
+        os.umask(before)
 
 
 def install_files(source: Path, root: Path) -> None:
