@@ -60,6 +60,14 @@ def test_a_host_can_not_charge_what_was_never_used(store: Store, instance: Insta
     assert charged(store) == 0
 
 
+def test_a_host_that_has_forgotten_counts_on(store: Store, instance: Instance) -> None:
+    say(store, instance, 0, 5000, 60_000)
+    say(store, instance, 0, 5000, 0)
+    assert charged(store) == Decimal("0.05")
+    say(store, instance, 0, 0, 3_000)
+    assert charged(store) == Decimal("0.0525")
+
+
 def test_a_balance_is_written_down_from_time_to_time(store: Store, instance: Instance) -> None:
     say(store, instance, 1000, 0, 0)
     recorded = say(store, instance, 1001, 0, 0)

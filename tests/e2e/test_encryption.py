@@ -83,7 +83,7 @@ def test_the_disk_is_encrypted_and_grown_and_the_host_has_no_key(servers: Server
     store = open_store(data_dir, configuration.load(data_dir))
     with store.read() as tx:
         (wrapped,) = tx.select(WrappedKey)
-        key = open_volume_key(tx, Sealer.of(data_dir), wrapped.account_id, wrapped.volume_id, wrapped.ciphertext)
+        key = open_volume_key(tx, Sealer.of(data_dir), wrapped.made_for, wrapped.ciphertext)
     store.close()
     pids = [*servers.cloud.pids().values(), guests(servers.cloud.paths.tag)[server].pid]
     places = [Path(f"/proc/{pid}/{file}") for pid in pids for file in ("cmdline", "environ")]

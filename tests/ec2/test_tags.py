@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+from collections.abc import Mapping
 from typing import Any
 
 import pytest
@@ -13,6 +14,7 @@ from freehold.services.ec2.security_groups import delete_security_group
 from freehold.services.errors import AwsError
 from tests.ec2.calls import Caller, refused
 from tests.ec2.launching import IMAGE, run_one
+from tests.ec2.snapshotting import snapshot_of
 
 
 def pairs(**tags: str) -> list[dict[str, str]]:
@@ -34,41 +36,71 @@ def one_of_each_kind(ready: Caller) -> dict[str, str]:
     """A resource of every kind that can be tagged: resource type → id."""
     instance_id = run_one(ready)
     group = ready.describe_security_groups()["SecurityGroups"][0]["GroupId"]
+    volume = ready.describe_volumes()["Volumes"][0]
+    template = ready.create_launch_template(LaunchTemplateName="web", LaunchTemplateData={"ImageId": IMAGE})
+    template_id = template["LaunchTemplate"]["LaunchTemplateId"]
+    reserved = {"InstanceType": "t3.nano", "InstancePlatform": "Linux/UNIX", "AvailabilityZone": "us-east-1a"}
+    launch = {"ImageId": IMAGE, "InstanceType": "t3.nano"}
+    named = {"LaunchTemplateSpecification": {"LaunchTemplateId": template_id, "Version": "1"}}
     return {
+        "capacity-reservation": ready.create_capacity_reservation(**reserved, InstanceCount=1)["CapacityReservation"][
+            "CapacityReservationId"
+        ],
+        "fleet": ready.create_fleet(
+            Type="instant",
+            TargetCapacitySpecification={"TotalTargetCapacity": 1, "DefaultTargetCapacityType": "on-demand"},
+            LaunchTemplateConfigs=[{**named, "Overrides": [{"InstanceType": "t3.nano"}]}],
+        )["FleetId"],
+        "placement-group": ready.create_placement_group(GroupName="g", Strategy="spread")["PlacementGroup"]["GroupId"],
+        "replace-root-volume-task": ready.create_replace_root_volume_task(InstanceId=instance_id)[
+            "ReplaceRootVolumeTask"
+        ]["ReplaceRootVolumeTaskId"],
+        "snapshot": snapshot_of(ready, volume["VolumeId"]),
+        "spot-instances-request": ready.request_spot_instances(LaunchSpecification=launch)["SpotInstanceRequests"][0][
+            "SpotInstanceRequestId"
+        ],
         "elastic-ip": ready.allocate_address()["AllocationId"],
         "instance": instance_id,
         "internet-gateway": ready.describe_internet_gateways()["InternetGateways"][0]["InternetGatewayId"],
         "key-pair": ready.create_key_pair(KeyName="k", KeyType="ed25519")["KeyPairId"],
-        "launch-template": ready.create_launch_template(
-            LaunchTemplateName="web", LaunchTemplateData={"ImageId": IMAGE}
-        )["LaunchTemplate"]["LaunchTemplateId"],
+        "launch-template": template_id,
         "network-interface": ready.describe_network_interfaces()["NetworkInterfaces"][0]["NetworkInterfaceId"],
         "route-table": ready.describe_route_tables()["RouteTables"][0]["RouteTableId"],
         "security-group": group,
         "security-group-rule": ready.describe_security_group_rules()["SecurityGroupRules"][0]["SecurityGroupRuleId"],
         "subnet": ready.describe_subnets()["Subnets"][0]["SubnetId"],
-        "volume": ready.describe_volumes()["Volumes"][0]["VolumeId"],
+        "volume": volume["VolumeId"],
         "vpc": ready.describe_vpcs()["Vpcs"][0]["VpcId"],
     }
+
+
+def own_tags(caller: Caller) -> list[Mapping[str, Any]]:
+    """All but those of AWS, which tell of what fleet an instance is."""
+    return [tag for tag in caller.describe_tags()["Tags"] if not tag["Key"].startswith("aws:")]
 
 
 def test_every_kind_has_tags_that_its_description_and_filters_show(ready: Caller, stranger: Caller) -> None:
     resources = one_of_each_kind(ready)
     assert {kind.resource_type for kind in KINDS.values()} == {*resources, "image"}
     ready.create_tags(Resources=list(resources.values()), Tags=pairs(team="web", stage="test"))
-    shown = ready.describe_tags()["Tags"]
+    shown = own_tags(ready)
     assert {(tag["ResourceType"], tag["ResourceId"]) for tag in shown} == set(resources.items())
     assert len(shown) == 2 * len(resources)
     by_tag = {"Filters": [{"Name": "tag:team", "Values": ["web"]}]}
     for answer in (
         ready.describe_addresses(**by_tag)["Addresses"],
+        ready.describe_capacity_reservations(**by_tag)["CapacityReservations"],
         ready.describe_instances(**by_tag)["Reservations"][0]["Instances"],
         ready.describe_internet_gateways(**by_tag)["InternetGateways"],
         ready.describe_key_pairs(**by_tag)["KeyPairs"],
         ready.describe_launch_templates(**by_tag)["LaunchTemplates"],
+        ready.describe_placement_groups(**by_tag)["PlacementGroups"],
+        ready.describe_replace_root_volume_tasks(**by_tag)["ReplaceRootVolumeTasks"],
         ready.describe_route_tables(**by_tag)["RouteTables"],
         ready.describe_security_groups(**by_tag)["SecurityGroups"],
         ready.describe_security_group_rules(**by_tag)["SecurityGroupRules"],
+        ready.describe_snapshots(**by_tag)["Snapshots"],
+        ready.describe_spot_instance_requests(**by_tag)["SpotInstanceRequests"],
         ready.describe_subnets(**by_tag)["Subnets"],
         ready.describe_volumes(**by_tag)["Volumes"],
         ready.describe_vpcs(**by_tag)["Vpcs"],
@@ -78,9 +110,9 @@ def test_every_kind_has_tags_that_its_description_and_filters_show(ready: Caller
     assert interface["TagSet"] == pairs(stage="test", team="web")
     assert stranger.describe_tags() == {"Tags": []}
     ready.delete_tags(Resources=list(resources.values()), Tags=[{"Key": "team"}])
-    assert {tag["Key"] for tag in ready.describe_tags()["Tags"]} == {"stage"}
+    assert {tag["Key"] for tag in own_tags(ready)} == {"stage"}
     ready.delete_tags(Resources=list(resources.values()))
-    assert ready.describe_tags() == {"Tags": []}
+    assert own_tags(ready) == []
 
 
 def test_unknown_ids_get_the_code_of_their_kind_and_nothing_is_tagged(

@@ -25,6 +25,7 @@ from freehold.front.protocols.message import HttpRequest, pairs
 from freehold.iam.document import MalformedPolicy, parse
 from freehold.services.operation import Catalog
 from tests.cloudapi import ApiServer, Keys, api_server
+from tests.ec2.launching import add_host
 from tests.front.signing import Unsigned, signed
 from tests.front.test_walk import NAMED, least
 
@@ -121,6 +122,7 @@ class Target:
 @pytest.fixture(scope="module")
 def target(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Target]:
     with api_server(tmp_path_factory.mktemp("cloud"), UNLIMITED) as api:
+        add_host(api.store)
         made = Target(api)
         for request in made.good:
             made.send(request, made.keys)

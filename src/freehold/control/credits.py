@@ -38,7 +38,10 @@ def _apply(tx: Transaction, config: Config, instance: Instance, reading: CreditR
     known = tx.get(CpuCredits, instance.id)
     last = known or CpuCredits(instance.id, 0, 0, 0, instance.launched_at)
     charged = reading.charged - last.charged
-    if charged < 0 or charged > last.surplus + _spent_at_most(config, instance, tx.now - last.at):
+    if charged < 0:  # the host has forgotten some, or all: it counts on from there, and nothing is charged twice
+        tx.put(CpuCredits(instance.id, reading.balance, reading.surplus, reading.charged, tx.now))
+        return
+    if charged > last.surplus + _spent_at_most(config, instance, tx.now - last.at):
         log.warning("implausible CPU credits", instance=instance.id, host=instance.host_id, charged=charged)
         return
     if charged:

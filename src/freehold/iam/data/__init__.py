@@ -19,7 +19,7 @@ Level = Literal["List", "Read", "Write", "Tagging", "Permissions management"]
 
 DETAILED = (
     "autoscaling", "budgets", "ce", "cloudtrail", "cloudwatch", "ebs", "ec2", "ec2-instance-connect",
-    "elasticloadbalancing", "iam", "kms", "logs", "rds", "s3", "servicequotas", "sts", "tag",
+    "elasticloadbalancing", "iam", "kms", "logs", "rbin", "rds", "s3", "servicequotas", "sts", "tag",
 )  # fmt: skip
 """The services of which resources and condition keys are known."""
 
