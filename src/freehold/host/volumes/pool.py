@@ -34,8 +34,8 @@ class Pool:
         needed = FREE_BYTES_MIN + (needed_mib << 20)
         if free < needed:
             raise CannotStart(
-                f"No disk space left: {free >> 20} MiB are free in {self.layout.volumes}, {needed >> 20} MiB are "
-                "needed; free some or delete volumes."
+                f"No disk space left: {free >> 20} MiB are free in {self.layout.volumes}, there must be "
+                f"{needed >> 20} MiB; free some or delete volumes."
             )
 
     @property
