@@ -30,6 +30,9 @@ echo filled
 sleep 2
 umount /mnt
 """
+BUSY = b"""#!/bin/sh
+while :; do :; done
+"""
 
 
 def quota(plane: Plane, instance_id: str) -> int:
@@ -45,10 +48,15 @@ def credits_of(plane: Plane, instance_id: str) -> CreditReading:
     return (report and report.credits) or CreditReading(0, 0, 0)
 
 
-def test_credits_decide_what_a_burstable_guest_may_use(plane: Plane, agent: AgentProcess, image_id: str) -> None:
-    """Its boot spends more than it has earned."""
+def test_credits_decide_what_a_burstable_guest_may_use(
+    plane: Plane, agent: AgentProcess, cloud: Cloud, image_id: str
+) -> None:
+    """It is busy, and spends more than it has earned."""
+    plugged = ports_of(11)
+    apply_network(cloud, view_of(1, plugged))
     standard = CreditSpec(6, unlimited=False)
-    spec = guest_spec(1, image_id, credits=standard)
+    spec = spec_of(plugged, image_id, desired="running", credits=standard)
+    spec = replace(spec, metadata=replace(spec.metadata, user_data=BUSY))
     plane.assign(spec)
     plane.wait_for_state(spec.instance_id, "running")
     wait_until(lambda: quota(plane, spec.instance_id) == 10_000, "it is held to its baseline", 60)
