@@ -144,6 +144,24 @@ def test_plugging_may_be_repeated_and_cut() -> None:
     assert in_machine(object_alone, plug, graph)[2] == whole
 
 
+def test_a_disk_that_is_plugged_in_is_found_once_it_was_read() -> None:
+    """By a guest; here by the firmware, which looks for disks after a reset."""
+
+    async def stop(monitor: Monitor, _disk: Disk) -> None:
+        await monitor.stop_cpus()
+
+    async def found(monitor: Monitor, _disk: Disk) -> bool:
+        return await devices.is_found(monitor, VOLUME)
+
+    async def read(monitor: Monitor, disk: Disk) -> None:
+        await monitor.reset()
+        while not await found(monitor, disk):
+            await asyncio.sleep(0.05)
+
+    assert in_machine(stop, plug, found)[2] is False
+    in_machine(plug, read)
+
+
 def test_a_disk_is_torn_out_and_nothing_of_it_is_left() -> None:
     """The firmware never lets go of a disk, as a guest that hangs: its file is closed all the same."""
 

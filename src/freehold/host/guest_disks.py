@@ -16,6 +16,7 @@ from freehold.host.wire import GuestSpec, VolumeSpec
 log = structlog.get_logger()
 
 _RETRY_SECONDS = 30.0
+_LOOK_SECONDS = 0.1
 
 
 class GuestDisks:
@@ -45,7 +46,11 @@ class GuestDisks:
             torn_out = volume_id in held.intersection(spec.torn_out)
             if not await self._unplug(monitor, volume_id, torn_out=torn_out):
                 pauses.append(devices.UNPLUG_SECONDS)
-        for volume_id in sorted(wanted.keys() - await devices.plugged_disks(monitor)):
+        plugged = await devices.plugged_disks(monitor)
+        missing = sorted(wanted.keys() - plugged)
+        if missing and not await self._has_found_its_root(monitor, spec, plugged):
+            return min([_LOOK_SECONDS, *pauses])
+        for volume_id in missing:
             volume = wanted[volume_id]
             if (not volume.encrypted or volume_id in keys) and not await self._plug(monitor, volume, keys):
                 pauses.append(_RETRY_SECONDS)
@@ -54,6 +59,12 @@ class GuestDisks:
         if self.fitted != spec.generation and not await self._adjust(monitor, spec, held):
             pauses.append(_RETRY_SECONDS)
         return min(pauses, default=None)
+
+    async def _has_found_its_root(self, monitor: Monitor, spec: GuestSpec, plugged: Collection[str]) -> bool:
+        """A clone takes the first disk that it finds for its root. It looks behind all ports at once when it wakes: a
+        disk that came before it has found the boot disk could be the first."""
+        boot = [volume.volume_id for volume in spec.volumes if volume.boot and volume.volume_id in plugged]
+        return all([await devices.is_found(monitor, each) for each in boot])
 
     async def _unplug(self, monitor: Monitor, volume_id: str, *, torn_out: bool) -> bool:
         """Whether the guest has let go of the disk, or lost it."""

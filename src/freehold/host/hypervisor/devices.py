@@ -50,6 +50,15 @@ class _Job(TypedDict):
     id: str
 
 
+class _Reads(TypedDict):
+    rd_operations: int
+
+
+class _Usage(TypedDict, total=False):
+    qdev: str
+    stats: _Reads
+
+
 class _Set(TypedDict("_Numbered", {"fdset-id": int})):
     fds: list[dict[str, object]]
 
@@ -67,6 +76,16 @@ async def held(monitor: Monitor) -> frozenset[str]:
     """The ids of the volumes whose files QEMU has open."""
     prefix = disks.device_node("")
     return frozenset(name.removeprefix(prefix) for name in await nodes(monitor) if name.startswith(prefix))
+
+
+async def is_found(monitor: Monitor, volume_id: str) -> bool:
+    """Whether the guest has given a disk its name. The driver does that before it reads the partition table, and is not
+    asked about a disk that was there when QEMU started: the guest finds those in the order of their ports."""
+    device = f"{_PERIPHERALS}/{volume_id}"
+    if not await monitor.execute("qom-get", {"path": device, "property": "hotplugged"}):
+        return True
+    answer = cast(list[_Usage], await monitor.execute("query-blockstats"))
+    return any(each["stats"]["rd_operations"] for each in answer if each.get("qdev", "").startswith(f"{device}/"))
 
 
 async def plug_disk(monitor: Monitor, disk: Disk) -> None:

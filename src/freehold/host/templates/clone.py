@@ -18,7 +18,8 @@ from freehold.host.wire import GuestSpec, InterfaceSpec
 async def build(machine: Machine, spec: GuestSpec, keys: Mapping[str, bytes], template: Template) -> None:
     """What `Machine.build` does: a QEMU with the guest's devices, its CPUs stopped, but for the disks beside the boot
     disk: the guest takes the first that it finds for its root, and finds them in no certain order when it wakes. They
-    are plugged in when it runs (`Guest`). Its disks and taps are made while it loads the template.
+    are plugged in when it runs and has found that one (`GuestDisks`). Its disks and taps are made while it loads
+    the template.
 
     Raises CannotStart, HostError: a QEMU may be there, and is to be ended.
     """
