@@ -9,7 +9,7 @@ https://docs.aws.amazon.com/ebs/latest/userguide/ebs-encryption.html
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -19,11 +19,12 @@ from freehold.records.encryption import EbsEncryption, WrappedKey
 from freehold.records.feed import take_turn
 from freehold.records.ids import is_ec2_id
 from freehold.records.keys import Key
+from freehold.records.snapshots import Snapshot
 from freehold.services.ec2.compute_errors import InvalidParameterDependency
 from freehold.services.ec2.errors import InvalidParameterValue, MissingParameter
 from freehold.services.ec2.parameters import refuse_others
 from freehold.services.ec2.resources import VOLUME
-from freehold.services.errors import AwsError
+from freehold.services.errors import AwsError, UnsupportedOperation
 from freehold.services.kms.key_ids import find, key_arn
 from freehold.services.kms.managed import managed_key
 from freehold.services.kms.permissions import on_key
@@ -32,7 +33,6 @@ from freehold.services.operation import Call, Needed, Response, operation
 
 if TYPE_CHECKING:
     from mypy_boto3_ec2.type_defs import (
-        BlockDeviceMappingTypeDef,
         CreateVolumeRequestTypeDef,
         DisableEbsEncryptionByDefaultRequestTypeDef,
         EbsBlockDeviceTypeDef,
@@ -135,6 +135,16 @@ def asked_for(call: Call, ebs: EbsBlockDeviceTypeDef | CreateVolumeRequestTypeDe
     return Asked(encrypted, named)
 
 
+def over(call: Call, snapshot: Snapshot | None, asked: Asked) -> Asked:
+    """How a volume over a snapshot is encrypted that is `asked` for so: an encrypted one keeps its key, for what lies
+    below the volume is encrypted with it. Raises UnsupportedOperation for another key, which would need a copy."""
+    if snapshot is None or not snapshot.encrypted:
+        return asked
+    if asked.kms_key_id is not None and arn_of(call, asked) != snapshot.kms_key_id:
+        raise UnsupportedOperation("A volume with another KMS key than its snapshot: copy the snapshot with that key")
+    return Asked(encrypted=True, kms_key_id=snapshot.kms_key_id)
+
+
 def resolved(call: Call, asked: Asked) -> VolumeEncryption:
     """The key to be used; the account's AWS managed key is made if it is needed and not there yet."""
     if not asked.encrypted:
@@ -180,11 +190,6 @@ def to_attach(call: Call, volume_id: str) -> list[Needed]:
     """What attaching a volume needs of the key that it is encrypted under."""
     volume = VOLUME.find(call, volume_id)
     return _needed(call, [volume.kms_key_id], "kms:CreateGrant") if volume and volume.kms_key_id else []
-
-
-def to_launch(call: Call, mappings: Sequence[BlockDeviceMappingTypeDef]) -> list[Needed]:
-    """What a launch needs of the key that its root volume is to be under. Raises InvalidParameterDependency."""
-    return to_create(call, asked_for(call, mappings[0].get("Ebs", {}) if mappings else {}))
 
 
 def to_start(call: Call, instance_ids: Iterable[str]) -> list[Needed]:

@@ -14,7 +14,7 @@ from freehold.instance_types import is_bare_metal
 from freehold.records.compute import Instance, StateReason
 from freehold.services.ec2.compute_errors import UnsupportedHibernationConfiguration
 from freehold.services.ec2.errors import InvalidParameterCombination
-from freehold.services.ec2.root_volumes import RootVolume
+from freehold.services.ec2.launch_volumes import Disk
 
 BY_USER = StateReason("Client.UserInitiatedHibernate", "Client.UserInitiatedHibernate: User initiated hibernate")
 _MEMORY_MIB_MAX = 150 * 1024
@@ -25,7 +25,7 @@ def is_supported(name: str, instance_type: InstanceType) -> bool:
     return not is_bare_metal(name) and instance_type.memory_mib <= _MEMORY_MIB_MAX
 
 
-def asked_for(options: Mapping[str, Any], type_name: str, instance_type: InstanceType, root: RootVolume) -> bool:
+def asked_for(options: Mapping[str, Any], type_name: str, instance_type: InstanceType, root: Disk) -> bool:
     """Whether the instances of a launch are to be able to hibernate, by its HibernationOptions. Raises
     UnsupportedHibernationConfiguration."""
     if not options.get("Configured"):
@@ -34,10 +34,10 @@ def asked_for(options: Mapping[str, Any], type_name: str, instance_type: Instanc
         raise UnsupportedHibernationConfiguration(f"Hibernation is not supported for the instance type {type_name}.")
     if not root.encryption.encrypted:
         raise UnsupportedHibernationConfiguration("For hibernation, the root device volume must be encrypted.")
-    if root.size_gib * 1024 < instance_type.memory_mib:
+    if root.settings.size_gib * 1024 < instance_type.memory_mib:
         raise UnsupportedHibernationConfiguration(
             f"For hibernation, the root device volume must be large enough to store the contents of the memory: "
-            f"{root.size_gib} GiB are less than the {instance_type.memory_mib} MiB of {type_name}."
+            f"{root.settings.size_gib} GiB are less than the {instance_type.memory_mib} MiB of {type_name}."
         )
     return True
 

@@ -42,7 +42,7 @@ _HONOURED = {
 def _needed(call: Call, request: CopyImageRequestTypeDef) -> Iterator[Needed]:
     yield from made(call, request, IMAGE, keys=lambda: {"ec2:Owner": call.account_id})
     yield from made(call, request, SNAPSHOT)
-    yield from ebs_encryption.to_launch(call, [{"Ebs": _encryption(request)}])
+    yield from ebs_encryption.to_create(call, ebs_encryption.asked_for(call, _encryption(request)))
 
 
 @operation(resources=_needed)

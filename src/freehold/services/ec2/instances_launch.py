@@ -66,7 +66,6 @@ from freehold.services.ec2.launch_placement import Place, Seating, Wanted
 from freehold.services.ec2.launch_volumes import Disk
 from freehold.services.ec2.parameters import refuse_others
 from freehold.services.ec2.resources import IMAGE, INSTANCE, NETWORK_INTERFACE, SPOT_REQUEST, VOLUME
-from freehold.services.ec2.root_volumes import RootVolume
 from freehold.services.ec2.spot_market import Market
 from freehold.services.ec2.tags import check_metadata_keys, specified
 from freehold.services.operation import Call, Response, operation
@@ -168,7 +167,7 @@ class Launch:
     instance_type: InstanceType
     core_count: int | None
     key_name: str | None
-    root: RootVolume
+    root: Disk
     disks: Sequence[Disk]
     hibernation: bool
     interface: PrimaryInterface
@@ -210,9 +209,9 @@ def launch_all(call: Call, request: RunInstancesRequestTypeDef, launch: Launch, 
     _check_storage(call, launch, len(places))
     _note_launch(call, launch.image)
     groups = launch_interface.group_ids(call, launch.interface, subnet.vpc_id)
-    encryption = ebs_encryption.resolved(call, launch.root.encryption)
+    encryptions = [ebs_encryption.resolved(call, disk.encryption) for disk in (launch.root, *launch.disks)]
     made = [
-        _make(call, request, launch, encryption, subnet, groups, reservation_id, index, place)
+        _make(call, request, launch, encryptions, subnet, groups, reservation_id, index, place)
         for index, place in enumerate(places)
     ]
     publish(call.tx, "vpc", subnet.vpc_id)
@@ -230,8 +229,8 @@ def _note_launch(call: Call, image: Image) -> None:
 
 
 def _check_storage(call: Call, launch: Launch, count: int) -> None:
-    sizes = Counter({launch.root.volume_type: launch.root.size_gib})
-    for disk in launch.disks:
+    sizes: Counter[str] = Counter()
+    for disk in (launch.root, *launch.disks):
         sizes[disk.settings.volume_type] += disk.settings.size_gib
     for volume_type, size_gib in sizes.items():
         storage_limits.check(call, volume_type, size_gib * count)
@@ -356,14 +355,14 @@ def _make(
     call: Call,
     request: RunInstancesRequestTypeDef,
     launch: Launch,
-    encryption: VolumeEncryption,
+    encryptions: Sequence[VolumeEncryption],
     subnet: Subnet,
     groups: list[str],
     reservation_id: str,
     index: int,
     place: Place,
 ) -> Instance:
-    """Write one instance with its interface, root volume, tags and usage."""
+    """Write one instance with its interface, volumes, tags and usage."""
     instance_id = InstanceId(new_id("i"))
     wanted = launch.interface
     interface = create_primary_interface(
@@ -371,11 +370,10 @@ def _make(
     )
     public = subnet.map_public_ip_on_launch if wanted.public is None else wanted.public
     interface = call.tx.update(interface, host_id=place.host_id, auto_public_ip=public)
-    volume_tags = launch.tags[VOLUME.resource_type]
-    root_volumes.create(
-        call, launch.root, encryption, launch.image, instance_id, subnet.zone, place.host_id, volume_tags
-    )
-    launch_volumes.create(call, launch.disks, instance_id, subnet.zone, place.host_id, volume_tags)
+    where = (instance_id, subnet.zone, place.host_id, launch.tags[VOLUME.resource_type])
+    launch_volumes.create(call, launch.root, encryptions[0], *where, root_of=launch.image)
+    for disk, encryption in zip(launch.disks, encryptions[1:], strict=True):
+        launch_volumes.create(call, disk, encryption, *where)
     group = launch.wanted.grouping.group
     instance = Instance(
         id=instance_id,

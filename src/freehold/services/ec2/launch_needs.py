@@ -39,9 +39,9 @@ from freehold.services.ec2.condition_keys import (
     of_metadata_options,
     written,
 )
-from freehold.services.ec2.ebs_encryption import Asked
 from freehold.services.ec2.launch_from_template import FromTemplate, under_template
 from freehold.services.ec2.launch_interface import PrimaryInterface
+from freehold.services.ec2.launch_volumes import Disk
 from freehold.services.ec2.resources import (
     CAPACITY_RESERVATION,
     IMAGE,
@@ -55,9 +55,7 @@ from freehold.services.ec2.resources import (
     VOLUME,
     made,
 )
-from freehold.services.ec2.root_volumes import RootVolume
 from freehold.services.ec2.spot_market import is_spot
-from freehold.services.ec2.volume_settings import Settings
 from freehold.services.errors import AwsError
 from freehold.services.operation import Call, Needed, Value
 
@@ -101,9 +99,9 @@ def plain_launch(call: Call, request: RunInstancesRequestTypeDef) -> Iterator[Ne
     yield from made(call, request, INSTANCE, keys=lambda: _instance(call, request, placed, profile, group))
     if is_spot(request):
         yield from made(call, request, SPOT_REQUEST, own=False)
-    yield from made(call, request, VOLUME, keys=lambda: _root(call, root, placed))
+    yield from made(call, request, VOLUME, keys=lambda: _volume(call, root, placed) if root is not None else {})
     for disk in disks:
-        yield from made(call, request, VOLUME, keys=partial(_volume, call, disk.settings, disk.encryption, placed))
+        yield from made(call, request, VOLUME, keys=partial(_volume, call, disk, placed))
         if disk.snapshot is not None:
             yield SNAPSHOT.needed(call, disk.snapshot.id)
     yield from made(call, request, NETWORK_INTERFACE, keys=lambda: _interface(call, wanted, subnets[0]))
@@ -145,17 +143,12 @@ def _instance(
     }
 
 
-def _root(call: Call, root: RootVolume | None, placed: Mapping[str, Value]) -> Mapping[str, Value]:
-    return {} if root is None else _volume(call, root, root.encryption, placed)
-
-
-def _volume(
-    call: Call, of: RootVolume | Settings, encryption: Asked, placed: Mapping[str, Value]
-) -> Mapping[str, Value]:
+def _volume(call: Call, disk: Disk, placed: Mapping[str, Value]) -> Mapping[str, Value]:
+    settings = disk.settings
     return {
         **placed,
-        **of_any_volume(of.volume_type, of.size_gib, of.iops, of.throughput_mibps),
-        **encrypted_under(encryption.encrypted, ebs_encryption.arn_of(call, encryption)),
+        **of_any_volume(settings.volume_type, settings.size_gib, settings.iops, settings.throughput_mibps),
+        **encrypted_under(disk.encryption.encrypted, ebs_encryption.arn_of(call, disk.encryption)),
     }
 
 

@@ -10,17 +10,14 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from freehold.records.compute import Image, Volume, VolumeAttachment
-from freehold.records.ids import HostId, InstanceId, VolumeId, new_id
+from freehold.records.compute import Image, VolumeAttachment
+from freehold.records.ids import HostId, InstanceId
 from freehold.records.images import ImageMapping
 from freehold.records.snapshots import Snapshot
-from freehold.records.tags import put_tags
-from freehold.records.volumes import meter
-from freehold.services.ec2 import ebs_encryption, volume_settings
+from freehold.services.ec2 import ebs_encryption, new_volumes, volume_settings
 from freehold.services.ec2.compute_errors import InvalidBlockDeviceMapping
-from freehold.services.ec2.ebs_encryption import Asked
+from freehold.services.ec2.ebs_encryption import Asked, VolumeEncryption
 from freehold.services.ec2.errors import IncorrectState
-from freehold.services.ec2.resources import VOLUME
 from freehold.services.ec2.snapshot_sharing import usable
 from freehold.services.ec2.volume_attachments import check_device
 from freehold.services.ec2.volume_settings import Settings
@@ -108,60 +105,46 @@ def _snapshot(call: Call, of_image: ImageMapping | None, ebs: EbsBlockDeviceType
 def _encryption(
     call: Call, snapshot: Snapshot | None, of_image: ImageMapping | None, ebs: EbsBlockDeviceTypeDef
 ) -> Asked:
-    """An encrypted snapshot keeps its key: what lies below the volume is encrypted with it. Raises UnsupportedOperation
-    for another one, which would need a copy."""
+    """Raises UnsupportedOperation for what would need a copy of the snapshot."""
     asked = ebs_encryption.asked_for(call, ebs)
     if snapshot is None:
         wanted = asked.encrypted or (of_image is not None and of_image.encrypted)
         return Asked(wanted, asked.kms_key_id)
-    if not snapshot.encrypted:
-        return asked
-    if asked.kms_key_id is not None and ebs_encryption.arn_of(call, asked) != snapshot.kms_key_id:
-        raise UnsupportedOperation("A volume with another KMS key than its snapshot: copy the snapshot with that key")
-    if snapshot.account_id != call.account_id:
+    asked = ebs_encryption.over(call, snapshot, asked)
+    if snapshot.encrypted and snapshot.account_id != call.account_id:
         raise UnsupportedOperation("A launch from an encrypted snapshot of another account: copy the snapshot first")
-    return Asked(encrypted=True, kms_key_id=snapshot.kms_key_id)
+    return asked
 
 
 def create(
-    call: Call, disks: Sequence[Disk], instance_id: InstanceId, zone: str, host_id: HostId, tags: Mapping[str, str]
+    call: Call,
+    disk: Disk,
+    encryption: VolumeEncryption,
+    instance_id: InstanceId,
+    zone: str,
+    host_id: HostId,
+    tags: Mapping[str, str],
+    *,
+    root_of: Image | None = None,
 ) -> None:
-    """Insert the volumes of an instance, attached to it, and begin to meter them."""
-    for disk in disks:
-        encryption = ebs_encryption.resolved(call, disk.encryption)
-        volume = Volume(
-            id=VolumeId(new_id("vol")),
+    """Insert a volume of an instance, attached to it, and begin to meter it. `root_of`: it is the root volume of one
+    that is launched from this image."""
+    volume = new_volumes.insert(
+        *(call, disk.settings, encryption, zone, host_id, tags),
+        state="in-use",
+        image_id=root_of.id if root_of is not None else None,
+        kernel_image_id=root_of.kernel_image_id if root_of is not None else None,
+        snapshot=disk.snapshot,
+    )
+    call.tx.insert(
+        VolumeAttachment(
+            volume_id=volume.id,
+            instance_id=instance_id,
             account_id=call.account_id,
             region=call.region,
-            zone=zone,
-            size_gib=disk.settings.size_gib,
-            volume_type=disk.settings.volume_type,
-            iops=disk.settings.iops,
-            throughput_mibps=disk.settings.throughput_mibps,
-            image_id=None,
-            state="in-use",
-            host_id=host_id,
-            created_at=call.now,
-            encrypted=encryption.arn is not None,
-            kms_key_id=encryption.arn,
-            snapshot_id=disk.snapshot.id if disk.snapshot is not None else None,
+            device=disk.device,
+            state="attaching",
+            delete_on_termination=disk.delete_on_termination,
+            attached_at=call.now,
         )
-        call.tx.insert(
-            volume,
-            VolumeAttachment(
-                volume_id=volume.id,
-                instance_id=instance_id,
-                account_id=call.account_id,
-                region=call.region,
-                device=disk.device,
-                state="attaching",
-                delete_on_termination=disk.delete_on_termination,
-                attached_at=call.now,
-            ),
-        )
-        if disk.snapshot is not None and disk.snapshot.encrypted:
-            ebs_encryption.inherit_key(call, volume, disk.snapshot.id)
-        else:
-            ebs_encryption.make_key(call, volume, encryption)
-        put_tags(call.tx, call.account_id, call.region, VOLUME.resource_type, volume.id, tags)
-        meter(call.tx, volume)
+    )

@@ -85,14 +85,15 @@ def create_volume(call: Call, request: CreateVolumeRequestTypeDef) -> Response:
     if host_id is None:
         raise InsufficientVolumeCapacity(zone)
     encryption = ebs_encryption.resolved(call, asked)
-    volume = create(
+    storage_limits.check(call, settings.volume_type, settings.size_gib, settings.iops)
+    volume = insert(
         *(call, settings, encryption, zone, host_id, tags), state="creating", volume_id=volume_id, snapshot=snapshot
     )
     publish(call.tx, "volume", volume.id)
     return descriptions(call, [volume])[0]
 
 
-def create(
+def insert(
     call: Call,
     settings: Settings,
     encryption: VolumeEncryption,
@@ -103,10 +104,10 @@ def create(
     state: VolumeState,
     volume_id: VolumeId | None = None,
     image_id: ImageId | None = None,
+    kernel_image_id: ImageId | None = None,
     snapshot: Snapshot | None = None,
 ) -> Volume:
-    """Insert a volume with its key and tags, and begin to meter it. Raises the codes of quotas."""
-    storage_limits.check(call, settings.volume_type, settings.size_gib, settings.iops)
+    """Insert a volume with its key and tags, and begin to meter it. Quotas are the caller's to check."""
     volume = Volume(
         id=volume_id or VolumeId(new_id("vol")),
         account_id=call.account_id,
@@ -123,6 +124,7 @@ def create(
         encrypted=encryption.arn is not None,
         kms_key_id=encryption.arn,
         snapshot_id=snapshot.id if snapshot else None,
+        kernel_image_id=kernel_image_id,
     )
     call.tx.insert(volume)
     if snapshot is not None and snapshot.encrypted:

@@ -38,7 +38,7 @@ def _needed(call: Call, request: CopySnapshotRequestTypeDef) -> Iterator[Needed]
     there = replace(call, region=request["SourceRegion"])
     yield SNAPSHOT.needed(there, request["SourceSnapshotId"])
     yield from made(call, request, SNAPSHOT)
-    yield from ebs_encryption.to_launch(call, [{"Ebs": _encryption(request)}])
+    yield from ebs_encryption.to_create(call, ebs_encryption.asked_for(call, _encryption(request)))
 
 
 @operation(resources=_needed)

@@ -6,7 +6,6 @@ https://docs.aws.amazon.com/ebs/latest/userguide/ebs-restoring-volume.html
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import replace
 from typing import Any
 
 from freehold.records.compute import Host
@@ -44,16 +43,11 @@ def size_gib(request: Mapping[str, Any], snapshot: Snapshot | None) -> int | Non
 
 
 def encryption(call: Call, request: Any, snapshot: Snapshot | None) -> Asked:
-    """A volume of an encrypted snapshot is encrypted under its key, by which all that lies below it is. Raises
-    UnsupportedOperation for another one, which needs a copy."""
+    """Raises UnsupportedOperation for what would need a copy of the snapshot."""
     asked = ebs_encryption.asked_for(call, request)
-    if snapshot is None or not snapshot.encrypted:
-        return asked
-    if snapshot.account_id != call.account_id:
+    if snapshot is not None and snapshot.encrypted and snapshot.account_id != call.account_id:
         raise UnsupportedOperation("A volume of another account's encrypted snapshot: copy the snapshot first")
-    if request.get("KmsKeyId") and ebs_encryption.arn_of(call, replace(asked, encrypted=True)) != snapshot.kms_key_id:
-        raise UnsupportedOperation("A volume with another KMS key than its snapshot: copy the snapshot with that key")
-    return Asked(encrypted=True, kms_key_id=snapshot.kms_key_id)
+    return ebs_encryption.over(call, snapshot, asked)
 
 
 def host_in(call: Call, snapshot: Snapshot, zone: str) -> HostId | None:
