@@ -99,16 +99,23 @@ def _processor_seconds() -> float:
 @contextmanager
 def exported(path: Path, key: bytes | None) -> Iterator[str]:
     """The address of a volume that QEMU's storage daemon serves, with the block nodes that guests have."""
-    socket, secret = path.with_suffix(".sock"), path.with_suffix(".secret")
+    secret = path.with_suffix(".secret")
     node = f"driver=qcow2,node-name=disk,discard=unmap,file.driver=file,file.filename={path},file.discard=unmap"
     objects: tuple[str, ...] = ()
     if key is not None:
         secret.write_text(luks.passphrase(key))
         objects = ("--object", f"secret,id=key,file={secret}")
         node += ",encrypt.format=luks,encrypt.key-secret=key"
+    with served(path.with_suffix(".sock"), *objects, "--blockdev", node) as address:
+        yield address
+
+
+@contextmanager
+def served(socket: Path, *arguments: str) -> Iterator[str]:
+    """The address of the block node ``disk`` of the arguments, which QEMU's storage daemon serves on a socket."""
     daemon = subprocess.Popen(
         (
-            *("qemu-storage-daemon", *objects, "--blockdev", node),
+            *("qemu-storage-daemon", *arguments),
             *("--nbd-server", f"addr.type=unix,addr.path={socket}"),
             *("--export", "type=nbd,id=disk,node-name=disk,name=disk,writable=on"),
         )

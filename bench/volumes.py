@@ -19,7 +19,7 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
-from bench.encryption import PATTERNS, Volumes, exported, transfer
+from bench.encryption import PATTERNS, Volumes, exported, served, transfer
 from bench.launch import IMAGE, Freehold
 from freehold.cli.endpoint import client
 from freehold.cli.temporary import temporary_cloud
@@ -32,25 +32,11 @@ _MIB = 1 << 20
 @contextmanager
 def host_file(directory: Path) -> Iterator[str]:
     """The address of a file of 1 GiB that QEMU's storage daemon serves as it is."""
-    path, socket = directory / "host.raw", directory / "host.sock"
+    path = directory / "host.raw"
     with path.open("wb") as file:
         file.truncate(1 << 30)
-    daemon = subprocess.Popen(
-        (
-            *("qemu-storage-daemon", "--blockdev", f"driver=file,node-name=disk,filename={path}"),
-            *("--nbd-server", f"addr.type=unix,addr.path={socket}"),
-            *("--export", "type=nbd,id=disk,node-name=disk,name=disk,writable=on"),
-        )
-    )
-    try:
-        while not socket.exists():
-            if daemon.poll() is not None:
-                raise RuntimeError(f"qemu-storage-daemon ended with {daemon.returncode}")
-            time.sleep(0.01)
-        yield f"nbd+unix:///disk?socket={socket}"
-    finally:
-        daemon.terminate()
-        daemon.wait()
+    with served(directory / "host.sock", "--blockdev", f"driver=file,node-name=disk,filename={path}") as address:
+        yield address
 
 
 def throughput(directory: Path, rounds: int) -> dict[str, tuple[float, float, float]]:

@@ -18,6 +18,6 @@ def servers(request: pytest.FixtureRequest) -> Iterator[Servers]:
         log = cloud.paths.log / "host.log"
         wait(lambda: "template ready" in log.read_text(), "there is a template: servers are clones of it")
         yield servers
-        servers.ec2.close()
+        servers.close()
         if request.session.testsfailed:
             print(cloud.logs())

@@ -37,24 +37,34 @@ class Servers:
 
     def __init__(self, cloud: CommandCloud) -> None:
         self.cloud = cloud
-        self.environment = environment = dict(
+        self.environment = dict(
             line.removeprefix("export ").split("=", 1)
             for line in cloud.ok("env").splitlines()
             if line.startswith("export AWS_")
         )
-        self.ec2: EC2Client = boto3.client(
-            "ec2",
-            endpoint_url=environment["AWS_ENDPOINT_URL"],
-            region_name="us-east-1",
-            aws_access_key_id=environment["AWS_ACCESS_KEY_ID"],
-            aws_secret_access_key=environment["AWS_SECRET_ACCESS_KEY"],
-        )
+        self._clients: list[Any] = []
+        self.ec2: EC2Client = self.client("ec2")
         self.image: str = self.ec2.describe_images(Filters=[{"Name": "name", "Values": ["freehold-micro-*"]}])[
             "Images"
         ][0]["ImageId"]
         self.key = cloud.data_dir.parent / "key.pem"
         self.key.touch(mode=0o600)
         self.key.write_text(self.ec2.create_key_pair(KeyName="e2e", KeyType="ed25519")["KeyMaterial"])
+
+    def client(self, service: str, **options: Any) -> Any:
+        """A client of another service, with the root's keys unless `options` have others; closed with the cloud."""
+        root = {
+            "aws_access_key_id": self.environment["AWS_ACCESS_KEY_ID"],
+            "aws_secret_access_key": self.environment["AWS_SECRET_ACCESS_KEY"],
+        }
+        endpoint = self.environment["AWS_ENDPOINT_URL"]
+        made = boto3.client(service, endpoint_url=endpoint, region_name="us-east-1", **(root | options))
+        self._clients.append(made)
+        return made
+
+    def close(self) -> None:
+        for each in self._clients:
+            each.close()
 
     def launch(self, *groups: str, count: int = 1, **parameters: Any) -> list[str]:
         """Ids of new micro servers, which need not have booted yet."""

@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 import base64
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-import boto3
 import pytest
 
 from freehold import config as configuration
@@ -25,18 +23,8 @@ WRITE = f"for n in $(seq 1000); do echo '{TEXT}'; done >/root/words && sync"
 
 
 @pytest.fixture(scope="module")
-def kms(servers: Servers) -> Iterator[Any]:
-    meta = servers.ec2.meta
-    signed_by: Any = servers.ec2._request_signer._credentials  # type: ignore[attr-defined]
-    client = boto3.client(
-        "kms",
-        endpoint_url=meta.endpoint_url,
-        region_name=meta.region_name,
-        aws_access_key_id=signed_by.access_key,
-        aws_secret_access_key=signed_by.secret_key,
-    )
-    yield client
-    client.close()
+def kms(servers: Servers) -> Any:
+    return servers.client("kms")
 
 
 @pytest.fixture(scope="module")

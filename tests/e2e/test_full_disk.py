@@ -38,7 +38,7 @@ def servers(disk: Path) -> Iterator[Servers]:
         made = Servers(cloud)
         resize(disk, SMALL)
         yield made
-        made.ec2.close()
+        made.close()
 
 
 def resize(disk: Path, size: str) -> None:

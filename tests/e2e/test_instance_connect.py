@@ -6,7 +6,6 @@ import subprocess
 from pathlib import Path
 from typing import Any
 
-import boto3
 import pytest
 from botocore.exceptions import ClientError
 
@@ -49,15 +48,7 @@ def server(servers: Servers) -> str:
 
 @pytest.fixture(scope="module")
 def connect(servers: Servers) -> Any:
-    given = servers.ec2._request_signer._credentials  # type: ignore[attr-defined]
-    client: Any = boto3.client(
-        "ec2-instance-connect",
-        endpoint_url=servers.ec2.meta.endpoint_url,
-        region_name="us-east-1",
-        aws_access_key_id=given.access_key,
-        aws_secret_access_key=given.secret_key,
-    )
-    return client
+    return servers.client("ec2-instance-connect")
 
 
 def test_a_key_lets_in_its_user_for_a_minute(servers: Servers, server: str, connect: Any, tmp_path: Path) -> None:

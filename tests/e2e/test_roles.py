@@ -9,7 +9,6 @@ import sys
 from pathlib import Path
 from typing import Any
 
-import boto3
 import pytest
 from botocore.auth import SigV4QueryAuth
 from botocore.awsrequest import AWSRequest
@@ -38,17 +37,8 @@ echo
 
 
 def client(servers: Servers, service: str, **keys: str) -> Any:
-    """A client at the cloud's endpoint, with the root's keys unless others are given."""
-    if not keys:
-        root = servers.ec2._request_signer._credentials  # type: ignore[attr-defined]
-        keys = {"aws_access_key_id": root.access_key, "aws_secret_access_key": root.secret_key}
-    return boto3.client(
-        service,
-        endpoint_url=servers.ec2.meta.endpoint_url,
-        region_name="us-east-1",
-        config=Config(retries={"total_max_attempts": 1}),
-        **keys,
-    )
+    """A client that does not try again, with the root's keys unless others are given."""
+    return servers.client(service, config=Config(retries={"total_max_attempts": 1}), **keys)
 
 
 @pytest.fixture(scope="module")

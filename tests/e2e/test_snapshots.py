@@ -4,10 +4,8 @@ from __future__ import annotations
 
 import base64
 import hashlib
-from collections.abc import Iterator
 from typing import Any
 
-import boto3
 import pytest
 
 from freehold.host.layout import Layout
@@ -44,18 +42,8 @@ def test_a_snapshot_is_taken_when_the_call_returns(servers: Servers, server: str
 
 
 @pytest.fixture(scope="module")
-def ebs(servers: Servers) -> Iterator[Any]:
-    meta = servers.ec2.meta
-    signed_by: Any = servers.ec2._request_signer._credentials  # type: ignore[attr-defined]
-    client = boto3.client(
-        "ebs",
-        endpoint_url=meta.endpoint_url,
-        region_name=meta.region_name,
-        aws_access_key_id=signed_by.access_key,
-        aws_secret_access_key=signed_by.secret_key,
-    )
-    yield client
-    client.close()
+def ebs(servers: Servers) -> Any:
+    return servers.client("ebs")
 
 
 def completed(servers: Servers, volume: str) -> str:

@@ -7,7 +7,6 @@ import os
 from collections.abc import Iterator
 from pathlib import Path
 
-import boto3
 import pytest
 from botocore.exceptions import ClientError
 
@@ -42,7 +41,7 @@ def servers(request: pytest.FixtureRequest) -> Iterator[Servers]:
     with short_place() as place, running_cloud(place / "e2e", POOL, CONFIGURATION) as cloud:
         servers = Servers(cloud)
         yield servers
-        servers.ec2.close()
+        servers.close()
         if request.session.testsfailed:
             print(cloud.logs())
 
@@ -79,14 +78,7 @@ def test_a_spot_instance_makes_room(servers: Servers) -> None:
 
 def events(servers: Servers, name: str) -> list[object]:
     """The details of the trail's events with this name."""
-    given = servers.environment
-    trail = boto3.client(
-        "cloudtrail",
-        endpoint_url=given["AWS_ENDPOINT_URL"],
-        region_name="us-east-1",
-        aws_access_key_id=given["AWS_ACCESS_KEY_ID"],
-        aws_secret_access_key=given["AWS_SECRET_ACCESS_KEY"],
-    )
+    trail = servers.client("cloudtrail")
     attribute = {"AttributeKey": "EventName", "AttributeValue": name}
     found: list[object] = []
 
@@ -96,5 +88,4 @@ def events(servers: Servers, name: str) -> list[object]:
         return bool(found)
 
     wait(has_come, f"{name} is in the trail")
-    trail.close()
     return found
