@@ -20,17 +20,24 @@ _SCHEDULED_STOP = StateReason("Server.ScheduledStop", "Server.ScheduledStop: Sto
 
 def carry_out_events(store: Store) -> None:
     """One round over the events that are due, or whose instance's owner has done before what was wanted. May be
-    repeated."""
-    while True:
+    repeated, and takes the write lock only if there are some."""
+    with store.read() as tx:
+        more = bool(_ripest(tx))
+        old = tx.find(InstanceEvent, instance_events.c.ended_at < tx.now - SHOWN) is not None
+    while more:
         with store.write() as tx:
             take_turn(tx)
-            ripe = tx.select(InstanceEvent, instance_events.c.state == "active", _ripe(tx.now), limit=_BATCH)
-            for event in ripe:
+            ripest = _ripest(tx)
+            for event in ripest:
                 _carry_out(tx, event)
-        if len(ripe) < _BATCH:
-            break
-    with store.write() as tx:
-        tx.delete_where(InstanceEvent, instance_events.c.ended_at < tx.now - SHOWN)
+        more = len(ripest) == _BATCH
+    if old:
+        with store.write() as tx:
+            tx.delete_where(InstanceEvent, instance_events.c.ended_at < tx.now - SHOWN)
+
+
+def _ripest(tx: Transaction) -> list[InstanceEvent]:
+    return tx.select(InstanceEvent, instance_events.c.state == "active", _ripe(tx.now), limit=_BATCH)
 
 
 def _ripe(now: dt.datetime) -> sa.ColumnElement[bool]:

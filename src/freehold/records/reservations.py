@@ -66,6 +66,7 @@ reservations = table(
     CapacityReservation,
     key=("id",),
     indexes=(("account_id", "region", "id"), ("state", "ends_at")),
+    sparse=("ended_at",),
 )
 rooms = table("reserved_rooms", ReservedRoom, key=("reservation_id", "host_id"), indexes=(("account_id",),))
 

@@ -211,6 +211,13 @@ def upgrade() -> None:
         batch_op.create_index(
             "capacity_reservations_by_account_id_region_id", ["account_id", "region", "id"], unique=False
         )
+        batch_op.create_index(
+            "capacity_reservations_by_ended_at",
+            ["ended_at"],
+            unique=False,
+            sqlite_where=sa.text("ended_at IS NOT NULL"),
+            postgresql_where=sa.text("ended_at IS NOT NULL"),
+        )
         batch_op.create_index("capacity_reservations_by_state_ends_at", ["state", "ends_at"], unique=False)
 
     op.create_table(
@@ -1957,6 +1964,11 @@ def downgrade() -> None:
     op.drop_table("changes")
     with op.batch_alter_table("capacity_reservations", schema=None) as batch_op:
         batch_op.drop_index("capacity_reservations_by_state_ends_at")
+        batch_op.drop_index(
+            "capacity_reservations_by_ended_at",
+            sqlite_where=sa.text("ended_at IS NOT NULL"),
+            postgresql_where=sa.text("ended_at IS NOT NULL"),
+        )
         batch_op.drop_index("capacity_reservations_by_account_id_region_id")
 
     op.drop_table("capacity_reservations")
