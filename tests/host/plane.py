@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import Any
 
 import msgspec
+import pytest
 from msgspec.structs import replace
 
 from freehold import pki
@@ -147,7 +148,9 @@ class Plane:
         deadline = time.monotonic() + seconds
         with self._news:
             while not condition():
-                assert self._news.wait(deadline - time.monotonic()), f"waited for: {what}; have {self.guests}"
+                if not self._news.wait(deadline - time.monotonic()):
+                    consoles = {name: console[-1000:] for name, console in self.consoles.items()}
+                    pytest.fail(f"waited for: {what}; have {self.guests}, consoles end with {consoles}")
 
     def wait_for_state(self, instance_id: str, state: str, seconds: float = 60) -> GuestReport:
         """The report that says that a guest has reached a state for the newest generation of its spec."""

@@ -18,7 +18,7 @@ from tests.images import bootable
 from tests.ovn import Cloud
 
 POOL = IPv4Network("198.18.3.0/28")
-MOUNTED = b"EXT4-fs (vda1): mounted"
+MOUNTED = b"EXT4-fs (vda1): warning: maximal mount count reached"
 
 
 @pytest.fixture(scope="module")
