@@ -174,6 +174,12 @@ class Plane:
             if self._peer is not None:
                 self._peer.shutdown(socket.SHUT_RDWR)
 
+    @contextmanager
+    def silent(self) -> Iterator[None]:
+        """Meanwhile nothing is said to an agent, nor heard of it."""
+        with self._news:
+            yield
+
     def close(self) -> None:
         self._listener.shutdown(socket.SHUT_RDWR)
         self.disconnect()

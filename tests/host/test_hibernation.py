@@ -13,6 +13,7 @@ import pytest
 from msgspec.structs import replace
 
 from freehold.host.layout import Layout
+from freehold.host.records import load_record, save
 from freehold.host.volumes.memories import Memories
 from freehold.processes import guests
 from tests.host.metadata import apply_network, ports_of, spec_of, view_of
@@ -116,6 +117,20 @@ def test_memory_of_another_machine_is_not_used(plane: Plane, guest: str) -> None
     start(plane, guest, memory_mib=160)
     wait_for_boot(plane, guest)
     assert memory_files(plane) == []
+
+
+def test_an_agent_that_was_just_started_waits_for_the_key(plane: Plane, agent: AgentProcess, guest: str) -> None:
+    """The one before was killed as soon as it had written down that the guest is to hibernate."""
+    agent.end(signal.SIGKILL)
+    paths = Layout(plane.paths).guest(guest)
+    plane.want(guest, "stopped", hibernate=True)
+    save(paths.spec, plane.specs[guest])
+    with plane.silent():
+        agent.start()
+        wait_until(lambda: (record := load_record(paths)) is not None and record.saved is not None, "it is to be saved")
+    assert plane.wait_for_state(guest, "stopped").hibernated
+    start(plane, guest)
+    plane.wait_for_state(guest, "running")
 
 
 def test_without_its_key_a_guest_is_shut_down(plane: Plane, guest: str) -> None:

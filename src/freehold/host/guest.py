@@ -397,7 +397,7 @@ class Guest:
         if self.record.saved is None:
             shape = await hibernation.shape(self._machine, self.spec, monitor)
             await self._record(replace(self.record, saved=shape))
-        match await hibernation.save(self._machine, self.spec, monitor, self._keys or {}):
+        match await hibernation.save(self._machine, self.spec, monitor, self._keys):
             case "working":
                 return _HIBERNATION_SECONDS
             case "failed":

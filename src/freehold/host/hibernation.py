@@ -42,10 +42,9 @@ def fits(machine: Machine, spec: GuestSpec, saved: Saved | None) -> bool:
     return same and saved.devices <= there
 
 
-async def save(machine: Machine, spec: GuestSpec, monitor: Monitor, keys: Mapping[str, bytes]) -> Outcome:
-    """One step of keeping the guest's memory; it is ``working`` until QEMU's next event ``JOB_STATUS_CHANGE``.
-
-    ``failed``: its CPUs run as before, if they did, and nothing is kept.
+async def save(machine: Machine, spec: GuestSpec, monitor: Monitor, keys: Mapping[str, bytes] | None) -> Outcome:
+    """One step of keeping the guest's memory; it is ``working`` until QEMU's next event ``JOB_STATUS_CHANGE``, or until
+    the keys have come. ``failed``: its CPUs run as before, if they did, and nothing is kept.
     """
     if machine.memories.has(spec.instance_id):
         return "done"
@@ -86,7 +85,11 @@ def root_volume(spec: GuestSpec) -> str:
     return next(volume.volume_id for volume in spec.volumes if volume.boot)
 
 
-async def _begin_to_save(machine: Machine, spec: GuestSpec, monitor: Monitor, keys: Mapping[str, bytes]) -> Outcome:
+async def _begin_to_save(
+    machine: Machine, spec: GuestSpec, monitor: Monitor, keys: Mapping[str, bytes] | None
+) -> Outcome:
+    if keys is None:
+        return "working"
     key = keys.get(root_volume(spec))
     if key is None or await monitor.status() not in ("running", "paused"):
         return "failed"
