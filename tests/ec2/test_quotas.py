@@ -78,6 +78,20 @@ def test_volumes_do_so_much_in_a_second(ready: Caller) -> None:
     ready.create_volume(Iops=400, **request)
 
 
+def test_the_disks_of_a_launch_do_so_much_in_a_second(ready: Caller) -> None:
+    allow(ready, **{PROVISIONED_IOPS["io2"]: 1000})
+    two = [
+        {"DeviceName": device, "Ebs": {"VolumeSize": 10, "VolumeType": "io2", "Iops": 200}}
+        for device in ("/dev/xvda", "/dev/sdf")
+    ]
+    with refused("MaxIOPSLimitExceeded"):
+        launch(ready, MinCount=3, MaxCount=3, BlockDeviceMappings=two)
+    launch(ready, MinCount=2, MaxCount=2, BlockDeviceMappings=two)
+    with refused("MaxIOPSLimitExceeded"):
+        launch(ready, BlockDeviceMappings=[two[0], two[1] | {"DeviceName": "/dev/sdg"}])
+    launch(ready, BlockDeviceMappings=two[:1])
+
+
 def test_launch_templates_and_their_versions_are_so_many(ready: Caller) -> None:
     allow(ready, **{LAUNCH_TEMPLATES: 1, LAUNCH_TEMPLATE_VERSIONS: 2})
     data = {"InstanceType": "fh1.nano"}

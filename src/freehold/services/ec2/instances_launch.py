@@ -230,10 +230,12 @@ def _note_launch(call: Call, image: Image) -> None:
 
 def _check_storage(call: Call, launch: Launch, count: int) -> None:
     sizes: Counter[str] = Counter()
+    iops: Counter[str] = Counter()
     for disk in (launch.root, *launch.disks):
         sizes[disk.settings.volume_type] += disk.settings.size_gib
+        iops[disk.settings.volume_type] += disk.settings.iops
     for volume_type, size_gib in sizes.items():
-        storage_limits.check(call, volume_type, size_gib * count)
+        storage_limits.check(call, volume_type, size_gib * count, iops[volume_type] * count)
 
 
 def _check_counts(request: RunInstancesRequestTypeDef) -> None:
