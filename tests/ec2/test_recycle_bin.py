@@ -1,4 +1,4 @@
-"""Retention rules, and the snapshots that they keep."""
+"""Retention rules, and the snapshots and images that they keep."""
 
 from __future__ import annotations
 
@@ -7,11 +7,13 @@ import datetime as dt
 import pytest
 
 from freehold.control.housekeeping import keep_house
+from freehold.records.compute import Image
 from freehold.records.snapshots import Snapshot
 from freehold.records.usage import UsageEntry
 from tests.ec2.calls import Caller, refused
-from tests.ec2.launching import run_one
+from tests.ec2.launching import launch_one, run_one
 from tests.ec2.snapshotting import snapshot_of
+from tests.ec2.test_images import image, image_of, snapshots_of
 from tests.ec2.test_volumes import volume_of
 
 WEEK = {"RetentionPeriodValue": 7, "RetentionPeriodUnit": "DAYS"}
@@ -72,7 +74,57 @@ def test_rules_say_by_tags_what_is_kept(ready: Caller, snapshot: str) -> None:
     with refused("ValidationException"):
         ready.create_rule(**RULE, ResourceTags=tagged, ExcludeResourceTags=tagged)
     with refused("UnsupportedOperation"):
-        ready.create_rule(**RULE | {"ResourceType": "EC2_IMAGE"})
+        ready.create_rule(**RULE | {"ResourceType": "EBS_VOLUME"})
+
+
+def test_a_deregistered_image_is_restored_with_its_snapshots(ready: Caller, stranger: Caller) -> None:
+    """Its snapshots can be deleted meanwhile, and go to the bin themselves; they must be restored first."""
+    ready.create_rule(**RULE)
+    ready.create_rule(**RULE | {"ResourceType": "EC2_IMAGE"})
+    image_id = image_of(ready, run_one(ready), "web", Description="of June")
+    (snapshot_id,) = snapshots_of(ready, image_id)
+    ready.modify_image_attribute(ImageId=image_id, LaunchPermission={"Add": [{"UserId": stranger.account}]})
+    assert ready.deregister_image(ImageId=image_id, DeleteAssociatedSnapshots=True)["DeleteSnapshotResults"] == [
+        {"SnapshotId": snapshot_id, "ReturnCode": "success"}
+    ]
+    for caller in (ready, stranger):
+        with refused("InvalidAMIID.NotFound"):
+            launch_one(caller, ImageId=image_id)
+    with refused("InvalidAMIID.NotFound"):
+        ready.deregister_image(ImageId=image_id)
+    (kept,) = ready.list_images_in_recycle_bin(ImageIds=[image_id])["Images"]
+    assert (kept["Name"], kept["Description"]) == ("web", "of June")
+    assert kept["RecycleBinExitTime"] - kept["RecycleBinEnterTime"] == dt.timedelta(days=7)
+    assert stranger.list_images_in_recycle_bin()["Images"] == []
+    for caller, code in ((ready, "InvalidSnapshot.NotFound"), (stranger, "InvalidAMIID.NotFound")):
+        with refused(code):
+            caller.restore_image_from_recycle_bin(ImageId=image_id)
+    ready.restore_snapshot_from_recycle_bin(SnapshotId=snapshot_id)
+    other = image_of(ready, run_one(ready), "web")
+    with refused("InvalidAMIName.Duplicate"):
+        ready.restore_image_from_recycle_bin(ImageId=image_id)
+    ready.deregister_image(ImageId=other)
+    assert ready.restore_image_from_recycle_bin(ImageId=image_id) == {"Return": True}
+    assert image(stranger, image_id)["State"] == "available"
+    run_one(ready, ImageId=image_id)
+    with refused("InvalidSnapshot.InUse"):
+        ready.delete_snapshot(SnapshotId=snapshot_id)
+
+
+def test_an_image_leaves_the_bin_when_its_time_is_over(ready: Caller) -> None:
+    ready.create_rule(**RULE | {"ResourceType": "EC2_IMAGE"})
+    image_id = image_of(ready, run_one(ready))
+    ready.deregister_image(ImageId=image_id)
+    keep_house(ready.store, ready.config)
+    assert len(ready.list_images_in_recycle_bin()["Images"]) == 1
+    with ready.store.write() as tx:
+        found = tx.get(Image, image_id)
+        assert found is not None
+        tx.update(found, recycled_until=tx.now)
+    keep_house(ready.store, ready.config)
+    assert ready.list_images_in_recycle_bin()["Images"] == []
+    with refused("InvalidAMIID.NotFound"):
+        ready.restore_image_from_recycle_bin(ImageId=image_id)
 
 
 def test_a_locked_rule_stays_as_it_is(ready: Caller) -> None:

@@ -8,10 +8,11 @@ from freehold.config import Config
 from freehold.control.accounts import close_account, delete_instance
 from freehold.records import feed
 from freehold.records.accounts import Account, accounts
-from freehold.records.compute import IdempotencyToken, Instance, idempotency_tokens, instances
+from freehold.records.compute import IdempotencyToken, Image, Instance, idempotency_tokens, images, instances
 from freehold.records.connect import ConnectKey, connect_keys
 from freehold.records.fleets import Fleet, fleets
 from freehold.records.identities import AccessReport, RoleDeletion, access_reports, role_deletions
+from freehold.records.images import remove
 from freehold.records.reservations import CapacityReservation, reservations
 from freehold.records.snapshots import Snapshot, abandon, delete, snapshots
 from freehold.records.spot import SpotRequest, spot_requests
@@ -57,6 +58,8 @@ def keep_house(store: Store, config: Config) -> None:
             abandon(tx, snapshot)
         for snapshot in tx.select(Snapshot, snapshots.c.recycled_until <= tx.now, limit=_BATCH):
             delete(tx, snapshot)
+        for image in tx.select(Image, images.c.recycled_until <= tx.now, limit=_BATCH):
+            remove(tx, image)
     while True:
         with store.write() as tx:
             feed.take_turn(tx)  # or one of them could be tagged between here and the commit

@@ -242,7 +242,8 @@ class Image(Record, frozen=True):
         pending ──► available ◄──► disabled        its snapshots are taken; nobody may launch it
            └──────► failed
 
-    `protection` keeps it from being deregistered; lifted with a cooldown, it still does until `protected_until`.
+    `protection` keeps it from being deregistered; lifted with a cooldown, it still does until `protected_until`. One
+    that was `recycled_at` is in the recycle bin: it is seen there alone, until it is restored or deleted.
     """
 
     id: ImageId
@@ -270,6 +271,8 @@ class Image(Record, frozen=True):
     protection: ImageProtection = "disabled"
     protected_until: dt.datetime | None = None
     last_launched_at: dt.datetime | None = None
+    recycled_at: dt.datetime | None = None
+    recycled_until: dt.datetime | None = None
 
 
 class KeyPair(Record, frozen=True):
@@ -378,7 +381,12 @@ volume_attachments = table(
     key=("volume_id", "instance_id"),
     indexes=(("instance_id",), ("account_id", "region")),
 )
-images = table("images", Image, key=("id",), indexes=(("name",), ("owner_id", "region", "id"), ("source_instance_id",)))
+images = table(
+    "images",
+    Image,
+    key=("id",),
+    indexes=(("name",), ("owner_id", "region", "id"), ("source_instance_id",), ("recycled_until",)),
+)
 key_pairs = table("key_pairs", KeyPair, key=("id",), indexes=(_OWNER,), unique=(("account_id", "region", "name"),))
 profile_associations = table(
     "profile_associations",

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import Literal
 
+import sqlalchemy as sa
+
 from freehold.records.compute import Image, images
 from freehold.records.ids import AccountId, ImageId, SnapshotId
 from freehold.records.schema import Record, table
@@ -61,6 +63,13 @@ def mappings_of(tx: Transaction, image_ids: list[ImageId]) -> dict[ImageId, list
     for mapping in sorted(rows, key=lambda each: each.device != roots.get(each.image_id)):
         found[mapping.image_id].append(mapping)
     return found
+
+
+def image_with(tx: Transaction, snapshot_id: SnapshotId) -> ImageId | None:
+    """An image that needs a snapshot; one in the recycle bin does not keep it."""
+    there = sa.exists().where(images.c.id == image_mappings.c.image_id, images.c.recycled_at.is_(None))
+    mapping = tx.find(ImageMapping, there, snapshot_id=snapshot_id)
+    return mapping.image_id if mapping is not None else None
 
 
 def settle(tx: Transaction, snapshot: Snapshot) -> None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import datetime as dt
-from collections.abc import Mapping
 from typing import Literal
 
 import msgspec
@@ -11,8 +10,9 @@ import msgspec
 from freehold.records.ids import AccountId
 from freehold.records.schema import Record, table
 from freehold.records.store import Transaction
+from freehold.records.tags import tags_of
 
-ResourceType = Literal["EBS_SNAPSHOT"]
+ResourceType = Literal["EBS_SNAPSHOT", "EC2_IMAGE"]
 
 
 class RuleTag(msgspec.Struct, frozen=True):
@@ -52,10 +52,12 @@ retention_rules = table(
 
 
 def retention(
-    tx: Transaction, account_id: AccountId, region: str, resource_type: ResourceType, tags: Mapping[str, str]
+    tx: Transaction, account_id: AccountId, region: str, resource_type: ResourceType, resource_id: str
 ) -> dt.timedelta | None:
-    """How long a resource with these tags is kept when it is deleted; None: not at all. Of several rules the longest
-    counts (https://docs.aws.amazon.com/ebs/latest/userguide/recycle-bin-concepts.html)."""
+    """How long a resource is kept when it is deleted; None: not at all. Its tags say which rules are for it; of several
+    the longest counts (https://docs.aws.amazon.com/ebs/latest/userguide/recycle-bin-concepts.html)."""
+
+    tags = {tag.key: tag.value for tag in tags_of(tx, [resource_id])[resource_id]}
 
     def has(wanted: RuleTag) -> bool:
         return wanted.key in tags and wanted.value in (None, tags[wanted.key])

@@ -259,11 +259,16 @@ def boot_mode(given: str | None) -> ImageBootMode:
 
 def check_unused(call: Call, name: str) -> None:
     """Raise InvalidAMIName.Duplicate if an image of the account has the name in the region, ResourceLimitExceeded if
-    it has as many as it may."""
+    it has as many as it may, with those in the recycle bin."""
     own = call.tx.count(Image, owner_id=call.account_id, region=call.region)
     if own >= (most := limit(call, IMAGES)):
         raise ResourceLimitExceeded(f"The maximum number of AMIs ({most}) has been reached.")
-    taken = call.tx.find(Image, owner_id=call.account_id, region=call.region, name=name)
+    check_free(call, name)
+
+
+def check_free(call: Call, name: str) -> None:
+    """Raises InvalidAMIName.Duplicate."""
+    taken = call.tx.find(Image, owner_id=call.account_id, region=call.region, name=name, recycled_at=None)
     if taken is not None:
         raise InvalidAMINameDuplicate(name, taken.id)
 

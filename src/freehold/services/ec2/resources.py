@@ -170,6 +170,7 @@ class ImageKind(Kind[Image]):
         shared = sa.exists().where(of.image_id == images.c.id, of.account_id == call.account_id)
         return [
             sa.or_(images.c.region.is_(None), images.c.region == call.region),
+            images.c.recycled_at.is_(None),
             sa.or_(images.c.public, images.c.owner_id == call.account_id, shared),
         ]
 

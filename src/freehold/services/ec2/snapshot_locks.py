@@ -54,9 +54,13 @@ def state(lock: SnapshotLock, now: dt.datetime) -> State:
 
 def check_not_locked(call: Call, snapshot: Snapshot) -> None:
     """Raises SnapshotLocked."""
-    lock = call.tx.get(SnapshotLock, snapshot.id)
-    if lock is not None and state(lock, call.now) != "expired":
+    if is_locked(call, snapshot):
         raise SnapshotLocked(snapshot.id)
+
+
+def is_locked(call: Call, snapshot: Snapshot) -> bool:
+    lock = call.tx.get(SnapshotLock, snapshot.id)
+    return lock is not None and state(lock, call.now) != "expired"
 
 
 def _needed(call: Call, request: LockSnapshotRequestTypeDef) -> list[Needed]:

@@ -18,10 +18,10 @@ from freehold.records.compute import Volume
 from freehold.records.encryption import WrappedKey
 from freehold.records.feed import publish, take_turn
 from freehold.records.ids import SnapshotId, new_id
-from freehold.records.images import ImageMapping
+from freehold.records.images import image_with
 from freehold.records.recycle_bin import retention
 from freehold.records.snapshots import Snapshot, delete
-from freehold.records.tags import Tag, put_tags, tags_of
+from freehold.records.tags import Tag, put_tags
 from freehold.services.ec2.errors import IncorrectState, InvalidParameterValue
 from freehold.services.ec2.parameters import refuse_others
 from freehold.services.ec2.resources import SNAPSHOT, VOLUME, made, named_by
@@ -77,15 +77,19 @@ def delete_snapshot(call: Call, request: DeleteSnapshotRequestTypeDef) -> Respon
     take_turn(call.tx)
     snapshot = SNAPSHOT.load(call, request["SnapshotId"])
     check_not_locked(call, snapshot)
-    if (mapping := call.tx.find(ImageMapping, snapshot_id=snapshot.id)) is not None:
-        raise InvalidSnapshotInUse(snapshot.id, mapping.image_id)
-    tags = {tag.key: tag.value for tag in tags_of(call.tx, [snapshot.id])[snapshot.id]}
-    kept = retention(call.tx, call.account_id, call.region, "EBS_SNAPSHOT", tags)
+    if (image_id := image_with(call.tx, snapshot.id)) is not None:
+        raise InvalidSnapshotInUse(snapshot.id, image_id)
+    throw_away(call, snapshot)
+    return {}
+
+
+def throw_away(call: Call, snapshot: Snapshot) -> None:
+    """Delete it, or put it into the recycle bin where a retention rule says so."""
+    kept = retention(call.tx, call.account_id, call.region, "EBS_SNAPSHOT", snapshot.id)
     if kept is not None and snapshot.state == "completed":
         call.tx.update(snapshot, recycled_at=call.now, recycled_until=call.now + kept)
     else:
         delete(call.tx, snapshot)
-    return {}
 
 
 def checked_description(request: Mapping[str, Any]) -> str:

@@ -1,1 +1,1 @@
-"""Recycle Bin: rules by which deleted snapshots are kept for a while."""
+"""Recycle Bin: rules by which deleted snapshots and images are kept for a while."""

@@ -11,12 +11,12 @@ import datetime as dt
 import secrets
 import string
 from collections.abc import Iterable, Iterator, Mapping
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 import msgspec
 
 from freehold.records.feed import take_turn
-from freehold.records.recycle_bin import RetentionRule, RuleTag, retention_rules
+from freehold.records.recycle_bin import ResourceType, RetentionRule, RuleTag, retention_rules
 from freehold.records.tags import delete_tags_of, put_tags, tags_of
 from freehold.services import page_tokens
 from freehold.services.errors import UnsupportedOperation
@@ -70,8 +70,8 @@ def load(call: Call, identifier: str) -> RetentionRule:
 
 @operation(resources=_of_type)
 def create_rule(call: Call, request: Mapping[str, Any]) -> Response:
-    """For snapshots, those with some tags or all of the region. A rule for tags can not be locked. There is one
-    RetentionPeriodUnit and one UnlockDelayUnit: days."""
+    """For snapshots or images, those with some tags or all of the region. A rule for tags can not be locked. There is
+    one RetentionPeriodUnit and one UnlockDelayUnit: days."""
     _check_type(request["ResourceType"])
     tags = {str(tag["Key"]): str(tag.get("Value", "")) for tag in request.get("Tags") or ()}
     resource_tags, excluded = _tags(request.get("ResourceTags")), _tags(request.get("ExcludeResourceTags"))
@@ -203,7 +203,7 @@ def _unlocked(call: Call, identifier: str) -> RetentionRule:
 
 
 def _check_type(resource_type: str) -> None:
-    if resource_type != "EBS_SNAPSHOT":
+    if resource_type not in get_args(ResourceType):
         raise UnsupportedOperation(f"A retention rule for the resource type {resource_type}")
 
 

@@ -475,6 +475,8 @@ def upgrade() -> None:
         sa.Column("protection", sa.Text(), autoincrement=False, nullable=False),
         sa.Column("protected_until", sa.BigInteger(), autoincrement=False, nullable=True),
         sa.Column("last_launched_at", sa.BigInteger(), autoincrement=False, nullable=True),
+        sa.Column("recycled_at", sa.BigInteger(), autoincrement=False, nullable=True),
+        sa.Column("recycled_until", sa.BigInteger(), autoincrement=False, nullable=True),
         sa.PrimaryKeyConstraint("id"),
         sqlite_autoincrement=False,
         sqlite_with_rowid=False,
@@ -482,6 +484,7 @@ def upgrade() -> None:
     with op.batch_alter_table("images", schema=None) as batch_op:
         batch_op.create_index("images_by_name", ["name"], unique=False)
         batch_op.create_index("images_by_owner_id_region_id", ["owner_id", "region", "id"], unique=False)
+        batch_op.create_index("images_by_recycled_until", ["recycled_until"], unique=False)
         batch_op.create_index("images_by_source_instance_id", ["source_instance_id"], unique=False)
 
     op.create_table(
@@ -1910,6 +1913,7 @@ def downgrade() -> None:
     op.drop_table("inline_policies")
     with op.batch_alter_table("images", schema=None) as batch_op:
         batch_op.drop_index("images_by_source_instance_id")
+        batch_op.drop_index("images_by_recycled_until")
         batch_op.drop_index("images_by_owner_id_region_id")
         batch_op.drop_index("images_by_name")
 
