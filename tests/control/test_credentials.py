@@ -171,3 +171,12 @@ def test_a_role_must_trust_ec2(servers: Servers) -> None:
         tx.update(role, trust_policy=trusting("ec2"))
     assert servers.stale() == [servers.instance.id]
     assert servers.told()[0].access_key_id
+
+
+def test_an_instance_that_is_no_more_is_forgotten_though_its_host_was_away(servers: Servers) -> None:
+    servers.told()
+    with servers.store.write() as tx:
+        tx.delete(servers.instance)
+        tx.delete(servers.associated)
+    servers.stale()
+    assert servers.stale() == []

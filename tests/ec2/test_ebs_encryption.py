@@ -18,9 +18,11 @@ from freehold.records.compute import Instance
 from freehold.records.encryption import EbsEncryption, WrappedKey
 from freehold.records.ids import InstanceId
 from freehold.records.keys import Key
+from freehold.records.snapshots import Snapshot
 from freehold.records.store import Store
 from tests.ec2.calls import SEALER, Caller, refused
 from tests.ec2.launching import host_reports, launch, launch_one, run_one, shown, stop, terminate
+from tests.ec2.snapshotting import host_took
 from tests.front.audited import written
 
 ARN = "arn:aws:kms:us-east-1:111122223333:"
@@ -72,7 +74,7 @@ def test_that_ebs_opens_a_key_is_in_the_trail_once_for_each_start(ready: Caller)
 
     def tell() -> None:
         with ready.store.read() as tx:
-            opener.of(tx, tx.select(Instance, id=instance_id))
+            opener.of(tx, "host-1", tx.select(Instance, id=instance_id))
         acts.record(ready.store)
 
     tell()
@@ -87,6 +89,28 @@ def test_that_ebs_opens_a_key_is_in_the_trail_once_for_each_start(ready: Caller)
     assert opened[0]["userIdentity"] == {"type": "AWSService", "invokedBy": "ec2.amazonaws.com"}
     assert opened[0]["requestParameters"]["encryptionContext"] == {"aws:ebs:id": volume["VolumeId"]}
     assert (opened[0]["resources"][0]["ARN"], opened[0]["readOnly"]) == (volume["KmsKeyId"], True)
+
+
+def test_of_what_hosts_were_told_only_what_they_have_is_kept(ready: Caller) -> None:
+    made = [instance["InstanceId"] for instance in launch(ready, MinCount=3, MaxCount=3)["Instances"]]
+    opener = VolumeKeys(SEALER, Acts())
+
+    def tell(*instance_ids: str, complete: bool = False) -> int:
+        with ready.store.read() as tx:
+            opener.of(tx, "host-1", tx.select(Instance, id=list(instance_ids)), complete=complete)
+            opener.of_snapshots(tx, "host-1", tx.select(Snapshot, state="pending"))
+        return opener.remembered
+
+    assert (tell(made[0]), tell(*made), tell(*made)) == (1, 3, 3)
+    terminate(ready, made[0])
+    assert tell(made[0]) == 2
+    terminate(ready, made[1])  # while the host is away, so that it is not told
+    assert tell(made[2], complete=True) == 1
+    for _ in range(3):
+        snapshot_id = ready.create_snapshot(VolumeId=root_volume(ready, made[2])["VolumeId"])["SnapshotId"]
+        assert tell() == 2
+        host_took(ready.store, snapshot_id)
+        assert tell() == 1
 
 
 def test_what_stops_gets_no_keys(ready: Caller) -> None:

@@ -83,6 +83,7 @@ class ServerCredentials:
         found = []
         for start in range(0, len(known), _AT_A_TIME):
             some = dict(known[start : start + _AT_A_TIME])
+            self._forget(some.keys() - {instance.id for instance in tx.select(Instance, id=list(some))})
             associations = _associations(tx, list(some))
             roles = _roles(tx, associations.values())
             for instance_id, made in some.items():
@@ -90,6 +91,12 @@ class ServerCredentials:
                 if associated is None or _is_stale(made, associated, roles.get(associated.profile_id), tx.now):
                     found.append(instance_id)
         return found
+
+    def _forget(self, gone: Iterable[str]) -> None:
+        """Instances that are no more, and ended while their host was away."""
+        with self._lock:
+            for instance_id in gone:
+                self._made.pop(instance_id, None)
 
     def _new(
         self, now: dt.datetime, instance: Instance, associated: ProfileAssociation, usable: _Usable | None

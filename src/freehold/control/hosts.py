@@ -296,14 +296,16 @@ class _Link:
         while True:
             with self._store.read() as tx:
                 wanted = read(tx)
-                keys, hopeless = self._keys.of(tx, wanted.instances, wanted.volumes_to_make)
+                keys, hopeless = self._keys.of(
+                    tx, self._host_id, wanted.instances, wanted.volumes_to_make, complete=complete
+                )
                 if not hopeless:
                     assignment = Assignment(
                         guest_specs(tx, self._config, wanted.instances),
                         complete,
                         wanted.volumes_to_delete,
                         self._credentials.of(tx, wanted.instances),
-                        (*keys, *self._keys.of_snapshots(tx, wanted.snapshots)),
+                        (*keys, *self._keys.of_snapshots(tx, self._host_id, wanted.snapshots)),
                         snapshot_specs(wanted.snapshots),
                         wanted.snapshots_to_delete,
                         copy_specs(wanted.snapshots),

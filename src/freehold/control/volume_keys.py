@@ -60,33 +60,54 @@ class _Unusable(Exception):
 
 class VolumeKeys:
     """Opens the keys that hosts are told of. The first time for each start of an instance is an act of EBS, which the
-    account's trail has: the same host is told the same again with whatever else changes."""
+    account's trail has: the same host is told the same again with whatever else changes.
+
+    What was told is kept by host, as long as it is true there: a volume of an instance that runs, or a snapshot that is
+    still to be taken."""
 
     def __init__(self, sealer: Sealer, acts: Acts) -> None:
         self._sealer = sealer
         self._acts = acts
-        self._told: dict[tuple[str, str], str] = {}  # by volume and instance: when that was started
+        self._started: dict[str, dict[tuple[str, str], str]] = {}  # by volume and instance: when that was started
+        self._pending: dict[str, set[str]] = {}  # the ids of snapshots
+
+    @property
+    def remembered(self) -> int:
+        """How many volumes and snapshots it remembers to have told of."""
+        return sum(map(len, (*self._started.values(), *self._pending.values())))
 
     def of(
-        self, tx: Transaction, among: Sequence[Instance], to_make: Sequence[Volume] = ()
+        self,
+        tx: Transaction,
+        host_id: str,
+        among: Sequence[Instance],
+        to_make: Sequence[Volume] = (),
+        *,
+        complete: bool = False,
     ) -> tuple[tuple[VolumeKey, ...], list[Hopeless]]:
-        """As `volume_keys`."""
+        """As `volume_keys`, for one host. `complete`: it has no other instances."""
         keys, hopeless = volume_keys(tx, self._sealer, among, to_make)
         starts = {instance.id: instance.launched_at.isoformat() for instance in among}
         opened = {volume.id: volume for volume in tx.select(Volume, id=[key.volume_id for key in keys])}
+        before = self._started.get(host_id, {})
+        now: dict[tuple[str, str], str] = {}
         for owner in tx.select(VolumeAttachment, volume_id=list(opened), instance_id=list(starts)):
-            start = starts[owner.instance_id]
-            if self._told.get((owner.volume_id, owner.instance_id)) != start:
-                self._told[owner.volume_id, owner.instance_id] = start
+            told = (owner.volume_id, owner.instance_id)
+            now[told] = starts[owner.instance_id]
+            if before.get(told) != now[told]:
                 self._acts.add(_decrypted(tx, opened[owner.volume_id]))
+        others = {} if complete else {told: start for told, start in before.items() if told[1] not in starts}
+        self._started[host_id] = others | now
         return keys, hopeless
 
-    def of_snapshots(self, tx: Transaction, pending: Sequence[Snapshot]) -> tuple[VolumeKey, ...]:
-        """As `snapshot_keys`."""
-        for snapshot in pending:
-            if snapshot.encrypted and (snapshot.volume_id, snapshot.id) not in self._told:
-                self._told[snapshot.volume_id, snapshot.id] = ""
-                self._acts.add(_decrypted(tx, snapshot))
+    def of_snapshots(self, tx: Transaction, host_id: str, pending: Sequence[Snapshot]) -> tuple[VolumeKey, ...]:
+        """As `snapshot_keys`, for one host."""
+        before = self._pending.get(host_id, set())
+        now = {snapshot.id: snapshot for snapshot in pending if snapshot.encrypted}
+        for snapshot_id in now.keys() - before:
+            self._acts.add(_decrypted(tx, now[snapshot_id]))
+        others = {each.id for each in tx.select(Snapshot, id=list(before - now.keys()), state="pending")}
+        self._pending[host_id] = others | now.keys()
         return snapshot_keys(tx, self._sealer, pending)
 
 
