@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import multiprocessing
+import shutil
 import threading
 from pathlib import Path
 
@@ -26,6 +27,7 @@ def _store(directory: Path) -> Store:
 def _lengthen(directory: Path, times: int) -> None:
     """Each reads a name and writes it back longer by one: what two did at once would be lost."""
     store = _store(directory)
+    store.prepare()
 
     def work() -> None:
         for _ in range(times):
@@ -58,6 +60,25 @@ def test_no_writer_overwrites_another(tmp_path: Path) -> None:
         (account,) = tx.select(Account)
     assert account.name == "x" * (2 * 3 * 40)
     store.close()
+
+
+def test_what_a_log_holds_that_was_made_longer_is_there_after_a_crash(tmp_path: Path) -> None:
+    """Its files are copied as they are on the disk, while nobody has closed the database."""
+    upgrade(f"sqlite:///{tmp_path / 'state.db'}")
+    store = _store(tmp_path)
+    store.prepare()
+    with store.write() as tx:
+        tx.insert(Account(ACCOUNT, "kept", tx.now))
+    crashed = tmp_path / "crashed"
+    crashed.mkdir()
+    for file in tmp_path.glob("state.db*"):
+        if not file.name.endswith("-shm"):  # it is memory
+            shutil.copy(file, crashed)
+    store.close()
+    found = _store(crashed)
+    with found.read() as tx:
+        assert [account.name for account in tx.select(Account)] == ["kept"]
+    found.close()
 
 
 def test_a_failed_transaction_leaves_the_connection_usable(tmp_path: Path) -> None:

@@ -180,6 +180,10 @@ def main(arguments: list[str] | None = None) -> int:
     def serve() -> int:
         store = open_store(options.data_dir, config)
         try:
+            store.prepare()
+        except OSError as error:
+            log.warning("free some disk: the database can hardly grow", error=error.strerror)
+        try:
             app = create_app(catalog, store, sealer, config, limiter=limiter, ask=HostQuestions(paths.questions).ask)
             server(app, port=options.port, https=https, guests=guests).run([http])
         finally:

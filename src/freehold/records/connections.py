@@ -18,11 +18,13 @@ from typing import Any, Protocol
 import sqlalchemy as sa
 
 _WAIT_SECONDS = 30
+_PAGES_OF_LOG = 4000
+LOG_BYTES = _PAGES_OF_LOG * 4096 * 101 // 100  # each page has a header
 _PRAGMAS = (
     f"PRAGMA busy_timeout={_WAIT_SECONDS * 1000}",
     "PRAGMA journal_mode=WAL",
     # Pages. The more of the log is copied into the database at once, the more often each copied page was written.
-    "PRAGMA wal_autocheckpoint=4000",
+    f"PRAGMA wal_autocheckpoint={_PAGES_OF_LOG}",
     "PRAGMA foreign_keys=1",
 )
 

@@ -12,6 +12,8 @@ import os
 import threading
 from pathlib import Path
 
+_MIB = 1024 * 1024
+
 
 class Log:
     """The write-ahead log of a SQLite database."""
@@ -32,11 +34,22 @@ class Log:
             if self._settled >= mine:
                 return
             including = self._committed
-            if self._file is None:
-                # SQLite makes the log anew when all have closed the database: not while a writer's connection is kept.
-                self._file = os.open(self._path, os.O_RDWR | os.O_CLOEXEC)
-            os.fdatasync(self._file)
+            os.fdatasync(self._opened())
             self._settled = including
+
+    def lengthen(self, length: int) -> None:
+        """Make the file `length` bytes long; while the caller holds the database's write lock. A write to a place that
+        the file has already costs the disk half of one that makes it longer. SQLite takes zeros for the log's end
+        (https://www.sqlite.org/fileformat2.html#walformat). Raises OSError when the disk is full."""
+        file = self._opened()
+        for place in range(os.fstat(file).st_size, length, _MIB):
+            os.pwrite(file, bytes(_MIB), place)
+
+    def _opened(self) -> int:
+        if self._file is None:
+            # SQLite makes the log anew when all have closed the database: not while a writer's connection is kept.
+            self._file = os.open(self._path, os.O_RDWR | os.O_CLOEXEC)
+        return self._file
 
     def close(self) -> None:
         if self._file is not None:

@@ -20,7 +20,7 @@ import msgspec
 import sqlalchemy as sa
 
 from freehold.records import statements
-from freehold.records.connections import Connections, Kept, Pooled, Queue, driver_of
+from freehold.records.connections import LOG_BYTES, Connections, Kept, Pooled, Queue, driver_of
 from freehold.records.durable import Log
 from freehold.records.schema import TABLES, Record
 from freehold.records.statements import Rendered
@@ -209,6 +209,12 @@ class Store:
         """A read transaction: one consistent view."""
         with self._readers.transaction() as connection:
             yield Transaction(connection, writable=False)
+
+    def prepare(self) -> None:
+        """Make writing quicker, for a process that stays. Raises OSError when the disk is full."""
+        if self._log is not None:
+            with self._writers.transaction():
+                self._log.lengthen(LOG_BYTES)
 
     def close(self) -> None:
         self._writers.close()
