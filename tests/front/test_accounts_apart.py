@@ -284,6 +284,7 @@ class Owner:
         root = {"DeviceName": "/dev/xvda", "Ebs": {"SnapshotId": snapshot.id}}
         image = ec2.register_image(Name="mine", RootDeviceName="/dev/xvda", BlockDeviceMappings=[root])["ImageId"]
         ec2.disable_image_block_public_access()
+        ec2.enable_allowed_images_settings(AllowedImagesSettingsState="audit-mode")
         ec2.modify_image_attribute(ImageId=image, LaunchPermission={"Add": [{"UserId": "999999999999"}]})
         self.values |= dict.fromkeys(("ImageId", "ImageIds", "SourceImageId"), image)
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Literal
 
+import msgspec
 import sqlalchemy as sa
 
 from freehold.records.compute import Image, images
@@ -46,6 +47,26 @@ class ImagePublicAccess(Record, frozen=True):
     state: PublicAccess
 
 
+class ImageCriterion(msgspec.Struct, frozen=True):
+    """What an image must be to be allowed; empty or None: anything. `names` may have ``*`` and ``?``."""
+
+    providers: tuple[str, ...] = ()
+    names: tuple[str, ...] = ()
+    product_codes: tuple[str, ...] = ()
+    days_since_created: int | None = None
+    days_since_deprecated: int | None = None
+
+
+class AllowedImages(Record, frozen=True):
+    """Which images of others an account can find and use in a region: when `enabled`, those that meet one of the
+    criteria; else all."""
+
+    account_id: AccountId
+    region: str
+    state: Literal["disabled", "audit-mode", "enabled"]
+    criteria: tuple[ImageCriterion, ...]
+
+
 image_mappings = table(
     "image_mappings", ImageMapping, key=("image_id", "device"), indexes=(("snapshot_id",), ("image_id",))
 )
@@ -53,6 +74,7 @@ image_permissions = table(
     "image_permissions", ImagePermission, key=("image_id", "account_id"), indexes=(("account_id",),)
 )
 image_public_access = table("image_public_access", ImagePublicAccess, key=("account_id", "region"))
+allowed_images = table("allowed_images", AllowedImages, key=("account_id", "region"))
 
 
 def mappings_of(tx: Transaction, image_ids: list[ImageId]) -> dict[ImageId, list[ImageMapping]]:

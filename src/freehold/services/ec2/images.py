@@ -17,6 +17,7 @@ from freehold.records.images import ImageMapping, image_mappings, image_permissi
 from freehold.records.store import Transaction
 from freehold.records.tags import tags_of
 from freehold.services.ec2.filters import Condition, absent, any_row, constant, flag, moment, number, text
+from freehold.services.ec2.image_criteria import allowed_filter, meets, settings
 from freehold.services.ec2.image_mappings import shown
 from freehold.services.ec2.paging import described, not_with_ids
 from freehold.services.ec2.parameters import refuse_others
@@ -122,7 +123,7 @@ _FILTERS: dict[str, Condition] = {
     "ena-support": constant("false"),
     "free-tier-eligible": constant("false"),
     "hypervisor": constant("xen"),
-    "image-allowed": constant("true"),
+    "image-allowed": allowed_filter,
     "image-id": text(images.c.id),
     "image-type": constant("machine"),
     "is-public": flag(images.c.public),
@@ -191,15 +192,24 @@ def _executable(call: Call, request: DescribeImagesRequestTypeDef) -> list[sa.Co
 def descriptions(call: Call, rows: Sequence[Image]) -> list[dict[str, Any]]:
     """The images as the API shows them."""
     ids = [image.id for image in rows]
-    tags, mappings = tags_of(call.tx, ids), mappings_of(call.tx, ids)
+    tags, mappings, allowed = tags_of(call.tx, ids), mappings_of(call.tx, ids), _allowed(call, ids)
     return [
         _described(image)
         | {
             "BlockDeviceMappings": shown(mappings[image.id]),
+            "ImageAllowed": image.id in allowed,
             "Tags": tag_list([tag for tag in tags[image.id] if tag.account_id == call.account_id]),
         }
         for image in rows
     ]
+
+
+def _allowed(call: Call, ids: Sequence[ImageId]) -> set[str]:
+    """Those that meet the account's criteria, which may be only looked at (``audit-mode``)."""
+    chosen = settings(call)
+    if chosen.state == "disabled":
+        return set(ids)
+    return {image.id for image in call.tx.select(Image, meets(call, chosen), id=list(ids))}
 
 
 def _described(image: Image) -> dict[str, Any]:
@@ -223,7 +233,6 @@ def _described(image: Image) -> dict[str, Any]:
         "Hypervisor": "xen",
         "EnaSupport": False,
         "BootMode": image.boot_mode,
-        "ImageAllowed": True,
         "DeregistrationProtection": image.protection,
     }
     if image.owner_alias is not None:

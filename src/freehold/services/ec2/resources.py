@@ -41,6 +41,7 @@ from freehold.services.ec2.capacity_errors import (
 )
 from freehold.services.ec2.condition_keys import keys_of
 from freehold.services.ec2.fleet_errors import InvalidFleetIdMalformed, InvalidFleetIdNotFound
+from freehold.services.ec2.image_criteria import usable
 from freehold.services.ec2.image_errors import (
     AuthFailure,
     InvalidAMIIDMalformed,
@@ -163,7 +164,8 @@ class Kind(Generic[R]):
 
 @dataclass(frozen=True, slots=True)
 class ImageKind(Kind[Image]):
-    """Images: the cloud's own, the caller's, public ones, and those that another account lets it use."""
+    """Images: the cloud's own, the caller's, public ones, and those that another account lets it use; without those
+    that it does not allow itself."""
 
     def visible(self, call: Call) -> list[sa.ColumnElement[bool]]:
         of = image_permissions.c
@@ -171,6 +173,7 @@ class ImageKind(Kind[Image]):
         return [
             sa.or_(images.c.region.is_(None), images.c.region == call.region),
             images.c.recycled_at.is_(None),
+            usable(call),
             sa.or_(images.c.public, images.c.owner_id == call.account_id, shared),
         ]
 

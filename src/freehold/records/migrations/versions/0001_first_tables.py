@@ -106,6 +106,16 @@ def upgrade() -> None:
         batch_op.create_index("addresses_by_interface_id", ["interface_id"], unique=False)
 
     op.create_table(
+        "allowed_images",
+        sa.Column("account_id", sa.Text(), autoincrement=False, nullable=False),
+        sa.Column("region", sa.Text(), autoincrement=False, nullable=False),
+        sa.Column("state", sa.Text(), autoincrement=False, nullable=False),
+        sa.Column("criteria", sa.Text(), autoincrement=False, nullable=False),
+        sa.PrimaryKeyConstraint("account_id", "region"),
+        sqlite_autoincrement=False,
+        sqlite_with_rowid=False,
+    )
+    op.create_table(
         "applied_quotas",
         sa.Column("account_id", sa.Text(), autoincrement=False, nullable=False),
         sa.Column("region", sa.Text(), autoincrement=False, nullable=False),
@@ -1989,6 +1999,7 @@ def downgrade() -> None:
 
     op.drop_table("audit_blocks")
     op.drop_table("applied_quotas")
+    op.drop_table("allowed_images")
     with op.batch_alter_table("addresses", schema=None) as batch_op:
         batch_op.drop_index("addresses_by_interface_id")
         batch_op.drop_index("addresses_by_association_id")
