@@ -14,6 +14,7 @@ import pytest
 from hypothesis import settings
 
 from freehold.records.migrations import upgrade
+from freehold.records.schema import TABLES
 from freehold.records.store import Store
 from freehold.records.wake import SocketBell
 
@@ -59,15 +60,54 @@ def migrated_sqlite(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return path
 
 
-@pytest.fixture(scope="session")
-def migrated_postgresql(postgresql_url: str) -> str:
-    """The name of a migrated, empty PostgreSQL database to copy."""
-    import psycopg
+class Databases:
+    """Migrated, empty databases of a PostgreSQL server. A test has one to itself, which is emptied for the next one: to
+    make one takes longer than most tests."""
 
-    with psycopg.connect(postgresql_url.replace("+psycopg", ""), autocommit=True) as connection:
-        connection.execute("CREATE DATABASE migrated")
-    upgrade(postgresql_url.replace("/postgres?", "/migrated?"))
-    return "migrated"
+    def __init__(self, url: str) -> None:
+        self._url = url
+        self._free: list[str] = []
+
+    @contextmanager
+    def one(self) -> Iterator[str]:
+        """The URL of a database."""
+        url = self._free.pop() if self._free else self._made()
+        yield url
+        self._empty(url)
+        self._free.append(url)
+
+    def _made(self) -> str:
+        import psycopg
+
+        name = f"t{os.urandom(6).hex()}"
+        with psycopg.connect(_libpq(self._url), autocommit=True) as connection:
+            connection.execute(f'CREATE DATABASE "{name}"')
+        url = self._url.replace("/postgres?", f"/{name}?")
+        upgrade(url)
+        return url
+
+    def _empty(self, url: str) -> None:
+        """As it was made, whatever the test's processes had it do when they were killed."""
+        import psycopg
+
+        with psycopg.connect(_libpq(url), autocommit=True) as connection:
+            connection.execute(
+                "SELECT pg_terminate_backend(pid, 10000) FROM pg_stat_activity"
+                " WHERE datname = current_database() AND pid <> pg_backend_pid()"
+            )
+            counted = {table.name for table in TABLES.values() if table.autoincrement_column is not None}
+            held = (f"SELECT '{table}' WHERE EXISTS (SELECT FROM {table})" for table in TABLES.values())
+            names = counted.union(name for (name,) in connection.execute(" UNION ALL ".join(held)))
+            connection.execute(f"TRUNCATE {', '.join(names)} RESTART IDENTITY CASCADE")
+
+
+def _libpq(url: str) -> str:
+    return url.replace("+psycopg", "")
+
+
+@pytest.fixture(scope="session")
+def databases(postgresql_url: str) -> Databases:
+    return Databases(postgresql_url)
 
 
 @contextmanager
@@ -81,19 +121,11 @@ def opened_store(database: str, directory: Path, request: pytest.FixtureRequest)
         yield opened
         opened.close()
         return
-    import psycopg
-
-    server: str = request.getfixturevalue("postgresql_url")
-    template: str = request.getfixturevalue("migrated_postgresql")
-    name = f"t{os.urandom(6).hex()}"
-    libpq = server.replace("+psycopg", "")
-    with psycopg.connect(libpq, autocommit=True) as connection:
-        connection.execute(f'CREATE DATABASE "{name}" TEMPLATE {template}')
-    opened = Store(server.replace("/postgres?", f"/{name}?"), SocketBell(bells))
-    yield opened
-    opened.close()
-    with psycopg.connect(libpq, autocommit=True) as connection:
-        connection.execute(f'DROP DATABASE "{name}"')
+    databases: Databases = request.getfixturevalue("databases")
+    with databases.one() as url:
+        opened = Store(url, SocketBell(bells))
+        yield opened
+        opened.close()
 
 
 @pytest.fixture(params=["sqlite", "postgresql"])

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import fcntl
 import os
 import shutil
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -42,9 +44,11 @@ def test_a_second_build_is_the_same_image(
 
 def test_a_second_cloud_gets_the_image_from_the_cache(micro: ImageManifest, data_dir: Path, tmp_path: Path) -> None:
     """Nothing is built (no progress is told), leftovers of a cut build go, the files can only be read."""
-    leftover = tmp_path / "images/.build-cut"
+    leftover = tmp_path / "images/.build-freehold-micro-cut"
     leftover.mkdir(parents=True)
     (leftover / "image.json").write_text("{}")
+    other = tmp_path / "images/.build-debian-12-going-on"
+    other.mkdir()
     assert load(tmp_path) == []
 
     told: list[str] = []
@@ -52,8 +56,16 @@ def test_a_second_cloud_gets_the_image_from_the_cache(micro: ImageManifest, data
     assert told == []
     assert load(tmp_path) == [micro]
     assert not leftover.exists()
+    assert other.exists()
     for file in paths(tmp_path, micro).directory.iterdir():
         assert (file.stat().st_mode & 0o777, file.stat().st_uid) == (0o444, 0)
+
+
+def test_a_build_of_another_family_is_not_waited_for(micro: ImageManifest, tmp_path: Path) -> None:
+    with (cache_directory() / "build-debian-12.lock").open("w") as lock:
+        with suppress(BlockingIOError):  # somebody builds it just now
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        assert build("freehold-micro", tmp_path, print) == micro
 
 
 def test_failures_say_what_to_do(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

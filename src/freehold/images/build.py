@@ -3,7 +3,8 @@
 An image is built once per machine and user: it goes to a cache (`$XDG_CACHE_HOME/freehold`, else
 `~/.cache/freehold`) and from there into data directories by hard links (copies across file systems), so that a
 second cloud has it in an instant. Both places get it by one rename of a finished directory; a build that is cut
-leaves a directory `.build-…`, which the next build removes. A lock in the cache lets one build run at a time.
+leaves a directory `.build-…`, which the family's next build removes. A lock in the cache lets one build of a family
+run at a time: who wants the micro image does not wait minutes for somebody's debian-12.
 """
 
 from __future__ import annotations
@@ -44,7 +45,7 @@ def build(family: str, data_dir: Path, progress: Progress) -> ImageManifest:
         return existing
     cache = cache_directory()
     try:
-        with _only_builder(cache):
+        with _only_builder(cache, family):
             manifest = _newest(cache, family, digest)
             if manifest is None:
                 manifest = _cook(recipe, digest, cache, progress)
@@ -73,9 +74,9 @@ def _newest(directory: Path, family: str, digest: str) -> ImageManifest | None:
 
 
 @contextmanager
-def _only_builder(cache: Path) -> Iterator[None]:
+def _only_builder(cache: Path, family: str) -> Iterator[None]:
     cache.mkdir(parents=True, exist_ok=True)
-    with (cache / "build.lock").open("w") as lock:
+    with (cache / f"build-{family}.lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)  # released by the kernel when we end, however we end
         yield
 
@@ -89,7 +90,7 @@ def _cook(recipe: Recipe, digest: str, cache: Path, progress: Progress) -> Image
             f"Building {recipe.family} needs {recipe.free_space >> 20} MiB in {cache}, where only {free >> 20} MiB "
             "are free; free some, or set XDG_CACHE_HOME to a larger disk."
         )
-    with _scratch(images_directory(cache)) as scratch:
+    with _scratch(images_directory(cache), recipe.family) as scratch:
         work, output = scratch / "work", scratch / "image"
         work.mkdir()
         output.mkdir()
@@ -124,7 +125,7 @@ def _cook(recipe: Recipe, digest: str, cache: Path, progress: Progress) -> Image
 def _link(cache: Path, data_dir: Path, manifest: ImageManifest) -> None:
     """Bring an image of the cache into a data directory."""
     source = images_directory(cache) / manifest.image_id
-    with _scratch(images_directory(data_dir)) as scratch:
+    with _scratch(images_directory(data_dir), manifest.family) as scratch:
         output = scratch / "image"
         output.mkdir()
         for file in source.iterdir():
@@ -138,12 +139,12 @@ def _link(cache: Path, data_dir: Path, manifest: ImageManifest) -> None:
 
 
 @contextmanager
-def _scratch(images: Path) -> Iterator[Path]:
-    """A directory beside the images for what is not finished; leftovers of builds that were cut are removed."""
+def _scratch(images: Path, family: str) -> Iterator[Path]:
+    """A directory beside the images for what is not finished; leftovers of the family's builds that were cut go."""
     images.mkdir(mode=0o755, parents=True, exist_ok=True)
-    for leftover in images.glob(".build-*"):
+    for leftover in images.glob(f".build-{family}-*"):
         shutil.rmtree(leftover)
-    with tempfile.TemporaryDirectory(prefix=".build-", dir=images) as scratch:
+    with tempfile.TemporaryDirectory(prefix=f".build-{family}-", dir=images) as scratch:
         yield Path(scratch)
 
 
