@@ -132,7 +132,7 @@ def test_a_chain_made_anew_without_the_key(trail: Trail) -> None:
         seal = tx.get(AuditSeal, 1)
         assert seal is not None
         key = seals.new_signing_key(tx, Sealer(b"another root key of 32 bytes ..."))
-        link = seals.link_over(seals.FIRST_LINK, seals.unpacked(block.positions), digests)
+        link = seals.link_over(seals.FIRST_LINK, block.positions, digests)
         forged = msgspec.structs.replace(seal, link=link, key_id=key.id)
         tx.put(msgspec.structs.replace(forged, signature=key.sign(seals.statement(forged))))
     assert ("seal", 1, None) in trail.found()

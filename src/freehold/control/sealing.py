@@ -69,7 +69,7 @@ class Chain:
         if not rows and not ending:
             return None
         # What takes long is done here, so that nobody waits for it.
-        positions = [int(row[0]) for row in rows]
+        positions: list[int] = [row[0] for row in rows]
         digests = b"".join(seals.digest_of(row[1]) for row in rows)
         events = [lookups.decode(row[1]) for row in rows]
         rows_to_find = lookups.lookups_of(zip(events, positions, strict=True))
@@ -133,12 +133,13 @@ def _lengthened(
 ) -> AuditSeal:
     """Write the records into the last seal, or into a new one when it has ended; returns the seal."""
     growing = last if last is not None and last.ended_at is None else None
+    link, packed = last.link if last else FIRST_LINK, seals.packed(positions)
     seal = AuditSeal(
         number=growing.number if growing else last.number + 1 if last else 1,
         records=(growing.records if growing else 0) + len(positions),
         last_block=(last.last_block if last else 0) + bool(positions),
         last_position=positions[-1] if positions else last.last_position if last else 0,
-        link=seals.link_over(last.link if last else FIRST_LINK, positions, digests),
+        link=seals.link_over(link, packed, digests) if positions else link,
         previous=growing.previous if growing else seals.seal_hash(last) if last else FIRST_LINK,
         began_at=growing.began_at if growing else tx.now,
         ended_at=tx.now if ending else None,
@@ -148,5 +149,5 @@ def _lengthened(
     seal = msgspec.structs.replace(seal, signature=key.sign(seals.statement(seal)))
     tx.put(seal)
     if positions:
-        tx.insert(AuditBlock(seal.last_block, seal.number, seals.packed(positions), digests))
+        tx.insert(AuditBlock(seal.last_block, seal.number, packed, digests))
     return seal

@@ -169,7 +169,7 @@ class _Verification:
             positions = seals.unpacked(block.positions)
             if block.number != number or len(positions) * 32 != len(block.digests) or not positions:
                 break
-            link = seals.link_over(link, positions, block.digests)
+            link = seals.link_over(link, block.positions, block.digests)
             self._look_at_block(seal, after, positions, block.digests)
             after, records = positions[-1], records + len(positions)
         if (link, number, records, after) != (seal.link, seal.last_block, seal.records, seal.last_position):

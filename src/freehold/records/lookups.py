@@ -16,7 +16,7 @@ from array import array
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Sequence
 from operator import itemgetter
-from typing import Any
+from typing import Any, NamedTuple
 
 import msgspec
 import sqlalchemy as sa
@@ -77,15 +77,39 @@ class _Identity(msgspec.Struct, frozen=True):
     session_context: _Context = msgspec.field(name="sessionContext", default=_Context())
 
 
-_Said = tuple[str, str, bool, str, str]
-"""What most records have in common with others: name, source, whether it only reads, user name, access key."""
+_decode_identity = msgspec.json.Decoder(_Identity).decode
+
+
+class Actor(NamedTuple):
+    """Who did it. `user_name` says it in one word: a user, ``root``, the session of a role, a service. `unique_id` is
+    that of the user or role whose policies counted; ``""`` of a stranger or a service."""
+
+    user_name: str
+    unique_id: str
+    access_key_id: str
+
+
+@functools.lru_cache(4096)
+def _actor(identity: bytes) -> Actor:
+    """Most records have the same text of who did it as others."""
+    of = _decode_identity(identity)
+    if of.type in ("AssumedRole", "FederatedUser"):
+        session = of.arn.rpartition("/")[2]
+        return Actor(session, of.session_context.session_issuer.principal_id, of.access_key_id)
+    if of.type == "Root":
+        return Actor("root", of.principal_id, of.access_key_id)
+    return Actor(of.user_name, of.principal_id if of.type == "IAMUser" else "", of.access_key_id)
+
+
+_Said = tuple[str, str, bool, Actor]
+"""What most records have in common with others: name, source, whether it only reads, who did it."""
 _Alike = tuple[str, str, _Said]  # account, region
 
 
 class Indexed(msgspec.Struct, frozen=True):
     """What is read of a record to find it again."""
 
-    identity: _Identity = msgspec.field(name="userIdentity")
+    identity: msgspec.Raw = msgspec.field(name="userIdentity")
     event_time: str = msgspec.field(name="eventTime")
     event_source: str = msgspec.field(name="eventSource")
     event_name: str = msgspec.field(name="eventName")
@@ -104,24 +128,11 @@ class Indexed(msgspec.Struct, frozen=True):
         return moment_of(self.event_id) or 0
 
     @property
-    def user_name(self) -> str:
-        """Who did it, in one word: a user, ``root``, the session of a role, a service."""
-        identity = self.identity
-        if identity.type == "Root":
-            return "root"
-        if identity.type in ("AssumedRole", "FederatedUser"):
-            return identity.arn.rpartition("/")[2]
-        return identity.user_name
-
-    @property
-    def actor_id(self) -> str:
-        """The unique id of the user or role whose policies counted; ``""`` of a stranger or a service."""
-        if self.identity.type in ("AssumedRole", "FederatedUser"):
-            return self.identity.session_context.session_issuer.principal_id
-        return self.identity.principal_id if self.identity.type in ("Root", "IAMUser") else ""
+    def actor(self) -> Actor:
+        return _actor(bytes(self.identity))
 
     def said(self) -> _Said:
-        return self.event_name, self.event_source, self.read_only, self.user_name, self.identity.access_key_id
+        return self.event_name, self.event_source, self.read_only, self.actor
 
     def attributes(self) -> list[tuple[str, str]]:
         """What LookupEvents finds it by: attributes and their values."""
@@ -231,14 +242,14 @@ def _keys_of_resources(event: Indexed) -> set[int]:
     return types | {_key(event.account_id, event.region, "ResourceName", name) for _, name in named}
 
 
-def _attributes(name: str, source: str, read_only: bool, user_name: str, key_id: str) -> tuple[tuple[str, str], ...]:
+def _attributes(name: str, source: str, read_only: bool, actor: Actor) -> tuple[tuple[str, str], ...]:
     """The attributes that every record has, and their values."""
     return (
         ("EventName", name),
         ("EventSource", source),
         ("ReadOnly", "true" if read_only else "false"),
-        ("Username", user_name),
-        ("AccessKeyId", key_id),
+        ("Username", actor.user_name),
+        ("AccessKeyId", actor.access_key_id),
     )
 
 
@@ -251,12 +262,13 @@ def _keys(account_id: str, region: str, said: _Said) -> frozenset[int]:
 
 def last_uses(events: Sequence[Indexed]) -> dict[tuple[str, str], ServiceUse]:
     """The last use of each service by each principal in `events`, which are in their order."""
-    last = {(event.actor_id, event.event_source.partition(".")[0]): event for event in events}
-    return {
-        (actor_id, service): ServiceUse(actor_id, service, event.account_id, event.at, event.region)
-        for (actor_id, service), event in last.items()
+    last = {(event.actor.unique_id, event.event_source): event for event in events}
+    uses = [
+        ServiceUse(actor_id, source.partition(".")[0], event.account_id, event.at, event.region)
+        for (actor_id, source), event in last.items()
         if actor_id
-    }
+    ]
+    return {(use.principal_id, use.service): use for use in uses}
 
 
 def uses_of(tx: Transaction, principal_ids: Sequence[str]) -> list[ServiceUse]:

@@ -4,9 +4,9 @@
     blocks      digests     │ digests   │              what has been chained, some records at a time
     seals       ───────── seal 1 ───────┼─ seal 2 …    an hour of blocks, signed; each names the one before
 
-A link is SHA-256 over the link before, a position and the SHA-256 of the record's text as it is stored. A block keeps
-the positions and digests of its records, so that a record can be told to be changed, missing or in another's place. A
-seal has the last link of its blocks and is signed: the last one anew with each block, all others when their hour ended.
+A block keeps the positions of its records and their digests, the SHA-256 of their texts as they are stored, so that a
+record can be told to be changed, missing or in another's place. A link is SHA-256 over the link before and a block. A
+seal has the link of its last block and is signed: the last one anew with each block, all others when their hour ended.
 It also hashes the seal before it, so none can be taken out. The signing key lies in the database, sealed under the
 cloud's root key: who can write to the database and has not that key can not make a chain that holds.
 """
@@ -16,7 +16,7 @@ from __future__ import annotations
 import datetime as dt
 import hashlib
 from array import array
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 
 import msgspec
 import sqlalchemy as sa
@@ -42,9 +42,9 @@ class AuditBlock(Record, frozen=True):
 
 
 class AuditSeal(Record, frozen=True):
-    """An hour of the chain. `link` is that of its last record (`last_position`), `previous` the hash of the seal
-    before; `ended_at` None = it is the last one, and grows. `pruned_at`: its records are no longer kept, which is
-    signed as well."""
+    """An hour of the chain. `link` is that of its last block, `last_position` its last record, `previous` the hash of
+    the seal before; `ended_at` None = it is the last one, and grows. `pruned_at`: its records are no longer kept, which
+    is signed as well."""
 
     number: int
     records: int
@@ -78,21 +78,17 @@ def digest_of(body: str) -> bytes:
     return hashlib.sha256(body.encode()).digest()
 
 
-def link_over(link: bytes, positions: Iterable[int], digests: bytes) -> bytes:
-    """The link after these records, which follow the one that has `link`."""
-    for place, position in enumerate(positions):
-        link = hashlib.sha256(link + position.to_bytes(8, "big") + digests[32 * place : 32 * place + 32]).digest()
-    return link
+def link_over(link: bytes, positions: bytes, digests: bytes) -> bytes:
+    """The link after a block, which follows the one that has `link`."""
+    return hashlib.sha256(link + positions + digests).digest()
 
 
 def packed(positions: Sequence[int]) -> bytes:
-    return b"".join(position.to_bytes(8, "big") for position in positions)
+    return array("q", positions).tobytes()
 
 
 def unpacked(positions: bytes) -> list[int]:
-    numbers = array("q", positions[: len(positions) // 8 * 8])
-    numbers.byteswap()
-    return list(numbers)
+    return list(array("q", positions[: len(positions) // 8 * 8]))
 
 
 _BODIES = (

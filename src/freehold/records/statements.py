@@ -172,8 +172,8 @@ def _taker(names: Sequence[str], given: Mapping[str, Any]) -> Callable[[Mapping[
     """How the values of the parameters `names` are taken out of those of a call: ``id__3`` is the fourth in the list
     `id`, or its last; those in `given` may be left out."""
     listed = [name.rpartition("__") for name in names]
-    if not given and len(names) > 1 and not any(place.isdigit() for *_, place in listed):
-        return itemgetter(*names)
+    if names and not given and not any(place.isdigit() for *_, place in listed):
+        return itemgetter(*names) if len(names) > 1 else lambda values: (values[names[0]],)
 
     def take(values: Mapping[str, Any]) -> list[Any]:
         taken = []

@@ -69,10 +69,10 @@ def _event(body: str, event: Indexed) -> dict[str, Any]:
         "Resources": [{"ResourceType": kind, "ResourceName": name} for kind, name in event.resources()],
         "CloudTrailEvent": body,
     }
-    if event.identity.access_key_id:
-        shown["AccessKeyId"] = event.identity.access_key_id
-    if event.user_name:
-        shown["Username"] = event.user_name
+    if event.actor.access_key_id:
+        shown["AccessKeyId"] = event.actor.access_key_id
+    if event.actor.user_name:
+        shown["Username"] = event.actor.user_name
     return shown
 
 
