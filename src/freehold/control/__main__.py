@@ -117,7 +117,8 @@ async def _follow(
     """Read the feed from `position` on, for ever, and pass on what changed."""
     while True:
         with contextlib.suppress(TimeoutError):
-            await asyncio.wait_for(rung.wait(), _LOOK_SECONDS)
+            async with asyncio.timeout(_LOOK_SECONDS):
+                await rung.wait()
         rung.clear()
         with contextlib.suppress(BlockingIOError):
             while bell.recv(1):
@@ -202,9 +203,8 @@ async def _holding(store: Store, requests: SpotRequests, spotted: asyncio.Event)
         except (SQLAlchemyError, SealError):
             log.exception("capacity not looked at, the next round will make up for it")
         with contextlib.suppress(TimeoutError):
-            await asyncio.wait_for(
-                spotted.wait(), _CAPACITY_SECONDS if pause is None else min(pause, _CAPACITY_SECONDS)
-            )
+            async with asyncio.timeout(_CAPACITY_SECONDS if pause is None else min(pause, _CAPACITY_SECONDS)):
+                await spotted.wait()
 
 
 async def _certifying(paths: Paths, security: ssl.SSLContext) -> None:

@@ -123,7 +123,8 @@ class HostLinks:
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         host_id: str | None = None
         try:
-            hello = await asyncio.wait_for(_read(reader), _HELLO_SECONDS)
+            async with asyncio.timeout(_HELLO_SECONDS):
+                hello = await _read(reader)
             if not isinstance(hello, Hello):
                 raise LinkError("a link begins with hello")
             if _certificate_name(writer) != hello.host_id:

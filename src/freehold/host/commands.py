@@ -30,7 +30,8 @@ async def run(argv: Sequence[str], *, pass_fds: Sequence[int] = (), seconds_max:
     except FileNotFoundError as error:
         raise HostError(f"{argv[0]} is not installed; run 'freehold doctor --fix'.") from error
     try:
-        output, errors = await asyncio.wait_for(process.communicate(), seconds_max)
+        async with asyncio.timeout(seconds_max):
+            output, errors = await process.communicate()
     except TimeoutError as error:
         raise HostError(f"{argv[0]} gave no answer within {seconds_max:.0f} seconds.") from error
     finally:

@@ -131,7 +131,8 @@ class Guest:
                 pause = await self._try_step()
                 if pause != _NOW:
                     with contextlib.suppress(TimeoutError):
-                        await asyncio.wait_for(self._woken.wait(), pause)
+                        async with asyncio.timeout(pause):
+                            await self._woken.wait()
         finally:
             self._starts.give_back(self.spec.instance_id)
             if self._monitor is not None:

@@ -97,7 +97,8 @@ async def _report(writer: asyncio.StreamWriter, agent: Agent) -> None:
         await _send(writer, encode(report))
         agent.reported(report)
         with contextlib.suppress(TimeoutError):
-            await asyncio.wait_for(agent.changed.wait(), max(0.0, full_at - loop.time()))
+            async with asyncio.timeout_at(full_at):
+                await agent.changed.wait()
 
 
 async def _send(writer: asyncio.StreamWriter, frame: bytes) -> None:

@@ -51,4 +51,5 @@ class Worker(ABC):
             except Exception:
                 log.exception(f"{self._name} failed")
             with contextlib.suppress(TimeoutError):
-                await asyncio.wait_for(self._woken.wait(), pause)
+                async with asyncio.timeout(pause):
+                    await self._woken.wait()

@@ -100,7 +100,8 @@ async def _listen(process: asyncio.subprocess.Process) -> bytes:
     with contextlib.suppress(TimeoutError):
         async with asyncio.timeout(_PROBE_SECONDS_MAX):
             while _SIGN not in console:
-                read = await asyncio.wait_for(process.stdout.read(4096), _SILENCE_SECONDS_MAX)
+                async with asyncio.timeout(_SILENCE_SECONDS_MAX):
+                    read = await process.stdout.read(4096)
                 if not read:
                     break
                 console += read

@@ -44,7 +44,8 @@ class Monitor:
         """Raises MonitorError if nobody answers there: QEMU ended, or hangs."""
         client = QMPClient(path.parent.name)
         try:
-            await asyncio.wait_for(client.connect(str(path)), _ANSWER_SECONDS_MAX)
+            async with asyncio.timeout(_ANSWER_SECONDS_MAX):
+                await client.connect(str(path))
         except (QMPError, OSError, TimeoutError) as error:
             raise MonitorError(f"QEMU's monitor does not answer: {error or 'time limit'}") from error
         return cls(client, changed)
@@ -87,7 +88,8 @@ class Monitor:
     async def execute(self, command: str, arguments: Mapping[str, object] | None = None) -> object:
         """QEMU's answer to a command (QEMU QMP Reference Manual). Raises Refused, MonitorError."""
         try:
-            return await asyncio.wait_for(self._client.execute(command, arguments), _ANSWER_SECONDS_MAX)
+            async with asyncio.timeout(_ANSWER_SECONDS_MAX):
+                return await self._client.execute(command, arguments)
         except ExecuteError as error:
             raise Refused(f"QEMU refused {command}: {error}") from error
         except (QMPError, OSError, EOFError, TimeoutError) as error:

@@ -180,7 +180,8 @@ async def ended(who: Identity, seconds_max: float) -> bool:
     loop, gone = asyncio.get_running_loop(), asyncio.Event()
     loop.add_reader(opened, gone.set)  # pidfd_open(2): readable once the process has ended
     try:
-        await asyncio.wait_for(gone.wait(), seconds_max)
+        async with asyncio.timeout(seconds_max):
+            await gone.wait()
     except TimeoutError:
         return False
     finally:

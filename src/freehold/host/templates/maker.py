@@ -98,7 +98,8 @@ async def make(store: Store, recipe: Recipe, image: Kernel, accelerator: Acceler
                 await monitor.quit()
             finally:
                 await monitor.close()
-            await asyncio.wait_for(process.wait(), _BOOT_SECONDS_MAX)
+            async with asyncio.timeout(_BOOT_SECONDS_MAX):
+                await process.wait()
         except (TimeoutError, MonitorError, EOFError) as error:
             if process.returncode is None:
                 process.send_signal(signal.SIGKILL)
@@ -130,7 +131,8 @@ async def _wait_for(console: object, text: bytes) -> None:
         lambda: asyncio.StreamReaderProtocol(reader), console
     )
     try:
-        await asyncio.wait_for(reader.readuntil(text), _BOOT_SECONDS_MAX)
+        async with asyncio.timeout(_BOOT_SECONDS_MAX):
+            await reader.readuntil(text)
     finally:
         transport.close()
 

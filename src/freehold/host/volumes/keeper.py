@@ -57,7 +57,8 @@ async def keeper(layout: Layout, name: str) -> AsyncIterator[Monitor]:
             await monitor.quit()
         finally:
             await monitor.close()
-        await asyncio.wait_for(process.wait(), _END_SECONDS_MAX)
+        async with asyncio.timeout(_END_SECONDS_MAX):
+            await process.wait()
     except TimeoutError as error:
         raise MonitorError("QEMU does not end") from error
     finally:
