@@ -42,7 +42,9 @@ def one_of_each_kind(ready: Caller) -> dict[str, str]:
     reserved = {"InstanceType": "t3.nano", "InstancePlatform": "Linux/UNIX", "AvailabilityZone": "us-east-1a"}
     launch = {"ImageId": IMAGE, "InstanceType": "t3.nano"}
     named = {"LaunchTemplateSpecification": {"LaunchTemplateId": template_id, "Version": "1"}}
+    snapshot_id = snapshot_of(ready, volume["VolumeId"])
     return {
+        "import-image-task": ready.import_image(DiskContainers=[{"SnapshotId": snapshot_id}])["ImportTaskId"],
         "capacity-reservation": ready.create_capacity_reservation(**reserved, InstanceCount=1)["CapacityReservation"][
             "CapacityReservationId"
         ],
@@ -55,7 +57,7 @@ def one_of_each_kind(ready: Caller) -> dict[str, str]:
         "replace-root-volume-task": ready.create_replace_root_volume_task(InstanceId=instance_id)[
             "ReplaceRootVolumeTask"
         ]["ReplaceRootVolumeTaskId"],
-        "snapshot": snapshot_of(ready, volume["VolumeId"]),
+        "snapshot": snapshot_id,
         "spot-instances-request": ready.request_spot_instances(LaunchSpecification=launch)["SpotInstanceRequests"][0][
             "SpotInstanceRequestId"
         ],
@@ -90,6 +92,7 @@ def test_every_kind_has_tags_that_its_description_and_filters_show(ready: Caller
     for answer in (
         ready.describe_addresses(**by_tag)["Addresses"],
         ready.describe_capacity_reservations(**by_tag)["CapacityReservations"],
+        ready.describe_import_image_tasks(**by_tag)["ImportImageTasks"],
         ready.describe_instances(**by_tag)["Reservations"][0]["Instances"],
         ready.describe_internet_gateways(**by_tag)["InternetGateways"],
         ready.describe_key_pairs(**by_tag)["KeyPairs"],

@@ -283,6 +283,8 @@ class Owner:
         self.own["rbin"] = {"Identifier": rule["Identifier"], "ResourceArn": rule["RuleArn"]}
         root = {"DeviceName": "/dev/xvda", "Ebs": {"SnapshotId": snapshot.id}}
         image = ec2.register_image(Name="mine", RootDeviceName="/dev/xvda", BlockDeviceMappings=[root])["ImageId"]
+        imported = ec2.import_image(DiskContainers=[{"SnapshotId": snapshot.id}])["ImportTaskId"]
+        self.values |= dict.fromkeys(("ImportTaskId", "ImportTaskIds"), imported)
         ec2.disable_image_block_public_access()
         ec2.enable_allowed_images_settings(AllowedImagesSettingsState="audit-mode")
         ec2.modify_image_attribute(ImageId=image, LaunchPermission={"Add": [{"UserId": "999999999999"}]})

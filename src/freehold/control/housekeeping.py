@@ -13,6 +13,7 @@ from freehold.records.connect import ConnectKey, connect_keys
 from freehold.records.fleets import Fleet, fleets
 from freehold.records.identities import AccessReport, RoleDeletion, access_reports, role_deletions
 from freehold.records.images import remove
+from freehold.records.import_tasks import ImportTask, import_tasks
 from freehold.records.reservations import CapacityReservation, reservations
 from freehold.records.snapshots import Snapshot, abandon, delete, snapshots
 from freehold.records.spot import SpotRequest, spot_requests
@@ -27,6 +28,7 @@ _REPORT_KEPT = dt.timedelta(days=7)
 _TASK_KEPT = dt.timedelta(days=1)
 _RESERVATION_SHOWN = dt.timedelta(days=1)
 _FLEET_SHOWN = dt.timedelta(days=2)
+_IMPORT_SHOWN = dt.timedelta(days=7)
 _REQUEST_SHOWN = dt.timedelta(days=1)
 _BATCH = 200
 
@@ -49,6 +51,9 @@ def keep_house(store: Store, config: Config) -> None:
         for fleet in tx.select(Fleet, fleets.c.deleted_at < tx.now - _FLEET_SHOWN, limit=_BATCH):
             delete_tags_of(tx, fleet.id)
             tx.delete(fleet)
+        for task in tx.select(ImportTask, import_tasks.c.ended_at < tx.now - _IMPORT_SHOWN, limit=_BATCH):
+            delete_tags_of(tx, task.id)
+            tx.delete(task)
         for request in tx.select(SpotRequest, spot_requests.c.ended_at < tx.now - _REQUEST_SHOWN):
             delete_tags_of(tx, request.id)
             tx.delete(request)

@@ -9,8 +9,9 @@ import sqlalchemy as sa
 
 from freehold.records.compute import Image, images
 from freehold.records.ids import AccountId, ImageId, SnapshotId
+from freehold.records.import_tasks import ImportTask, end
 from freehold.records.schema import Record, table
-from freehold.records.snapshots import Snapshot
+from freehold.records.snapshots import Snapshot, delete
 from freehold.records.store import Transaction
 from freehold.records.tags import delete_tags_of
 
@@ -103,9 +104,29 @@ def settle(tx: Transaction, snapshot: Snapshot) -> None:
         ids = [each.snapshot_id for each in tx.select(ImageMapping, image_id=image.id) if each.snapshot_id]
         states = {each.state for each in tx.select(Snapshot, id=ids)}
         if "error" in states:
-            tx.update(image, state="failed", state_reason="Client.SnapshotError")
+            _imported(tx, tx.update(image, state="failed", state_reason="Client.SnapshotError"))
         elif states <= {"completed"}:
-            tx.update(image, state="available")
+            _imported(tx, tx.update(image, state="available"))
+
+
+def _imported(tx: Transaction, image: Image) -> None:
+    """End the task that has imported the image, if one has."""
+    task = tx.find(ImportTask, image_id=image.id)
+    if task is None:
+        return
+    if image.state == "available":
+        end(tx, task, "completed")
+    else:
+        end(tx, task, "deleted", "ClientError: The snapshots could not be copied.")
+        discard(tx, image)
+
+
+def discard(tx: Transaction, image: Image) -> None:
+    """Have nothing left of an image that is not wanted any more while it is made."""
+    ids = [each.snapshot_id for each in tx.select(ImageMapping, image_id=image.id) if each.snapshot_id]
+    remove(tx, image)
+    for snapshot in tx.select(Snapshot, id=ids):
+        delete(tx, snapshot)
 
 
 def remove(tx: Transaction, image: Image) -> None:

@@ -26,6 +26,7 @@ from freehold.records import (  # noqa: F401
     fleets,
     identities,
     images,
+    import_tasks,
     keys,
     launch_templates,
     lookups,

@@ -16,6 +16,7 @@ from freehold.records.compute import Image, Instance, KeyPair, ProfileAssociatio
 from freehold.records.fleets import Fleet
 from freehold.records.ids import is_ec2_id
 from freehold.records.images import image_permissions
+from freehold.records.import_tasks import ImportTask
 from freehold.records.launch_templates import LaunchTemplate
 from freehold.records.network import (
     Address,
@@ -49,6 +50,7 @@ from freehold.services.ec2.image_errors import (
     InvalidReplaceRootVolumeTaskIdMalformed,
     InvalidReplaceRootVolumeTaskIdNotFound,
 )
+from freehold.services.ec2.import_errors import InvalidConversionTaskIdMalformed, InvalidConversionTaskIdNotFound
 from freehold.services.ec2.launch_template_errors import (
     InvalidLaunchTemplateIdMalformed,
     InvalidLaunchTemplateIdNotFound,
@@ -238,6 +240,13 @@ CAPACITY_RESERVATION = Kind(
 )
 FLEET = Kind(Fleet, "fleet", "fleet", InvalidFleetIdNotFound, InvalidFleetIdMalformed)
 IMAGE = ImageKind(Image, "image", "ami", InvalidAMIIDNotFound, InvalidAMIIDMalformed, shared=True)
+IMPORT_IMAGE_TASK = Kind(
+    ImportTask,
+    "import-image-task",
+    "import-ami",
+    InvalidConversionTaskIdNotFound,
+    InvalidConversionTaskIdMalformed,
+)
 INSTANCE = Kind(Instance, "instance", "i", errors.InvalidInstanceIDNotFound, errors.InvalidInstanceIDMalformed)
 INTERNET_GATEWAY = Kind(
     InternetGateway,
@@ -323,6 +332,7 @@ KINDS: dict[str, Kind[Record]] = {
         FLEET,
         CAPACITY_RESERVATION,
         IMAGE,
+        IMPORT_IMAGE_TASK,
         INSTANCE,
         INTERNET_GATEWAY,
         KEY_PAIR,

@@ -498,6 +498,33 @@ def upgrade() -> None:
         batch_op.create_index("images_by_source_instance_id", ["source_instance_id"], unique=False)
 
     op.create_table(
+        "import_tasks",
+        sa.Column("id", sa.Text(), autoincrement=False, nullable=False),
+        sa.Column("account_id", sa.Text(), autoincrement=False, nullable=False),
+        sa.Column("region", sa.Text(), autoincrement=False, nullable=False),
+        sa.Column("state", sa.Text(), autoincrement=False, nullable=False),
+        sa.Column("message", sa.Text(), autoincrement=False, nullable=False),
+        sa.Column("description", sa.Text(), autoincrement=False, nullable=False),
+        sa.Column("image_id", sa.Text(), autoincrement=False, nullable=False),
+        sa.Column("disks", sa.Text(), autoincrement=False, nullable=False),
+        sa.Column("encrypted", sa.Boolean(), autoincrement=False, nullable=False),
+        sa.Column("kms_key_id", sa.Text(), autoincrement=False, nullable=True),
+        sa.Column("platform", sa.Text(), autoincrement=False, nullable=True),
+        sa.Column("license_type", sa.Text(), autoincrement=False, nullable=True),
+        sa.Column("boot_mode", sa.Text(), autoincrement=False, nullable=True),
+        sa.Column("usage_operation", sa.Text(), autoincrement=False, nullable=True),
+        sa.Column("created_at", sa.BigInteger(), autoincrement=False, nullable=False),
+        sa.Column("ended_at", sa.BigInteger(), autoincrement=False, nullable=True),
+        sa.PrimaryKeyConstraint("id"),
+        sqlite_autoincrement=False,
+        sqlite_with_rowid=False,
+    )
+    with op.batch_alter_table("import_tasks", schema=None) as batch_op:
+        batch_op.create_index("import_tasks_by_account_id_region_id", ["account_id", "region", "id"], unique=False)
+        batch_op.create_index("import_tasks_by_ended_at", ["ended_at"], unique=False)
+        batch_op.create_index("import_tasks_by_image_id", ["image_id"], unique=False)
+
+    op.create_table(
         "inline_policies",
         sa.Column("owner_id", sa.Text(), autoincrement=False, nullable=False),
         sa.Column("name", sa.Text(), autoincrement=False, nullable=False),
@@ -1921,6 +1948,12 @@ def downgrade() -> None:
         batch_op.drop_index("inline_policies_by_account_id")
 
     op.drop_table("inline_policies")
+    with op.batch_alter_table("import_tasks", schema=None) as batch_op:
+        batch_op.drop_index("import_tasks_by_image_id")
+        batch_op.drop_index("import_tasks_by_ended_at")
+        batch_op.drop_index("import_tasks_by_account_id_region_id")
+
+    op.drop_table("import_tasks")
     with op.batch_alter_table("images", schema=None) as batch_op:
         batch_op.drop_index("images_by_source_instance_id")
         batch_op.drop_index("images_by_recycled_until")
