@@ -76,8 +76,9 @@ lint: setup-dev
 	.venv/bin/mypy
 	.venv/bin/lint-imports
 
+# One worker more than two cores: whoever has a guest waits for a good part of the time.
 test: lint
-	.venv/bin/pytest -n 2 --dist loadfile -m "not clients and not debian"
+	.venv/bin/pytest -n 3 --dist loadfile -m "not clients and not debian"
 
 # Clients that would fill the other environment: Ansible alone is larger than all of it.
 .venv-clients/.installed: requirements-clients.lock

@@ -29,7 +29,7 @@ from tests.host.plane import AgentProcess, Plane
 from tests.iam.granting import allow, document
 from tests.ovn import Cloud, wait_until
 
-POOL = IPv4Network("203.0.113.240/28")
+POOL = IPv4Network("198.18.7.96/28")
 HOST = f"{IMDS}:{API_PORT}"
 FORM = {"content-type": "application/x-www-form-urlencoded"}
 WHO = Unsigned("sts", headers=FORM, body=b"Action=GetCallerIdentity&Version=2011-06-15")
