@@ -33,7 +33,9 @@ class Interrupt(msgspec.Struct, frozen=True, tag="interrupt", tag_field="about")
 
 
 Key = Annotated[bytes, msgspec.Meta(min_length=32, max_length=32)]
-"""What opens an encrypted snapshot."""
+"""What opens an encrypted snapshot, or a layer below it that has another key."""
+
+KEYS_BELOW_MAX = 15
 
 
 class SnapshotBlocks(msgspec.Struct, frozen=True, tag="snapshot-blocks", tag_field="about"):
@@ -61,6 +63,7 @@ class ReadBlock(msgspec.Struct, frozen=True, tag="read-block", tag_field="about"
     snapshot_id: str
     number: int
     key: Key | None
+    below: tuple[Key, ...] = ()
 
 
 class WriteBlock(msgspec.Struct, frozen=True, tag="write-block", tag_field="about"):
@@ -73,6 +76,7 @@ class WriteBlock(msgspec.Struct, frozen=True, tag="write-block", tag_field="abou
     key: Key | None
     number: int
     data: bytes
+    below: tuple[Key, ...] = ()
 
 
 class Complete(msgspec.Struct, frozen=True, tag="complete", tag_field="about"):

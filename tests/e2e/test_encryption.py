@@ -16,6 +16,7 @@ from freehold.records.encryption import WrappedKey
 from freehold.records.secrets import Sealer
 from freehold.services.kms.volume_keys import open_volume_key
 from tests.e2e.servers import Servers, tcp, wait
+from tests.e2e.test_volumes import attach, wait_for
 
 POOL = "203.0.113.240/28"
 TEXT = "the words that a tenant wrote"
@@ -78,6 +79,40 @@ def test_the_disk_is_encrypted_and_grown_and_the_host_has_no_key(servers: Server
     places += [path for path in data_dir.rglob("*") if path.is_file()]
     for form in (key, key.hex().encode(), base64.b64encode(key)):
         assert [place for place in places if contains(place, form)] == []
+
+
+def test_a_disk_under_another_key_needs_neither_its_snapshot_nor_that_ones_key(
+    servers: Servers, server: str, kms: Any, arn: str
+) -> None:
+    """What lies in the snapshot is read at once, and what is written is under the new key."""
+    snapshot_id = servers.ec2.create_snapshot(VolumeId=volume_of(servers, server)["VolumeId"])["SnapshotId"]
+    servers.ec2.get_waiter("snapshot_completed").wait(SnapshotIds=[snapshot_id], WaiterConfig={"Delay": 1})
+    other = kms.create_key()["KeyMetadata"]["Arn"]
+    zone = servers.get(server)["Placement"]["AvailabilityZone"]
+    made = servers.ec2.create_volume(AvailabilityZone=zone, SnapshotId=snapshot_id, Encrypted=True, KmsKeyId=other)
+    volume_id = made["VolumeId"]
+    assert made["KmsKeyId"] == other
+    wait_for(servers, volume_id, "available")
+    disk = attach(servers, volume_id, server)
+    write = f"mkdir /copy && mount {disk} /copy && tail -n 1 /copy/root/words && echo '{TEXT} again' >/copy/new && sync"
+    assert servers.ssh(server, write).strip() == TEXT
+    servers.ssh(server, "umount /copy")
+    servers.ec2.detach_volume(VolumeId=volume_id)
+    wait_for(servers, volume_id, "available")
+
+    kms.disable_key(KeyId=arn)
+    servers.ec2.delete_snapshot(SnapshotId=snapshot_id)
+    disk = attach(servers, volume_id, server)
+    read = f"mount {disk} /copy && tail -n 1 /copy/root/words && cat /copy/new && umount /copy"
+    assert servers.ssh(server, read).splitlines() == [TEXT, f"{TEXT} again"]
+    assert not contains(Layout(servers.cloud.paths).volume(volume_id), TEXT.encode())
+    kms.enable_key(KeyId=arn)
+    servers.ec2.detach_volume(VolumeId=volume_id)
+    wait_for(servers, volume_id, "available")
+    kms.disable_key(KeyId=other)
+    servers.ec2.attach_volume(VolumeId=volume_id, InstanceId=server, Device="/dev/sdf")
+    wait_for(servers, volume_id, "available")  # given up
+    servers.ec2.delete_volume(VolumeId=volume_id)
 
 
 def test_nothing_starts_under_a_disabled_key_until_it_is_enabled(servers: Servers, server: str, kms: Any) -> None:

@@ -124,7 +124,7 @@ def test_a_launched_instance_takes_none_of_it_to_the_host_and_the_network(ready:
     assert MARK in repr(spec.metadata)
     assert MARK not in repr(msgspec.structs.replace(spec, metadata=None, interfaces=interfaces))
     check_ids(spec)
-    layers = {each: (Layer(each, Path("/volumes"), False),) for each in (volume.volume_id for volume in spec.volumes)}
+    layers = {each: (Layer(each, Path("/volumes"), None),) for each in (volume.volume_id for volume in spec.volumes)}
     disks = tuple(InheritedDisk(OpenDisk(Disk(each, layers[each]), ((20, 21),))) for each in layers)
     argv = command_line(
         spec, "fh00000000", "tcg", Descriptors(DirectKernel(10, 11, "console=ttyS0"), 12, 13, 14, 15, disks, (30,))

@@ -53,15 +53,21 @@ class SpareMonitor:
         self._socket.close()
 
 
-def blocks(layout: Layout, path: Path, key: bytes | None, of: Iterable[int]) -> dict[int, int]:
-    """What is in some blocks of a file and what lies below it: the byte that each is filled with, -1 for a mixture."""
+def blocks(layout: Layout, path: Path, key: bytes | None, of: Iterable[int], *below: bytes) -> dict[int, int]:
+    """What is in some blocks of a file and what lies below it: the byte that each is filled with, -1 for a mixture.
+    `below` opens layers that `key` does not."""
     node: dict[str, Any] | None = None
     for file in reversed(Layers(layout).chain(path)):
         lower = node
         node = {"driver": "qcow2", "file": {"driver": "file", "filename": str(file)}, "backing": lower}
         if qcow2.encrypted(file):
-            node["encrypt"] = {"format": "luks", "key-secret": "key"}
-    secret = ("--object", f"secret,id=key,data={luks.passphrase(key)}") if key else ()
+            node["encrypt"] = {
+                "format": "luks",
+                "key-secret": f"key-{luks.opened_by(qcow2.luks_head(file, luks.HEAD_BYTES))}",
+            }
+    given = luks.passphrases([each for each in (key, *below) if each is not None])
+    objects = [("--object", f"secret,id=key-{name},data={passphrase}") for name, passphrase in given.items()]
+    secret = [argument for each in objects for argument in each]
     raw = layout.volumes / "read.raw"
     try:
         source = "json:" + json.dumps(node)

@@ -62,6 +62,7 @@ class Plane:
         self.credentials: dict[str, RoleCredentials] = {}
         self.withheld: set[str] = set()
         self.keys: dict[str, bytes] = {}  # of volumes that have another one's
+        self.keys_below: dict[str, tuple[bytes, ...]] = {}
         self.doomed: set[str] = set()
         self.snapshots: dict[str, SnapshotSpec] = {}
         self.copies: dict[str, CopySpec] = {}
@@ -123,7 +124,7 @@ class Plane:
 
     def _copy_keys(self, *copies: CopySpec) -> tuple[VolumeKey, ...]:
         ids = [each for copy in copies for each in (copy.snapshot_id, copy.source_id)]
-        return tuple(VolumeKey(each, self.keys[each]) for each in ids if each in self.keys)
+        return tuple(self._key(each) for each in ids if each in self.keys)
 
     def delete_snapshot(self, snapshot_id: str) -> None:
         """Want a snapshot gone, and wait until it is."""
@@ -232,11 +233,15 @@ class Plane:
         )
 
     def _snapshot_keys(self, *snapshots: SnapshotSpec) -> tuple[VolumeKey, ...]:
-        return tuple(VolumeKey(each.volume_id, key_of(each.volume_id)) for each in snapshots if each.encrypted)
+        return tuple(self._key(each.volume_id) for each in snapshots if each.encrypted)
+
+    def _key(self, volume_id: str) -> VolumeKey:
+        own = self.keys.get(volume_id, key_of(self.snapshot_volumes.get(volume_id, volume_id)))
+        return VolumeKey(volume_id, own, self.keys_below.get(volume_id, ()))
 
     def _keys(self, *specs: GuestSpec) -> tuple[VolumeKey, ...]:
         return tuple(
-            VolumeKey(volume.volume_id, self.keys.get(volume.volume_id, key_of(volume.volume_id)))
+            self._key(volume.volume_id)
             for spec in specs
             if spec.desired == "running" or spec.hibernate
             for volume in spec.volumes
@@ -254,10 +259,7 @@ class Plane:
         self.doomed.difference_update(report.deleted_volumes)
         self.doomed_snapshots.difference_update(report.deleted_snapshots)
         if report.keys_wanted and self._peer is not None:
-            keys = tuple(
-                VolumeKey(each, self.keys.get(each, key_of(self.snapshot_volumes.get(each, each))))
-                for each in report.keys_wanted
-            )
+            keys = tuple(map(self._key, report.keys_wanted))
             self._peer.sendall(encode(Assignment((), complete=False, keys=keys)))
         for snapshot in report.snapshots:
             self.taken[snapshot.snapshot_id] = snapshot

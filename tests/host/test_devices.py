@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import json
 import os
 import socket
@@ -45,8 +46,9 @@ def a_disk(place: Path, *, encrypted: bool = True) -> Disk:
     key = key_of(VOLUME)
     spec = VolumeSpec(VOLUME, 1, "ami-0123456789abcdef0", "/dev/sdf", boot=False, encrypted=encrypted)
     asyncio.run(Pool(layout).make(spec, image, key if encrypted else None))
-    layers = (Layer(VOLUME, layout.volume(VOLUME), encrypted), Layer("ami-0123456789abcdef0", image, encrypted=False))
-    return Disk(VOLUME, layers, LIMITS, luks.passphrase(key) if encrypted else None)
+    key_id = luks.key_id(key) if encrypted else None
+    layers = (Layer(VOLUME, layout.volume(VOLUME), key_id), Layer("ami-0123456789abcdef0", image, None))
+    return Disk(VOLUME, layers, LIMITS, luks.passphrases([key]) if encrypted else {})
 
 
 @asynccontextmanager
@@ -116,19 +118,19 @@ def test_a_disk_is_the_same_by_both_ways(encrypted: bool) -> None:
     (_, plugged_in) = in_machine(plug, graph, encrypted=encrypted)
     with short_place() as place, ExitStack() as until:
         disk = a_disk(place, encrypted=encrypted)
-        secret = None
-        if disk.key is not None:
-            secret, writing = os.pipe()
-            os.fchown(secret, NOBODY, NOBODY)
-            os.write(writing, disk.key.encode())
+        secrets = {}
+        for key, passphrase in disk.keys.items():
+            secrets[key], writing = os.pipe()
+            os.fchown(secrets[key], NOBODY, NOBODY)
+            os.write(writing, passphrase.encode())
             os.close(writing)
-            until.callback(os.close, secret)
-        inherited = InheritedDisk(disks.opened(disk, until), secret)
+            until.callback(os.close, secrets[key])
+        inherited = InheritedDisk(disks.opened(disk, until), secrets)
         handed = [number for layer in inherited.opened.files for number in layer]
         argv = [*disk_backend(inherited, count()), "-device", json.dumps(disks.device(VOLUME, "rp1"))]
 
         async def by_command_line() -> Any:
-            async with machine(place, *argv, pass_fds=(*handed, *((secret,) if secret else ()))) as monitor:
+            async with machine(place, *argv, pass_fds=(*handed, *secrets.values())) as monitor:
                 return await graph(monitor, disk)
 
         assert asyncio.run(by_command_line()) == plugged_in
@@ -223,3 +225,25 @@ def test_a_missing_file_is_named() -> None:
             await devices.plug_disk(monitor, disk)
 
     in_machine(plug_missing)
+
+
+def test_that_qemu_ends_is_no_error_whoever_notices_first() -> None:
+    """Its end is noticed in the middle of closing its monitor: nothing that nobody has waited for is left behind."""
+    unheard: list[str] = []
+
+    async def act(place: Path) -> None:
+        asyncio.get_running_loop().set_exception_handler(lambda _, context: unheard.append(context["message"]))
+        async with machine(place) as monitor:
+            await monitor.quit()
+            closing = [asyncio.create_task(monitor.close()) for _ in range(2)]
+            await asyncio.sleep(0)
+            closing[0].cancel()
+            await asyncio.wait(closing)
+        assert not monitor.alive
+        del monitor, closing
+        gc.collect()
+        await asyncio.sleep(0)
+
+    with short_place() as place:
+        asyncio.run(act(place))
+    assert unheard == []

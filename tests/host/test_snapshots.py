@@ -194,3 +194,67 @@ def test_copies_need_nothing_of_what_they_are_copies_of(
     for snapshot_id in (same, other, plain):
         plane.delete_snapshot(snapshot_id)
     wait_until(lambda: leftovers(data_dir, cloud.paths.switch) == [], "nothing is left")
+
+
+def test_a_volume_under_another_key_lies_over_its_snapshot(
+    plane: Plane, agent: AgentProcess, image_id: str, data_dir: Path, cloud: Cloud
+) -> None:
+    """Nothing is copied: what was written before is opened by the old key until layers are merged, all else by the new
+    one. Plugged in while the guest runs, there when it starts, and merged while it runs and at rest."""
+    layout, source, other = Layout(plane.paths), with_data(guest_spec(5, image_id)), guest_spec(6, image_id)
+    other = replace(other, shutdown_grace_seconds=0)
+    first = snapshot_of(data_id(5), 30)
+    disk = VolumeSpec(data_id(6), 1, None, "/dev/sdf", boot=False, encrypted=True, snapshot_id=first.snapshot_id)
+    second = snapshot_of(disk.volume_id, 31)
+    old, new = key_of(data_id(5)), key_of(disk.volume_id)
+    plane.keys_below |= dict.fromkeys((disk.volume_id, second.snapshot_id), (old,))
+
+    def have(path: Path, *values: int, below: tuple[bytes, ...] = (old,)) -> None:
+        assert tuple(blocks(layout, path, new, SOME, *below).values()) == values
+        check(path, new)
+
+    plane.assign(source, other)
+    for spec in (source, other):
+        plane.wait_for_state(spec.instance_id, "running")
+    monitor = SpareMonitor(layout, source.instance_id)
+    for block in SOME:
+        monitor.write(data_id(5), block, 1)
+    monitor.close()
+    plane.wait_for_snapshots(first)
+    plane.want(other.instance_id, "running", volumes=(*other.volumes, disk))
+    plane.wait_for(lambda: disk.volume_id in (plane.guests[other.instance_id].volumes or ()), "the disk is plugged in")
+    assert layout.volume(disk.volume_id).stat().st_blocks * 512 < 4 << 20
+    monitor = SpareMonitor(layout, other.instance_id)
+    monitor.write(disk.volume_id, 101, 2)
+    plane.wait_for_snapshots(second)
+    monitor.write(disk.volume_id, 102, 3)
+    monitor.close()
+    plane.want(other.instance_id, "stopped")
+    plane.wait_for_state(other.instance_id, "stopped")
+    have(layout.layer(second.snapshot_id), 1, 2, 1, 1)
+    have(layout.volume(disk.volume_id), 1, 2, 3, 1)
+    plane.want(other.instance_id, "running")
+    plane.wait_for_state(other.instance_id, "running")
+
+    plain = f"snap-{32:017x}"
+    plane.keys[second.snapshot_id] = new
+    plane.copy_snapshot(CopySpec(plain, second.snapshot_id, rewritten=True, encrypted=False))
+    assert tuple(blocks(layout, layout.layer(plain), None, SOME).values()) == (1, 2, 1, 1)
+    plane.delete_snapshot(plain)
+
+    plane.want(source.instance_id, "absent", delete_volumes=tuple(v.volume_id for v in source.volumes))
+    plane.wait_for_state(source.instance_id, "absent")
+    plane.delete_snapshot(first.snapshot_id)  # what only the old key opens goes into a layer of the new one
+    wait_until(lambda: f"{first.snapshot_id}.qcow2" not in files(layout), "merged into the next layer")
+    have(layout.layer(second.snapshot_id), 1, 2, 1, 1, below=())
+    monitor = SpareMonitor(layout, other.instance_id)
+    monitor.write(disk.volume_id, 103, 4)
+    monitor.close()
+    plane.want(other.instance_id, "stopped")
+    plane.wait_for_state(other.instance_id, "stopped")
+    have(layout.volume(disk.volume_id), 1, 2, 3, 4, below=())
+
+    plane.want(other.instance_id, "absent", delete_volumes=tuple(v.volume_id for v in (*other.volumes, disk)))
+    plane.wait_for_state(other.instance_id, "absent")
+    plane.delete_snapshot(second.snapshot_id)
+    wait_until(lambda: leftovers(data_dir, cloud.paths.switch) == [], "nothing is left")

@@ -15,6 +15,8 @@ from freehold.records.identities import InstanceProfile, Role
 from freehold.records.ids import new_iam_id
 from tests.cloudapi import ApiServer, api_server
 from tests.ec2.launching import IMAGE, add_host, add_images, host_reports
+from tests.ec2.snapshotting import host_took
+from tests.front.audited import written
 from tests.iam.granting import Grants, allow, denied, deny
 
 LAUNCH = {"InstanceType": "t3.nano", "MinCount": 1, "MaxCount": 1}
@@ -221,6 +223,44 @@ def test_a_keys_policy_counts_for_root_too_and_may_let_in_another_account(grants
     owner.put_key_policy(KeyId=key, Policy=json.dumps({"Statement": [keeper]}), BypassPolicyLockoutSafetyCheck=True)
     with denied("root is not authorized to perform: kms:GenerateDataKeyWithoutPlaintext"):
         run(grants.api.client("ec2"), **disk)
+
+
+def test_another_accounts_encrypted_snapshot_needs_its_key_too(grants: Grants) -> None:
+    """https://docs.aws.amazon.com/ebs/latest/userguide/share-kms-key.html"""
+    owner, ec2 = grants.api.client("kms"), grants.api.client("ec2")
+    other_id, other_keys = grants.api.create_account()
+    other = grants.api.client("ec2", keys=other_keys)
+    key = owner.create_key()["KeyMetadata"]["Arn"]
+    instance_id = run(ec2, BlockDeviceMappings=[{"DeviceName": "/dev/xvda", "Ebs": {"KmsKeyId": key}}])
+    host_reports(grants.api.store, instance_id, "running")
+    (volume,) = ec2.describe_volumes(Filters=[{"Name": "attachment.instance-id", "Values": [instance_id]}])["Volumes"]
+    snapshot_id = ec2.create_snapshot(VolumeId=volume["VolumeId"])["SnapshotId"]
+    host_took(grants.api.store, snapshot_id)
+    image_id = ec2.create_image(InstanceId=instance_id, Name="shared", NoReboot=True)["ImageId"]
+    (disk,) = ec2.describe_images(ImageIds=[image_id])["Images"][0]["BlockDeviceMappings"]
+    host_took(grants.api.store, disk["Ebs"]["SnapshotId"])
+    ec2.modify_snapshot_attribute(SnapshotId=snapshot_id, CreateVolumePermission={"Add": [{"UserId": other_id}]})
+    ec2.modify_image_attribute(ImageId=image_id, LaunchPermission={"Add": [{"UserId": other_id}]})
+    uses: dict[str, Any] = {
+        "volume": lambda: other.create_volume(AvailabilityZone="us-east-1a", SnapshotId=snapshot_id),
+        "copy": lambda: other.copy_snapshot(SourceRegion="us-east-1", SourceSnapshotId=snapshot_id),
+        "launch": lambda: run(other, ImageId=image_id),
+        "read": lambda: grants.api.client("ebs", keys=other_keys).get_snapshot_block(
+            SnapshotId=snapshot_id, BlockIndex=0, BlockToken="none"
+        ),
+    }
+    for name, use in uses.items():
+        code = "AccessDeniedException" if name == "read" else "UnauthorizedOperation"
+        with denied("is not authorized to perform: kms:Decrypt", code=code):
+            use()
+    account = {"Effect": "Allow", "Principal": {"AWS": f"arn:aws:iam::{grants.api.account_id}:root"}, "Resource": "*"}
+    guest = account | {"Principal": {"AWS": other_id}, "Action": ["kms:CreateGrant", "kms:Decrypt", "kms:ReEncrypt*"]}
+    owner.put_key_policy(KeyId=key, Policy=json.dumps({"Statement": [account | {"Action": "kms:*"}, guest]}))
+    del uses["read"]  # no host is there to be asked
+    for use in uses.values():
+        use()
+    seen = [each for each in written(grants.api.store) if each["eventName"] == "ReEncrypt"]
+    assert {each["recipientAccountId"] for each in seen} == {other_id, grants.api.account_id}
 
 
 def test_a_launch_must_use_a_key(grants: Grants) -> None:

@@ -12,15 +12,15 @@ from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
+import msgspec
 import structlog
 
 from freehold.control.acts import Acts
 from freehold.host.wire import VolumeKey
 from freehold.records.audit import service_event
 from freehold.records.compute import Instance, StateReason, Volume, VolumeAttachment
-from freehold.records.encryption import WrappedKey
 from freehold.records.feed import publish, take_turn
-from freehold.records.ids import InstanceId, SnapshotId, VolumeId
+from freehold.records.ids import InstanceId, VolumeId
 from freehold.records.instances import give_up_start
 from freehold.records.keys import Key
 from freehold.records.secrets import Sealer, SealError
@@ -28,7 +28,7 @@ from freehold.records.snapshots import Snapshot
 from freehold.records.store import Transaction
 from freehold.records.volumes import begin_deleting, let_go
 from freehold.services.errors import AwsError
-from freehold.services.kms.volume_keys import context, open_volume_key
+from freehold.services.kms.volume_keys import context, open_volume_keys
 
 log = structlog.get_logger()
 
@@ -138,12 +138,11 @@ def volume_keys(
     for attachment in tx.select(VolumeAttachment, instance_id=list(needy)):
         owners[attachment.volume_id].append(attachment)
     encrypted = [volume for volume in (*tx.select(Volume, id=list(owners)), *to_make) if volume.encrypted]
-    wrapped = {found.volume_id: found for found in tx.select(WrappedKey, volume_id=[each.id for each in encrypted])}
     keys: list[VolumeKey] = []
     hopeless: list[Hopeless] = []
     for volume in encrypted:
         try:
-            keys.append(VolumeKey(volume.id, _opened(tx, sealer, volume, wrapped.get(volume.id))))
+            keys.append(_opened(tx, sealer, volume))
         except _Unusable as error:
             if volume.state == "creating":
                 hopeless.append(Hopeless(volume.id, None, error.reason))
@@ -161,13 +160,14 @@ def _needs_keys(instance: Instance) -> bool:
 
 def snapshot_keys(tx: Transaction, sealer: Sealer, pending: Sequence[Snapshot]) -> tuple[VolumeKey, ...]:
     """The keys of the volumes of which snapshots are to be taken; none of those whose KMS key can not be used."""
-    encrypted = {snapshot.id: snapshot for snapshot in pending if snapshot.encrypted and snapshot.source_id is None}
     copies = [snapshot for snapshot in pending if snapshot.source_id is not None]
     keys: dict[str, VolumeKey] = {each.volume_id: each for each in _keys_of_copies(tx, sealer, copies)}
-    for wrapped in tx.select(WrappedKey, volume_id=list(encrypted)):
-        snapshot = encrypted[SnapshotId(wrapped.volume_id)]
-        with contextlib.suppress(_Unusable):
-            keys[snapshot.volume_id] = VolumeKey(snapshot.volume_id, _opened(tx, sealer, snapshot, wrapped))
+    for snapshot in pending:
+        if snapshot.encrypted and snapshot.source_id is None:
+            with contextlib.suppress(_Unusable):
+                keys[snapshot.volume_id] = msgspec.structs.replace(
+                    _opened(tx, sealer, snapshot), volume_id=snapshot.volume_id
+                )
     return tuple(keys.values())
 
 
@@ -188,13 +188,11 @@ def keys_on_host(tx: Transaction, sealer: Sealer, host_id: str, ids: Sequence[st
 
 def _keys_of(tx: Transaction, sealer: Sealer, found: Sequence[Volume | Snapshot]) -> tuple[VolumeKey, ...]:
     """None of those whose KMS key can not be used."""
-    wrapped = {each.volume_id: each for each in tx.select(WrappedKey, volume_id=[each.id for each in found])}
     keys = []
     for each in found:
-        if not each.encrypted:
-            continue
-        with contextlib.suppress(_Unusable):
-            keys.append(VolumeKey(each.id, _opened(tx, sealer, each, wrapped.get(each.id))))
+        if each.encrypted:
+            with contextlib.suppress(_Unusable):
+                keys.append(_opened(tx, sealer, each))
     return tuple(keys)
 
 
@@ -224,11 +222,11 @@ def give_up(
             publish(tx, "guest", instance.id)
 
 
-def _opened(tx: Transaction, sealer: Sealer, volume: Volume | Snapshot, wrapped: WrappedKey | None) -> bytes:
+def _opened(tx: Transaction, sealer: Sealer, volume: Volume | Snapshot) -> VolumeKey:
     """Raises _Unusable."""
     try:
-        if wrapped is not None:
-            return open_volume_key(tx, sealer, wrapped.made_for, wrapped.ciphertext)
+        if (found := open_volume_keys(tx, sealer, volume.id)) is not None:
+            return VolumeKey(volume.id, *found)
     except SealError as error:
         log.error("volume key not opened", volume=volume.id, reason=str(error))
         raise _Unusable(_OURS) from None

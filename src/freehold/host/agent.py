@@ -33,7 +33,16 @@ from freehold.host.volumes.copies import Copies
 from freehold.host.volumes.free import FreeVolumes
 from freehold.host.volumes.merging import Merging
 from freehold.host.volumes.snapshots import Snapshots
-from freehold.host.wire import KEYS_MAX, Assignment, GuestReport, GuestSpec, Report, RoleCredentials, volumes_of
+from freehold.host.wire import (
+    KEYS_MAX,
+    Assignment,
+    GuestReport,
+    GuestSpec,
+    Report,
+    RoleCredentials,
+    VolumeKey,
+    volumes_of,
+)
 
 log = structlog.get_logger()
 
@@ -124,7 +133,7 @@ class Agent:
     def assign(self, assignment: Assignment) -> None:
         """Take what should be from the control plane."""
         credentials = {given.instance_id: given for given in assignment.credentials}
-        keys = {given.volume_id: given.key for given in assignment.keys}
+        keys = {given.volume_id: given for given in assignment.keys}
         self._snapshots.take(assignment.snapshots, keys)
         self._copies.make(assignment.copies, keys)
         self._snapshots.delete(assignment.delete_snapshots)
@@ -191,7 +200,7 @@ class Agent:
         for console in self._consoles.values():
             console.forget_reported()
 
-    def _follow(self, spec: GuestSpec, keys: Mapping[str, bytes] | None) -> None:
+    def _follow(self, spec: GuestSpec, keys: Mapping[str, VolumeKey] | None) -> None:
         known = self._guests.get(spec.instance_id)
         if known is not None:
             known.assign(spec, keys)

@@ -110,10 +110,10 @@ class Answers:
             case ChangedBlocks():
                 return await blocks.changed(each.before_id, each.after_id, each.first, each.most)
             case ReadBlock():
-                return await blocks.read(each.snapshot_id, each.number, each.key)
+                return await blocks.read(each.snapshot_id, each.number, _keys(each))
             case WriteBlock():
                 await blocks.begin(each.snapshot_id, each.size_gib, each.parent_id, each.key)
-                await blocks.write(each.snapshot_id, each.number, each.data, each.key)
+                await blocks.write(each.snapshot_id, each.number, each.data, _keys(each))
                 return b""
             case Complete():
                 await blocks.begin(each.snapshot_id, each.size_gib, each.parent_id, each.key)
@@ -124,3 +124,7 @@ class Answers:
         if guest is None or guest.monitor is None:
             raise _Gone
         return guest.monitor
+
+
+def _keys(question: ReadBlock | WriteBlock) -> tuple[bytes, ...]:
+    return () if question.key is None else (question.key, *question.below)

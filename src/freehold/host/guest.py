@@ -31,7 +31,7 @@ from freehold.host.records import GuestRecord, Saved, State, new_record
 from freehold.host.starts import Starts
 from freehold.host.templates import clone
 from freehold.host.templates.service import Templates
-from freehold.host.wire import MESSAGE_CHARACTERS_MAX, GuestReport, GuestSpec
+from freehold.host.wire import MESSAGE_CHARACTERS_MAX, GuestReport, GuestSpec, VolumeKey
 
 log = structlog.get_logger()
 
@@ -75,7 +75,7 @@ class Guest:
         self._remembered = record is not None and record.generation == spec.generation
         self._plugged = False
         self._disks = GuestDisks(machine, changed)
-        self._keys: Mapping[str, bytes] | None = None
+        self._keys: Mapping[str, VolumeKey] | None = None
         self._failures = 0
         self._failed_at = 0.0
         self.spec = spec
@@ -109,7 +109,7 @@ class Guest:
     def wake(self) -> None:
         self._woken.set()
 
-    def assign(self, spec: GuestSpec, keys: Mapping[str, bytes] | None) -> None:
+    def assign(self, spec: GuestSpec, keys: Mapping[str, VolumeKey] | None) -> None:
         """Follow another spec from now on. A spec older than the present one is a message that was overtaken.
 
         `keys` open the encrypted volumes, by volume id; None: the control plane has not spoken yet. No file has them:
@@ -321,7 +321,7 @@ class Guest:
         await self._machine.forget_memory(self.spec.instance_id)
         await self._record(replace(self.record, saved=None, loading=False))
 
-    async def _build(self, keys: Mapping[str, bytes], saved: Saved | None) -> None:
+    async def _build(self, keys: Mapping[str, VolumeKey], saved: Saved | None) -> None:
         """Have QEMU with all of the guest's devices, its CPUs stopped: a clone of a template, or one that boots."""
         template = self._templates.of(self.spec) if saved is None else None
         if template is not None:
@@ -349,7 +349,7 @@ class Guest:
         """Whether its disks must stay as they are for a moment more."""
         return not all(map(self._machine.pool.layers.frozen, self.spec.snapshots_at_rest))
 
-    def _keys_to_start(self) -> Mapping[str, bytes] | None:
+    def _keys_to_start(self) -> Mapping[str, VolumeKey] | None:
         """What opens the encrypted volumes, by volume id; None: it is still to come. Raises CannotStart."""
         for volume in self.spec.volumes:
             if volume.encrypted and self._keys is None:

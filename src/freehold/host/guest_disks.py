@@ -11,7 +11,7 @@ from freehold.host.hypervisor import devices
 from freehold.host.hypervisor.devices import NoFreePort
 from freehold.host.hypervisor.monitor import Monitor, Refused
 from freehold.host.machine import Machine
-from freehold.host.wire import GuestSpec, VolumeSpec
+from freehold.host.wire import GuestSpec, VolumeKey, VolumeSpec
 
 log = structlog.get_logger()
 
@@ -34,7 +34,7 @@ class GuestDisks:
             self.held = now
             self._changed()
 
-    async def fit(self, monitor: Monitor, spec: GuestSpec, keys: Mapping[str, bytes]) -> float | None:
+    async def fit(self, monitor: Monitor, spec: GuestSpec, keys: Mapping[str, VolumeKey]) -> float | None:
         """Have the guest have its volumes and no others. Seconds until it is to be looked at again. `keys` open the
         encrypted ones, by volume id; one without is not plugged in, which is no failure of the guest: the key is still
         to come, or there is none, and the control plane gives up attaching it. Raises MonitorError, NotYet."""
@@ -76,7 +76,7 @@ class GuestDisks:
             log.warning("disk not unplugged", volume=volume_id, error=str(error))
             return False
 
-    async def _plug(self, monitor: Monitor, volume: VolumeSpec, keys: Mapping[str, bytes]) -> bool:
+    async def _plug(self, monitor: Monitor, volume: VolumeSpec, keys: Mapping[str, VolumeKey]) -> bool:
         """Whether the guest has the disk. One that can not be had is no failure of the guest, which runs without it."""
         try:
             await self._machine.plug_disk(monitor, volume, keys)

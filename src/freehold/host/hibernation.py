@@ -21,7 +21,7 @@ from freehold.host.hypervisor import devices, memory
 from freehold.host.hypervisor.monitor import Monitor
 from freehold.host.machine import Machine
 from freehold.host.records import Saved
-from freehold.host.wire import GuestSpec
+from freehold.host.wire import GuestSpec, VolumeKey
 
 log = structlog.get_logger()
 
@@ -42,7 +42,7 @@ def fits(machine: Machine, spec: GuestSpec, saved: Saved | None) -> bool:
     return same and saved.devices <= there
 
 
-async def save(machine: Machine, spec: GuestSpec, monitor: Monitor, keys: Mapping[str, bytes] | None) -> Outcome:
+async def save(machine: Machine, spec: GuestSpec, monitor: Monitor, keys: Mapping[str, VolumeKey] | None) -> Outcome:
     """One step of keeping the guest's memory; it is ``working`` until QEMU's next event ``JOB_STATUS_CHANGE``, or until
     the keys have come. ``failed``: its CPUs run as before, if they did, and nothing is kept.
     """
@@ -86,7 +86,7 @@ def root_volume(spec: GuestSpec) -> str:
 
 
 async def _begin_to_save(
-    machine: Machine, spec: GuestSpec, monitor: Monitor, keys: Mapping[str, bytes] | None
+    machine: Machine, spec: GuestSpec, monitor: Monitor, keys: Mapping[str, VolumeKey] | None
 ) -> Outcome:
     if keys is None:
         return "working"
@@ -99,7 +99,7 @@ async def _begin_to_save(
         log.warning("memory not saved, the guest is shut down", instance=spec.instance_id, error=str(error))
         return "failed"
     await machine.effects.perform("stop cpus", monitor.stop_cpus)
-    make = partial(machine.memories.make, spec.instance_id, key)
+    make = partial(machine.memories.make, spec.instance_id, key.key)
     await machine.effects.perform("make memory", make)
     path = machine.memories.unfinished(spec.instance_id)
     await machine.effects.perform("save memory", partial(memory.begin, monitor, "save", path, root_volume(spec)))

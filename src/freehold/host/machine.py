@@ -23,7 +23,7 @@ from freehold.host.effects import Effects
 from freehold.host.errors import NotYet
 from freehold.host.host_memory import check_memory
 from freehold.host.hypervisor import devices, process
-from freehold.host.hypervisor.disks import Disk, Layer
+from freehold.host.hypervisor.disks import Disk, Layer, check_keys
 from freehold.host.hypervisor.firmware import have_variables
 from freehold.host.hypervisor.monitor import Monitor, MonitorError
 from freehold.host.hypervisor.qemu import Accelerator
@@ -35,7 +35,7 @@ from freehold.host.templates.store import Template
 from freehold.host.volumes import luks
 from freehold.host.volumes.memories import Memories
 from freehold.host.volumes.pool import Pool
-from freehold.host.wire import GuestSpec, VolumeSpec
+from freehold.host.wire import GuestSpec, VolumeKey, VolumeSpec
 from freehold.processes import Identity, alive
 
 _QUIT_SECONDS_MAX = 10.0
@@ -98,7 +98,7 @@ class Machine:
     async def record(self, instance_id: str, record: GuestRecord) -> None:
         await self._do("save record", partial(save, self.layout.guest(instance_id).record, record))
 
-    async def build(self, spec: GuestSpec, keys: Mapping[str, bytes], saved: Saved | None = None) -> None:
+    async def build(self, spec: GuestSpec, keys: Mapping[str, VolumeKey], saved: Saved | None = None) -> None:
         """Have all that a guest needs, and its QEMU with its CPUs stopped. `keys` open its encrypted volumes, by
         volume id. `saved` is the machine that it has to be like, with no more in it. Raises CannotStart, HostError."""
         if saved is not None:
@@ -110,11 +110,13 @@ class Machine:
         async with self.disks(volume.volume_id for volume in spec.volumes):
             await self._build(spec, keys, None if saved is None else saved.ports)
 
-    async def _build(self, spec: GuestSpec, keys: Mapping[str, bytes], ports: Mapping[str, str | None] | None) -> None:
+    async def _build(
+        self, spec: GuestSpec, keys: Mapping[str, VolumeKey], ports: Mapping[str, str | None] | None
+    ) -> None:
         disks, _ = await together(self.make_disks(spec, keys), self.plug(spec))
         await self.start(spec, disks, ports=ports)
 
-    async def make_disks(self, spec: GuestSpec, keys: Mapping[str, bytes]) -> list[Disk]:
+    async def make_disks(self, spec: GuestSpec, keys: Mapping[str, VolumeKey]) -> list[Disk]:
         """Have the files of a guest's volumes, and what QEMU needs to know of them, the boot disk first."""
         self.pool.check_space()
         check_memory(spec.memory_mib)
@@ -142,16 +144,20 @@ class Machine:
 
         await self.effects.perform("start process", start)
 
-    async def make_disk(self, volume: VolumeSpec, keys: Mapping[str, bytes]) -> Disk:
+    async def make_disk(self, volume: VolumeSpec, keys: Mapping[str, VolumeKey]) -> Disk:
         """Have a volume's file, and what QEMU needs to know of it. Raises CannotStart, HostError."""
         image = images.load(self.layout.paths.images, volume.image_id).disk if volume.image_id else None
-        key = keys[volume.volume_id] if volume.encrypted else None
+        given = keys[volume.volume_id] if volume.encrypted else None
+        key = None if given is None else given.key
         await self.effects.perform("make volume", partial(self.pool.make, volume, image, key))
         chain = self.pool.layers.chain(self.layout.volume(volume.volume_id))
         layers = [Layer.of(path) for path in chain]
-        return Disk(volume.volume_id, tuple(layers), volume.limits, None if key is None else luks.passphrase(key))
+        passphrases = {} if given is None else luks.passphrases(given.all)
+        disk = Disk(volume.volume_id, tuple(layers), volume.limits, passphrases)
+        check_keys(disk)
+        return disk
 
-    async def plug_disk(self, monitor: Monitor, volume: VolumeSpec, keys: Mapping[str, bytes]) -> None:
+    async def plug_disk(self, monitor: Monitor, volume: VolumeSpec, keys: Mapping[str, VolumeKey]) -> None:
         """Have a volume in a guest that runs. `keys` open those that are encrypted. Raises CannotStart, HostError."""
         async with self.disks((volume.volume_id,)):
             disk = await self.make_disk(volume, keys)
@@ -173,7 +179,7 @@ class Machine:
             adjust = partial(devices.adjust_disk, monitor, volume.volume_id, volume.size_gib << 30, volume.limits)
             await self.effects.perform("adjust disk", adjust)
 
-    async def make_volume(self, volume: VolumeSpec, keys: Mapping[str, bytes]) -> None:
+    async def make_volume(self, volume: VolumeSpec, keys: Mapping[str, VolumeKey]) -> None:
         """Have a volume that is no guest's. Raises CannotStart, HostError."""
         async with self.disks((volume.volume_id,)):
             self.pool.check_space()

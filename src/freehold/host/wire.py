@@ -19,7 +19,7 @@ from typing import Annotated, Literal
 
 import msgspec
 
-from freehold.questions import Answer, Question
+from freehold.questions import KEYS_BELOW_MAX, Answer, Key, Question
 
 FRAME_BYTES_MAX = 16 * 1024 * 1024
 REPORT_SECONDS = 10
@@ -220,11 +220,17 @@ class RoleCredentials(msgspec.Struct, frozen=True):
 
 
 class VolumeKey(msgspec.Struct, frozen=True):
-    """What opens an encrypted volume or snapshot: 32 bytes. Kept in memory only: whoever takes the disk of a host opens
+    """What opens an encrypted volume or snapshot: 32 bytes. `below` is what opens layers under it that were made under
+    another key: nothing is written under those any more. Kept in memory only: whoever takes the disk of a host opens
     nothing."""
 
     volume_id: str
-    key: Annotated[bytes, msgspec.Meta(min_length=32, max_length=32)]
+    key: Key
+    below: Annotated[tuple[Key, ...], msgspec.Meta(max_length=KEYS_BELOW_MAX)] = ()
+
+    @property
+    def all(self) -> tuple[bytes, ...]:
+        return (self.key, *self.below)
 
     def __repr__(self) -> str:
         return f"VolumeKey({self.volume_id!r})"

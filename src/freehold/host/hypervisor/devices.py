@@ -100,12 +100,14 @@ async def plug_disk(monitor: Monitor, disk: Disk) -> None:
 
 
 async def add_disk(monitor: Monitor, disk: Disk) -> None:
-    """Have the nodes of a disk, without the device. Raises CannotStart if a file of it is missing, MonitorError."""
+    """Have the nodes of a disk, without the device. Raises CannotStart if a file of it or a key is missing,
+    MonitorError."""
     volume_id = disk.volume_id
+    disks.check_keys(disk)
     await monitor.execute("object-add", disks.limit_object(disk))
-    if disk.key is not None:
-        key = {"qom-type": "secret", "id": disks.key_id(volume_id), "data": disk.key}
-        await monitor.execute("object-add", key)
+    for key, passphrase in disk.keys.items():
+        secret = {"qom-type": "secret", "id": disks.key_id(volume_id, key), "data": passphrase}
+        await monitor.execute("object-add", secret)
     with ExitStack() as until:
         files = disks.opened(disk, until).files
         sets = [await hand_over(monitor, volume_id, descriptors) for descriptors in files]
@@ -282,8 +284,8 @@ async def _remove_disk(monitor: Monitor, volume_id: str) -> None:
         await monitor.execute("blockdev-del", {"node-name": disks.device_node(volume_id)})
     await _remove_tips(monitor, volume_id)
     objects = await _names(monitor, "/objects")
-    for name in (disks.limit_id(volume_id), disks.key_id(volume_id)):
-        if name in objects:
+    for name in objects:
+        if name == disks.limit_id(volume_id) or name.startswith(disks.keys_prefix(volume_id)):
             await monitor.execute("object-del", {"id": name})
     for number in await _sets(monitor, volume_id):
         await monitor.execute("remove-fd", {"fdset-id": number})

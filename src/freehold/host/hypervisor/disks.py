@@ -10,41 +10,44 @@ handed (``/dev/fdset/N``): QEMU opens none by itself, and a set is closed when i
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import os
+from collections.abc import Mapping
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from freehold.host.errors import CannotStart
-from freehold.host.volumes import qcow2
+from freehold.host.volumes import luks, qcow2
 from freehold.host.wire import DiskLimits
 
 
 @dataclass(frozen=True, slots=True)
 class Layer:
     """One qcow2 file of a disk: a volume's own, or one below it that nobody writes. `name` is `file_name`'s.
-    `encrypted` = the volume's key opens it."""
+    `key` = which key opens it (`luks.key_id`); None: it is plain."""
 
     name: str
     path: Path
-    encrypted: bool
+    key: str | None
 
     @classmethod
     def of(cls, path: Path) -> Layer:
-        """What its header says of encryption may be a lie: then its own guest reads rubbish."""
-        return cls(file_name(path), path, qcow2.encrypted(path))
+        """What its header says of encryption may be a lie: then its own guest reads rubbish. Raises OSError for a
+        header that is none."""
+        return cls(file_name(path), path, _key_of(path) if qcow2.encrypted(path) else None)
 
 
 @dataclass(frozen=True, slots=True)
 class Disk:
-    """A volume that a guest has. `layers` from the one that is written down to the one that all is built on; `key` is
-    the passphrase of those that are encrypted. Of one that is not `writable` none is written."""
+    """A volume that a guest has. `layers` from the one that is written down to the one that all is built on; `keys` has
+    the passphrases of those that are encrypted, by the key's id. Of one that is not `writable` none is written."""
 
     volume_id: str
     layers: tuple[Layer, ...]
     limits: DiskLimits = field(default_factory=DiskLimits)
-    key: str | None = field(default=None, repr=False)
+    keys: Mapping[str, str] = field(default_factory=dict, repr=False)
     writable: bool = True
 
 
@@ -54,6 +57,13 @@ class OpenDisk:
 
     disk: Disk
     files: tuple[tuple[int, ...], ...]
+
+
+def check_keys(disk: Disk) -> None:
+    """Raises CannotStart if the key of a layer is missing."""
+    for layer in disk.layers:
+        if layer.key is not None and layer.key not in disk.keys:
+            raise CannotStart(f"There is no key for {layer.path.stem}, a layer of {disk.volume_id}.")
 
 
 def opened(disk: Disk, until: ExitStack) -> OpenDisk:
@@ -98,8 +108,14 @@ def job_id(volume_id: str) -> str:
     return f"job-{volume_id}"
 
 
-def key_id(volume_id: str) -> str:
-    return f"key-{volume_id}"
+def key_id(volume_id: str, key: str) -> str:
+    """What holds the passphrase of a volume's layers that have this key."""
+    return f"{keys_prefix(volume_id)}{key}"
+
+
+def keys_prefix(volume_id: str) -> str:
+    """What the names of all that hold a volume's passphrases begin with."""
+    return f"key-{volume_id}-"
 
 
 def serial_number(volume_id: str) -> str:
@@ -164,6 +180,13 @@ def layer_nodes(
         # It never changes, and a QEMU that has written to it before still has its descriptor for that, and so its lock.
         file["locking"] = "off"
     node: dict[str, object] = {"driver": "qcow2", "node-name": name, "file": file, "backing": backing, **use}
-    if layer.encrypted:
-        node["encrypt"] = {"format": "luks", "key-secret": key_id(volume_id)}
+    if layer.key is not None:
+        node["encrypt"] = {"format": "luks", "key-secret": key_id(volume_id, layer.key)}
     return node
+
+
+def _key_of(path: Path) -> str:
+    try:
+        return luks.opened_by(qcow2.luks_head(path, luks.HEAD_BYTES))
+    except ValueError as error:
+        raise OSError(errno.EINVAL, str(error), str(path)) from error

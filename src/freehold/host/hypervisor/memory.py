@@ -15,7 +15,8 @@ from pathlib import Path
 from typing import Literal, TypedDict, cast
 
 from freehold.host.hypervisor.disks import key_id
-from freehold.host.hypervisor.monitor import Monitor, Refused
+from freehold.host.hypervisor.monitor import Monitor, MonitorError, Refused
+from freehold.host.volumes import luks
 
 _NAME = "memory"  # of the node, the snapshot, the job and the set of descriptors
 _LUKS = "memory-luks"
@@ -47,13 +48,16 @@ async def begin(monitor: Monitor, what: Literal["save", "load"], path: Path, vol
     await close(monitor)  # what an agent that was cut has left
     descriptor = os.open(path, os.O_RDWR | os.O_CLOEXEC)
     try:
+        key = luks.opened_by(os.pread(descriptor, luks.HEAD_BYTES, 0))
         answer = await monitor.hand_over(descriptor, "add-fd", {"opaque": _NAME})
+    except ValueError as error:
+        raise MonitorError(f"{path.name} is damaged: {error}") from error
     finally:
         os.close(descriptor)
     number = cast(dict[str, int], answer)["fdset-id"]
     file = {"driver": "file", "filename": f"/dev/fdset/{number}"}
-    luks = {"driver": "luks", "node-name": _LUKS, "key-secret": key_id(volume_id), "file": file}
-    await monitor.execute("blockdev-add", {"driver": "qcow2", "node-name": _NAME, "file": luks})
+    encrypted = {"driver": "luks", "node-name": _LUKS, "key-secret": key_id(volume_id, key), "file": file}
+    await monitor.execute("blockdev-add", {"driver": "qcow2", "node-name": _NAME, "file": encrypted})
     job = {"job-id": _NAME, "tag": _NAME, "vmstate": _NAME, "devices": [_NAME]}
     await monitor.execute(f"snapshot-{what}", job)
 

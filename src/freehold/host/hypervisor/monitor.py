@@ -36,6 +36,7 @@ class Monitor:
         self._client = client
         self._changed = changed
         self._sending = asyncio.Lock()
+        self._hanging_up: asyncio.Task[None] | None = None
         self._watchers = (asyncio.create_task(self._watch_events()), asyncio.create_task(self._watch_connection()))
         self.alive = True
 
@@ -138,6 +139,12 @@ class Monitor:
         self._changed()
 
     async def _disconnect(self) -> None:
+        if self._hanging_up is None:
+            self._hanging_up = asyncio.create_task(self._hang_up())
+        # Once, to its end, whoever asks and is cancelled meanwhile: what the client gathers would be nobody's.
+        await asyncio.shield(self._hanging_up)
+
+    async def _hang_up(self) -> None:
         # It raises what ended the connection: the end of QEMU is no error here.
         with contextlib.suppress(QMPError, OSError, EOFError):
             await self._client.disconnect()

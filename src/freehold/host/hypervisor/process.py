@@ -89,12 +89,12 @@ async def spawn(
             made.listen(4)
             return made.fileno()
 
-        def secret(key: str) -> int:
-            """A pipe from which QEMU, and nobody after it, reads the key."""
+        def secret(passphrase: str) -> int:
+            """A pipe from which QEMU, and nobody after it, reads it."""
             reading, writing = os.pipe()
             opened.callback(os.close, reading)
             os.fchown(reading, uid, uid)  # QEMU opens it anew, by /dev/fd
-            os.write(writing, key.encode())
+            os.write(writing, passphrase.encode())
             os.close(writing)
             return reading
 
@@ -119,7 +119,7 @@ async def spawn(
             console=listener(paths.console),
             console_log=file(paths.console_log),
             disks=tuple(
-                InheritedDisk(opened_disk(disk, opened), None if disk.key is None else secret(disk.key))
+                InheritedDisk(opened_disk(disk, opened), {key: secret(words) for key, words in disk.keys.items()})
                 for disk in disks
             ),
             taps=tuple(tap(interface.interface_id) for interface in spec.interfaces) if template is None else (),

@@ -12,7 +12,7 @@ import hashlib
 import itertools
 import json
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
 from typing import Literal
 
@@ -35,10 +35,10 @@ Accelerator = Literal["kvm", "tcg"]
 
 @dataclass(frozen=True, slots=True)
 class InheritedDisk:
-    """A disk with its files open, and if it is encrypted, a pipe that holds what opens it."""
+    """A disk with its files open, and for each of its keys (by `Disk.keys`) a pipe that holds what opens it."""
 
     opened: OpenDisk
-    secret: int | None = None
+    secrets: Mapping[str, int] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,7 +91,7 @@ class Descriptors:
 
     def all(self) -> tuple[int, ...]:
         disks = [number for disk in self.disks for layer in disk.opened.files for number in layer]
-        disks += [disk.secret for disk in self.disks if disk.secret is not None]
+        disks += [secret for disk in self.disks for secret in disk.secrets.values()]
         own = (*self.boot.files, self.monitor, self.spare_monitor, self.console, self.console_log)
         return (*own, *disks, *self.taps, *(() if self.memory is None else (self.memory,)))
 
@@ -274,8 +274,8 @@ def disk_backend(inherited: InheritedDisk, sets: Iterator[int]) -> list[str]:
         numbers.append(next(sets))
         for descriptor in descriptors:
             argv += ["-add-fd", f"fd={descriptor},set={numbers[-1]},opaque={disk.volume_id}"]
-    if inherited.secret is not None:
-        secret = {"qom-type": "secret", "id": key_id(disk.volume_id), "file": f"/dev/fd/{inherited.secret}"}
+    for key, pipe in inherited.secrets.items():
+        secret = {"qom-type": "secret", "id": key_id(disk.volume_id, key), "file": f"/dev/fd/{pipe}"}
         argv += ["-object", _json(secret)]
     argv += ["-object", _json(limit_object(disk))]
     return [*argv, "-blockdev", _json(nodes(disk, tuple(numbers)))]

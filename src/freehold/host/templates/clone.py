@@ -12,10 +12,10 @@ from freehold.host.hypervisor.monitor import Monitor
 from freehold.host.machine import Machine
 from freehold.host.ports import taps
 from freehold.host.templates.store import Template
-from freehold.host.wire import GuestSpec, InterfaceSpec
+from freehold.host.wire import GuestSpec, InterfaceSpec, VolumeKey
 
 
-async def build(machine: Machine, spec: GuestSpec, keys: Mapping[str, bytes], template: Template) -> None:
+async def build(machine: Machine, spec: GuestSpec, keys: Mapping[str, VolumeKey], template: Template) -> None:
     """What `Machine.build` does: a QEMU with the guest's devices, its CPUs stopped, but for the disks beside the boot
     disk: the guest takes the first that it finds for its root, and finds them in no certain order when it wakes. They
     are plugged in when it runs and has found that one (`GuestDisks`). Its disks and taps are made while it loads

@@ -12,11 +12,11 @@ import contextlib
 import socket
 import struct
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from contextlib import AsyncExitStack
 from pathlib import Path
 
-from freehold.host.errors import CannotStart, HostError
+from freehold.host.errors import HostError
 from freehold.host.hypervisor import devices, disks
 from freehold.host.hypervisor.disks import Disk, Layer
 from freehold.host.hypervisor.monitor import Monitor
@@ -84,16 +84,16 @@ class Blocks(Worker):
         chosen = sorted(each for each in differ if each >= first)[:most]
         return b"".join(CHANGED.pack(each, (each in one) | (each in other) << 1) for each in chosen)
 
-    async def read(self, snapshot_id: str, number: int, key: bytes | None) -> bytes:
-        """A block, zeros beyond the end. `key` is what opens an encrypted snapshot."""
-        async with self._opened(snapshot_id, key, writable=False) as nbd:
+    async def read(self, snapshot_id: str, number: int, keys: Sequence[bytes]) -> bytes:
+        """A block, zeros beyond the end. `keys` open the layers of an encrypted snapshot."""
+        async with self._opened(snapshot_id, keys, writable=False) as nbd:
             length = max(0, min(BLOCK_BYTES, nbd.size - number * BLOCK_BYTES))
             data = await nbd.read(number * BLOCK_BYTES, length) if length else b""
         return data.ljust(BLOCK_BYTES, b"\0")
 
-    async def write(self, snapshot_id: str, number: int, data: bytes, key: bytes | None) -> None:
+    async def write(self, snapshot_id: str, number: int, data: bytes, keys: Sequence[bytes]) -> None:
         """A block of a snapshot that is being made."""
-        async with self._opened(snapshot_id, key, writable=True) as nbd:
+        async with self._opened(snapshot_id, keys, writable=True) as nbd:
             if (number + 1) * BLOCK_BYTES > nbd.size:
                 raise NoSuchSnapshot(f"{snapshot_id} is not as large")
             await nbd.write(number * BLOCK_BYTES, data)
@@ -140,7 +140,7 @@ class Blocks(Worker):
         return _IDLE_SECONDS if self._open else None
 
     @contextlib.asynccontextmanager
-    async def _opened(self, snapshot_id: str, key: bytes | None, *, writable: bool) -> AsyncIterator[Nbd]:
+    async def _opened(self, snapshot_id: str, keys: Sequence[bytes], *, writable: bool) -> AsyncIterator[Nbd]:
         """The disk of a snapshot, for oneself."""
         opened = self._open.get(snapshot_id)
         if opened is None:
@@ -149,7 +149,7 @@ class Blocks(Worker):
         async with opened.lock:
             try:
                 if opened.nbd is None:
-                    opened.nbd = await self._start(opened.stack, snapshot_id, key, writable=writable)
+                    opened.nbd = await self._start(opened.stack, snapshot_id, keys, writable=writable)
                     self.wake()
                 opened.used_at = time.monotonic()
                 yield opened.nbd
@@ -174,7 +174,7 @@ class Blocks(Worker):
             nbd.close()
         await opened.stack.aclose()
 
-    async def _start(self, stack: AsyncExitStack, snapshot_id: str, key: bytes | None, *, writable: bool) -> Nbd:
+    async def _start(self, stack: AsyncExitStack, snapshot_id: str, keys: Sequence[bytes], *, writable: bool) -> Nbd:
         if not is_snapshot_id(snapshot_id):
             raise NoSuchSnapshot(snapshot_id)
         layout = self._machine.layout
@@ -184,12 +184,9 @@ class Blocks(Worker):
         if writable:
             self._machine.written.add(volume_of(snapshot_id))
         files = tuple(Layer.of(each) for each in self._machine.pool.layers.chain(path))
-        passphrase = None if key is None else luks.passphrase(key)
-        if passphrase is None and any(file.encrypted for file in files):
-            raise CannotStart(f"There is no key for {snapshot_id}.")
         name = f"b{snapshot_id[-8:]}"
         monitor = await stack.enter_async_context(keeper(self._machine.layout, name))
-        await devices.add_disk(monitor, Disk(_NODE, files, key=passphrase, writable=writable))
+        await devices.add_disk(monitor, Disk(_NODE, files, keys=luks.passphrases(keys), writable=writable))
         return await self._export(stack, monitor, name, writable=writable)
 
     async def _export(self, stack: AsyncExitStack, monitor: Monitor, name: str, *, writable: bool) -> Nbd:

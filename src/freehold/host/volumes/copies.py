@@ -17,7 +17,7 @@ from freehold.host.machine import Machine
 from freehold.host.volumes import luks, qcow2
 from freehold.host.volumes.keeper import keeper
 from freehold.host.volumes.layers import NEW
-from freehold.host.wire import CopySpec
+from freehold.host.wire import CopySpec, VolumeKey
 from freehold.host.worker import Worker
 
 log = structlog.get_logger()
@@ -39,9 +39,9 @@ class Copies(Worker):
         self._machine = machine
         self._made = made
         self._wanted: dict[str, CopySpec] = {}
-        self._keys: dict[str, bytes] = {}
+        self._keys: dict[str, VolumeKey] = {}
 
-    def make(self, wanted: Iterable[CopySpec], keys: Mapping[str, bytes]) -> None:
+    def make(self, wanted: Iterable[CopySpec], keys: Mapping[str, VolumeKey]) -> None:
         """Have these copies made. `keys` open the encrypted ones, and their sources, by snapshot id."""
         for spec in wanted:
             if not (is_snapshot_id(spec.snapshot_id) and is_snapshot_id(spec.source_id)):
@@ -79,7 +79,7 @@ class Copies(Worker):
         for snapshot_id, encrypted in ((spec.snapshot_id, spec.encrypted), (spec.source_id, qcow2.encrypted(source))):
             if encrypted and snapshot_id not in self._keys:
                 raise CannotStart(f"There is no key for {snapshot_id}: its KMS key can not be used.")
-        key = self._keys[spec.snapshot_id] if spec.encrypted else None
+        key = self._keys[spec.snapshot_id].key if spec.encrypted else None
         pool = self._machine.pool
         if spec.rewritten:
             await pool.make_layer(spec.snapshot_id, qcow2.size(source), None, key, partial(self._fill, spec))
@@ -93,10 +93,10 @@ class Copies(Worker):
         files = tuple(Layer.of(path) for path in self._machine.pool.layers.chain(source))
         target = Layer.of(self._machine.layout.layer(spec.snapshot_id).with_suffix(NEW))
         async with keeper(self._machine.layout, "copy") as monitor:
-            passphrase = None if key is None else luks.passphrase(key)
-            await devices.add_disk(monitor, Disk(_SOURCE, files, key=passphrase, writable=False))
-            passphrase = None if own is None else luks.passphrase(own)
-            await devices.add_disk(monitor, Disk(_TARGET, (target,), key=passphrase))
+            opening = {} if key is None else luks.passphrases(key.all)
+            await devices.add_disk(monitor, Disk(_SOURCE, files, keys=opening, writable=False))
+            opening = {} if own is None else luks.passphrases(own.all)
+            await devices.add_disk(monitor, Disk(_TARGET, (target,), keys=opening))
             await layering.begin_copying(monitor, _SOURCE, _TARGET)
             while not await layering.copying_ended(monitor, _TARGET):
                 self._made(spec.snapshot_id, min(99, await layering.percent(monitor, _TARGET)), None)

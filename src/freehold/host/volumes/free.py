@@ -9,7 +9,7 @@ import structlog
 from freehold.host.errors import HostError, NotYet
 from freehold.host.layout import MalformedSpec, check_volume, is_volume_id
 from freehold.host.machine import Machine
-from freehold.host.wire import VolumeSpec
+from freehold.host.wire import VolumeKey, VolumeSpec
 from freehold.host.worker import Worker
 
 log = structlog.get_logger()
@@ -29,12 +29,12 @@ class FreeVolumes(Worker):
         self._machine = machine
         self._changed = changed
         self._wanted: dict[str, VolumeSpec] = {}
-        self._keys: dict[str, bytes] = {}
+        self._keys: dict[str, VolumeKey] = {}
         self._made: set[str] = set()
         self._doomed: set[str] = set()
         self._deleted: set[str] = set()
 
-    def make(self, wanted: Iterable[VolumeSpec], keys: Mapping[str, bytes]) -> None:
+    def make(self, wanted: Iterable[VolumeSpec], keys: Mapping[str, VolumeKey]) -> None:
         """Have these volumes, some time soon. `keys` open those that are encrypted."""
         for volume in wanted:
             try:

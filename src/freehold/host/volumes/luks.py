@@ -18,6 +18,7 @@ import hashlib
 import secrets
 import struct
 import uuid
+from collections.abc import Iterable
 
 from cryptography.hazmat.primitives.ciphers import Cipher
 from cryptography.hazmat.primitives.ciphers.algorithms import AES
@@ -25,6 +26,9 @@ from cryptography.hazmat.primitives.ciphers.modes import XTS
 
 HEADER_BYTES = 4040 * 512
 """What the header takes, most of it the room of slots that are never used."""
+
+HEAD_BYTES = 208
+"""What comes before the slots."""
 
 _MAGIC = b"LUKS\xba\xbe"
 _HASH = "sha256"
@@ -48,6 +52,24 @@ def passphrase(key: bytes) -> str:
     return key.hex()
 
 
+def passphrases(keys: Iterable[bytes]) -> dict[str, str]:
+    """What opens the first slots, by `key_id`."""
+    return {key_id(key): passphrase(key) for key in keys}
+
+
+def key_id(key: bytes) -> str:
+    """What a header made here is named: which key opens it. The key does not follow from it."""
+    return str(uuid.UUID(bytes=hashlib.sha256(b"the id of a volume's key" + key).digest()[:16], version=4))
+
+
+def opened_by(header: bytes) -> str:
+    """The `key_id` in the beginning of a header. Raises ValueError if there is none."""
+    if len(header) < HEAD_BYTES or header[: len(_MAGIC)] != _MAGIC:
+        raise ValueError("not a LUKS header")
+    *_, name = _HEAD.unpack(header[: _HEAD.size])
+    return str(uuid.UUID(name.rstrip(b"\0").decode("ascii")))
+
+
 def header(key: bytes) -> bytes:
     """A new header with a new master key, which `key` opens; the rest of its `HEADER_BYTES` is anything."""
     return _header(key, secrets.token_bytes(_MASTER_KEY_BYTES))
@@ -65,7 +87,7 @@ def _header(key: bytes, master: bytes) -> bytes:
         *(_MAGIC, 1, b"aes", b"xts-plain64", _HASH.encode()),
         *(_FIRST_SLOT + _SLOTS * _SLOT_SECTORS, _MASTER_KEY_BYTES),
         *(_derived(master, master_salt, _DIGEST_BYTES), master_salt, _ITERATIONS),
-        str(uuid.uuid4()).encode(),
+        key_id(key).encode(),
     )
     for number in range(_SLOTS):
         place = _FIRST_SLOT + number * _SLOT_SECTORS

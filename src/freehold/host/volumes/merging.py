@@ -28,6 +28,7 @@ from freehold.host.machine import Machine
 from freehold.host.volumes import luks, qcow2
 from freehold.host.volumes.keeper import keeper
 from freehold.host.volumes.layers import NEW
+from freehold.host.wire import VolumeKey
 from freehold.host.worker import Worker
 
 log = structlog.get_logger()
@@ -61,11 +62,11 @@ class Merging(Worker):
         self._attached = attached
         self._merged = merged
         self._want_keys = want_keys
-        self._keys: dict[str, bytes] = {}
+        self._keys: dict[str, VolumeKey] = {}
         self.missing: set[str] = set()
         """The ids of volumes and snapshots whose keys are needed, and have not come yet."""
 
-    def give_keys(self, keys: Mapping[str, bytes]) -> None:
+    def give_keys(self, keys: Mapping[str, VolumeKey]) -> None:
         """What opens these volumes and snapshots."""
         wanted = {each: keys[each] for each in self.missing & keys.keys()}
         if wanted:
@@ -108,7 +109,7 @@ class Merging(Worker):
         else:
             await self._into_resting_tip(volume_id, doomed, self._key(child))
 
-    async def _into_resting_tip(self, volume_id: str, doomed: Path, key: bytes | None) -> None:
+    async def _into_resting_tip(self, volume_id: str, doomed: Path, key: VolumeKey | None) -> None:
         """Raises NotYet when somebody wants the volume before it is done."""
         tip = self._machine.layout.volume(volume_id)
 
@@ -193,11 +194,11 @@ class Merging(Worker):
                 await layering.replace(monitor, volume_id, over, Layer.of(layer), base, top=top)
                 await layering.forget(monitor, volume_id, *old)
 
-    async def _stream(self, upper: Path, doomed: Path, key: bytes | None) -> None:
+    async def _stream(self, upper: Path, doomed: Path, key: VolumeKey | None) -> None:
         """Bring into a file that no guest has open what is in the layer below it."""
         layers = self._machine.pool.layers
         files = [upper, *layers.chain(doomed)]
-        disk = Disk("vol-00000000", tuple(map(Layer.of, files)), key=None if key is None else luks.passphrase(key))
+        disk = Disk("vol-00000000", tuple(map(Layer.of, files)), keys={} if key is None else luks.passphrases(key.all))
         below = files[2] if len(files) > 2 else None
         async with keeper(self._machine.layout, "merge") as monitor:
             await devices.add_disk(monitor, disk)
@@ -207,7 +208,7 @@ class Merging(Worker):
             while not await layering.merging_ended(monitor, disk.volume_id, Layer.of(upper), base):
                 await asyncio.sleep(_LOOK_SECONDS)
 
-    def _key(self, child: Path) -> bytes | None:
+    def _key(self, child: Path) -> VolumeKey | None:
         """What opens a file and those below it. Raises NotYet if it has to be asked for."""
         if not any(map(qcow2.encrypted, self._machine.pool.layers.chain(child))):
             return None

@@ -41,6 +41,21 @@ def encrypted(path: Path) -> bool:
     return int(_head(path)[6]) == _LUKS
 
 
+def luks_head(path: Path, length: int) -> bytes:
+    """The beginning of the LUKS header of a file that is encrypted. Raises OSError."""
+    with path.open("rb") as file:
+        place = _head(path)[17]
+        while True:
+            file.seek(place)
+            extension = file.read(_EXTENSION.size).ljust(_EXTENSION.size, b"\0")
+            kind, size, header_at, _ = _EXTENSION.unpack(extension)
+            if kind == _CRYPTO_HEADER and header_at < os.fstat(file.fileno()).st_size:
+                return os.pread(file.fileno(), length, header_at)
+            if kind in (0, _CRYPTO_HEADER):  # 0: the last
+                raise OSError(errno.EINVAL, "no LUKS header in a qcow2 file", str(path))
+            place += 8 + -(-size // 8) * 8
+
+
 def allocated(path: Path) -> int:
     """The bytes that a file takes on the disk."""
     return path.stat().st_blocks * 512

@@ -17,7 +17,7 @@ from freehold.host.hypervisor.monitor import Monitor
 from freehold.host.layout import is_snapshot_id, is_volume_id
 from freehold.host.machine import Machine
 from freehold.host.volumes import qcow2
-from freehold.host.wire import MESSAGE_CHARACTERS_MAX, SnapshotReport, SnapshotSpec
+from freehold.host.wire import MESSAGE_CHARACTERS_MAX, SnapshotReport, SnapshotSpec, VolumeKey
 from freehold.host.worker import Worker
 
 log = structlog.get_logger()
@@ -56,13 +56,13 @@ class Snapshots(Worker):
         self._sources = sources
         self._wanted: dict[str, SnapshotSpec] = {}
         self._since: dict[str, float] = {}  # when a group was first looked at
-        self._keys: dict[str, bytes] = {}
+        self._keys: dict[str, VolumeKey] = {}
         self._doomed: set[str] = set()
         self._taken: dict[str, SnapshotReport] = {}
         self._deleted: set[str] = set()
         self._progress = asyncio.Condition()
 
-    def take(self, wanted: Iterable[SnapshotSpec], keys: Mapping[str, bytes]) -> None:
+    def take(self, wanted: Iterable[SnapshotSpec], keys: Mapping[str, VolumeKey]) -> None:
         """Have these snapshots taken, as soon as can be. `keys` open the encrypted ones' volumes, by volume id."""
         for spec in wanted:
             if is_snapshot_id(spec.snapshot_id) and is_volume_id(spec.volume_id):
@@ -201,8 +201,8 @@ class Snapshots(Worker):
         key = self._keys.get(spec.volume_id)
         if spec.encrypted and key is None:
             raise CannotStart(f"There is no key for {spec.volume_id}: its KMS key can not be used.")
-        key = key if spec.encrypted else None
-        make = partial(self._machine.pool.make_next_tip, spec.volume_id, spec.snapshot_id, key)
+        own = key.key if spec.encrypted and key is not None else None
+        make = partial(self._machine.pool.make_next_tip, spec.volume_id, spec.snapshot_id, own)
         await self._machine.effects.perform("make next tip", make)
 
     async def _go_over(self, monitor: Monitor, specs: Sequence[SnapshotSpec]) -> None:

@@ -5,8 +5,9 @@ https://docs.aws.amazon.com/ebs/latest/userguide/readsnapshots.html
 
 from __future__ import annotations
 
+import contextlib
 import struct
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 import msgspec
@@ -20,12 +21,15 @@ from freehold.services.ebs.snapshots import (
     check_token,
     checksum,
     expiry,
-    key_of,
+    keys_of,
     on,
+    on_snapshot,
     readable,
     write_token,
 )
-from freehold.services.operation import Call, Response, operation
+from freehold.services.ec2 import ebs_encryption
+from freehold.services.errors import AwsError
+from freehold.services.operation import Call, Needed, Response, operation
 
 _PAGE = 10_000
 _INDEX = struct.Struct(">I")
@@ -87,12 +91,18 @@ def list_changed_blocks(call: Call, request: Mapping[str, Any]) -> Response:
     }
 
 
-@operation(resources=on("SnapshotId"))
+def _to_read(call: Call, request: Mapping[str, Any]) -> Iterator[Needed]:
+    yield on_snapshot(call, request["SnapshotId"])
+    with contextlib.suppress(AwsError):  # the operation says what is wrong
+        yield from ebs_encryption.to_decrypt(call, readable(call, request["SnapshotId"]))
+
+
+@operation(resources=_to_read, resource_policies=True)
 def get_snapshot_block(call: Call, request: Mapping[str, Any]) -> Response:
     """The data of one block, with its SHA-256."""
     snapshot, number = readable(call, request["SnapshotId"]), request["BlockIndex"]
     check_token(request["BlockToken"], snapshot.id, number, call.now)
-    data = ask(call, snapshot, ReadBlock(snapshot.id, number, key_of(call, snapshot)))
+    data = ask(call, snapshot, ReadBlock(snapshot.id, number, *keys_of(call, snapshot)))
     return {
         "DataLength": len(data),
         "BlockData": data,

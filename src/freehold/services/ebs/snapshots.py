@@ -10,14 +10,13 @@ from collections.abc import Mapping
 from typing import Any
 
 from freehold.questions import NoAnswer, Question
-from freehold.records.encryption import WrappedKey
 from freehold.records.snapshots import Snapshot
 from freehold.records.tags import Tag
 from freehold.services.ebs.errors import InternalServerError, SnapshotNotFound, ValidationError
 from freehold.services.ec2.resources import SNAPSHOT
 from freehold.services.ec2.snapshot_sharing import usable
 from freehold.services.errors import AwsError
-from freehold.services.kms.volume_keys import open_volume_key
+from freehold.services.kms.volume_keys import open_volume_keys
 from freehold.services.operation import Call, Needed, Resources
 
 BLOCK_BYTES = 512 << 10
@@ -52,14 +51,14 @@ def readable(call: Call, snapshot_id: str) -> Snapshot:
     return snapshot
 
 
-def key_of(call: Call, snapshot: Snapshot) -> bytes | None:
-    """What opens an encrypted snapshot. Raises ValidationError if its KMS key can not be used."""
+def keys_of(call: Call, snapshot: Snapshot) -> tuple[bytes | None, tuple[bytes, ...]]:
+    """What opens an encrypted snapshot, and the layers below that have other keys. Raises ValidationError if its KMS
+    key can not be used."""
     if not snapshot.encrypted:
-        return None
-    wrapped = call.tx.find(WrappedKey, volume_id=snapshot.id)
+        return None, ()
     try:
-        if wrapped is not None:
-            return open_volume_key(call.tx, call.sealer, wrapped.made_for, wrapped.ciphertext)
+        if (opened := open_volume_keys(call.tx, call.sealer, snapshot.id)) is not None:
+            return opened
     except AwsError:
         pass
     raise ValidationError(f"The KMS key of the snapshot '{snapshot.id}' can not be used.")

@@ -15,7 +15,7 @@ from typing import Any
 from freehold.config import Config
 from freehold.questions import Complete, WriteBlock
 from freehold.records.compute import Host
-from freehold.records.encryption import WrappedKey
+from freehold.records.encryption import WrappedKey, share_keys
 from freehold.records.feed import take_turn
 from freehold.records.ids import SnapshotId, VolumeId, new_id
 from freehold.records.snapshots import COPIED, Snapshot, WrittenBlock, taken
@@ -26,12 +26,11 @@ from freehold.services.ebs.errors import (
     SnapshotNotFound,
     ValidationError,
 )
-from freehold.services.ebs.snapshots import BLOCK_BYTES, ask, checksum, key_of, on, on_snapshot, readable
+from freehold.services.ebs.snapshots import BLOCK_BYTES, ask, checksum, keys_of, on, on_snapshot, readable
 from freehold.services.ec2 import ebs_encryption
 from freehold.services.ec2.compute_errors import IdempotentParameterMismatch
 from freehold.services.ec2.idempotency import claim
 from freehold.services.ec2.resources import SNAPSHOT
-from freehold.services.ec2.snapshot_copies import with_key_of
 from freehold.services.ec2.tags import checked
 from freehold.services.errors import AwsError
 from freehold.services.kms.volume_keys import new_volume_key
@@ -120,12 +119,9 @@ def _put(call: Call, request: Mapping[str, Any]) -> None:
     snapshot, number = _own(call, request["SnapshotId"]), request["BlockIndex"]
     if (number + 1) * BLOCK_BYTES > snapshot.size_gib << 30:
         raise ValidationError("The block lies beyond the end of the volume.")
-    key = key_of(call, snapshot)
-    ask(
-        call,
-        snapshot,
-        WriteBlock(snapshot.id, snapshot.size_gib, snapshot.parent_id, key, number, request["BlockData"]),
-    )
+    key, below = keys_of(call, snapshot)
+    data = request["BlockData"]
+    ask(call, snapshot, WriteBlock(snapshot.id, snapshot.size_gib, snapshot.parent_id, key, number, data, below))
 
 
 @operation(resources=on("SnapshotId"), receive=_received, prepare=_put)
@@ -145,7 +141,7 @@ def _complete(call: Call, request: Mapping[str, Any]) -> bytes | None:
         return None
     snapshot = _own(call, request["SnapshotId"])
     _check_complete(call, snapshot, request)
-    key = key_of(call, snapshot)
+    key, _below = keys_of(call, snapshot)
     return ask(call, snapshot, Complete(snapshot.id, snapshot.size_gib, snapshot.parent_id, key))
 
 
@@ -211,7 +207,7 @@ def _make_key(
 ) -> None:
     """Raises ValidationError for a KMS key that can not be used."""
     if parent is not None and parent.encrypted:
-        with_key_of(call, parent, snapshot)
+        share_keys(call.tx, parent.id, snapshot.id, snapshot.account_id)
     elif encryption.arn is not None:
         bound = VolumeId(snapshot.id)
         try:

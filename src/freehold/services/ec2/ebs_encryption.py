@@ -10,14 +10,15 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
+from freehold.questions import KEYS_BELOW_MAX
 from freehold.records.audit import service_event
 from freehold.records.compute import Volume, VolumeAttachment
-from freehold.records.encryption import EbsEncryption, WrappedKey
+from freehold.records.encryption import EbsEncryption, WrappedKey, share_keys
 from freehold.records.feed import take_turn
-from freehold.records.ids import is_ec2_id
+from freehold.records.ids import AccountId, is_ec2_id
 from freehold.records.keys import Key
 from freehold.records.snapshots import Snapshot
 from freehold.services.ec2.compute_errors import InvalidParameterDependency
@@ -28,7 +29,7 @@ from freehold.services.errors import AwsError, UnsupportedOperation
 from freehold.services.kms.key_ids import find, key_arn
 from freehold.services.kms.managed import managed_key
 from freehold.services.kms.permissions import on_key
-from freehold.services.kms.volume_keys import VOLUME_KEY_BYTES, context, new_volume_key
+from freehold.services.kms.volume_keys import VOLUME_KEY_BYTES, context, new_volume_key, rewrapped
 from freehold.services.operation import Call, Needed, Response, operation
 
 if TYPE_CHECKING:
@@ -136,13 +137,20 @@ def asked_for(call: Call, ebs: EbsBlockDeviceTypeDef | CreateVolumeRequestTypeDe
 
 
 def over(call: Call, snapshot: Snapshot | None, asked: Asked) -> Asked:
-    """How a volume over a snapshot is encrypted that is `asked` for so: an encrypted one keeps its key, for what lies
-    below the volume is encrypted with it. Raises UnsupportedOperation for another key, which would need a copy."""
+    """How a volume over a snapshot is encrypted that is `asked` for so. Over an encrypted one it is so in any case:
+    under the key that is named, else the snapshot's, or the account's default over another account's.
+
+    Raises UnsupportedOperation over one whose layers have too many keys already.
+    https://docs.aws.amazon.com/ebs/latest/userguide/encryption-examples.html#ebs-volume-encryption-outcomes
+    """
     if snapshot is None or not snapshot.encrypted:
         return asked
-    if asked.kms_key_id is not None and arn_of(call, asked) != snapshot.kms_key_id:
-        raise UnsupportedOperation("A volume with another KMS key than its snapshot: copy the snapshot with that key")
-    return Asked(encrypted=True, kms_key_id=snapshot.kms_key_id)
+    own = snapshot.kms_key_id if snapshot.account_id == call.account_id else None
+    over = Asked(encrypted=True, kms_key_id=asked.kms_key_id or own)
+    changes = arn_of(call, over) != snapshot.kms_key_id
+    if changes and call.tx.count(WrappedKey, volume_id=snapshot.id) > KEYS_BELOW_MAX:
+        raise UnsupportedOperation(f"A volume over layers of {KEYS_BELOW_MAX} other keys: copy the snapshot first")
+    return over
 
 
 def resolved(call: Call, asked: Asked) -> VolumeEncryption:
@@ -152,38 +160,80 @@ def resolved(call: Call, asked: Asked) -> VolumeEncryption:
     return VolumeEncryption(*_named(call, asked.kms_key_id or chosen(call).kms_key_id or MANAGED_ALIAS))
 
 
-def make_key(call: Call, volume: Volume, encryption: VolumeEncryption) -> None:
-    """Give an encrypted volume a key of its own; none if the KMS key can not be used."""
-    if encryption.key is None:
+def give_key(call: Call, volume: Volume, snapshot: Snapshot | None, encryption: VolumeEncryption) -> None:
+    """Give an encrypted volume what opens it: its snapshot's key if that is under the same KMS key, else one of its
+    own. None if a KMS key can not be used: AWS finds that out after it has answered the call, too."""
+    source = snapshot if snapshot is not None and snapshot.encrypted else None
+    if source is not None and encryption.arn == source.kms_key_id:
+        share_keys(call.tx, source.id, volume.id, volume.account_id)
+    elif encryption.key is not None:
+        _make_key(call, volume, source, encryption.key)
+
+
+def _make_key(call: Call, volume: Volume, source: Snapshot | None, key: Key) -> None:
+    """A new key. What lies below was written under other ones: they are encrypted anew under the volume's KMS key, so
+    that the volume needs the snapshot's no more, whatever becomes of that and of the snapshot."""
+    below = call.tx.select(WrappedKey, volume_id=source.id) if source is not None else []
+    if source is not None and not below:
         return
     try:
-        ciphertext = new_volume_key(call.tx, call.sealer, encryption.key, volume.id)
+        ciphertext = new_volume_key(call.tx, call.sealer, key, volume.id)
+        made = [WrappedKey(volume.id, volume.account_id, ciphertext, volume.id)]
+        for each in below:
+            ciphertext = rewrapped(call.tx, call.sealer, key, each.made_for, each.ciphertext)
+            made.append(WrappedKey(volume.id, volume.account_id, ciphertext, each.made_for, below=True))
     except AwsError:
         return  # as in `VolumeEncryption`
-    call.tx.insert(WrappedKey(volume.id, volume.account_id, ciphertext, volume.id))
-    parameters = {"keyId": encryption.arn, "encryptionContext": context(volume.id), "numberOfBytes": VOLUME_KEY_BYTES}
-    where = (call.now, call.account_id, call.region)
-    call.tx.acts.append(
-        service_event(*where, "kms", "GenerateDataKeyWithoutPlaintext", parameters=parameters, invoked_by="ec2")
-    )
+    call.tx.insert(*made)
+    parameters = {"keyId": key_arn(key), "encryptionContext": context(volume.id), "numberOfBytes": VOLUME_KEY_BYTES}
+    _note(call, call.account_id, "GenerateDataKeyWithoutPlaintext", parameters)
+    for each in below:
+        parameters = {
+            "sourceKeyId": source.kms_key_id if source is not None else None,
+            "sourceEncryptionContext": context(each.made_for),
+            "destinationKeyId": key_arn(key),
+            "destinationEncryptionContext": context(each.made_for),
+        }
+        for account_id in {call.account_id, each.account_id}:  # its owner sees who has used the key
+            _note(call, account_id, "ReEncrypt", parameters)
 
 
-def inherit_key(call: Call, volume: Volume, snapshot_id: str) -> None:
-    """Give a volume that is made from an encrypted snapshot the key of that, by which what lies below is encrypted."""
-    wrapped = call.tx.find(WrappedKey, volume_id=snapshot_id)
-    if wrapped is not None:
-        call.tx.insert(WrappedKey(volume.id, volume.account_id, wrapped.ciphertext, wrapped.made_for))
+def _note(call: Call, account_id: AccountId, name: str, parameters: dict[str, Any]) -> None:
+    """EBS's call of KMS, for the trail."""
+    where = (call.now, account_id, call.region)
+    call.tx.acts.append(service_event(*where, "kms", name, parameters=parameters, invoked_by="ec2"))
 
 
-def to_create(call: Call, asked: Asked) -> list[Needed]:
-    """What a new volume needs of the key that it is to be encrypted under.
+def to_create(call: Call, asked: Asked, snapshot: Snapshot | None = None) -> list[Needed]:
+    """What a new volume, over a snapshot, needs of the key that it is to be encrypted under, and of the snapshot's.
 
     https://docs.aws.amazon.com/ebs/latest/userguide/ebs-encryption-requirements.html#ebs-encryption-permissions
     """
     if not asked.encrypted:
         return []
     named = asked.kms_key_id or chosen(call).kms_key_id or MANAGED_ALIAS
-    return _needed(call, [named], "kms:GenerateDataKeyWithoutPlaintext", "kms:CreateGrant")
+    needed = _needed(call, [named], "kms:GenerateDataKeyWithoutPlaintext", "kms:CreateGrant")
+    if snapshot is not None and snapshot.kms_key_id not in (None, arn_of(call, asked)):
+        needed += _needed(call, [named], "kms:ReEncryptTo") + to_read(call, snapshot)
+    return needed
+
+
+def to_read(call: Call, snapshot: Snapshot) -> list[Needed]:
+    """What a volume or copy under another key needs of a snapshot's key, which may be another account's.
+
+    https://docs.aws.amazon.com/ebs/latest/userguide/share-kms-key.html
+    """
+    return to_decrypt(call, snapshot, "kms:ReEncryptFrom", "kms:CreateGrant")
+
+
+def to_decrypt(call: Call, snapshot: Snapshot, *more: str) -> list[Needed]:
+    """What reading blocks of a snapshot needs of its key, which is in the snapshot's region; and `more` actions.
+
+    https://docs.aws.amazon.com/ebs/latest/userguide/ebsapi-permissions.html#ebsapi-kms-permissions
+    """
+    there = replace(call, region=snapshot.region)
+    names = [] if snapshot.kms_key_id is None else [snapshot.kms_key_id]
+    return _needed(there, names, "kms:Decrypt", *more)
 
 
 def to_attach(call: Call, volume_id: str) -> list[Needed]:
@@ -209,14 +259,14 @@ def arn_of(call: Call, asked: Asked) -> str | None:
 
 
 def _needed(call: Call, names: Iterable[str], *actions: str) -> list[Needed]:
-    """That KMS may do this for the caller with the customer managed ones of these keys: the policy of an AWS managed
-    key lets in its whole account."""
+    """That KMS may do this for the caller with these keys. The policy of an AWS managed one lets in its whole account,
+    and nobody else."""
     found = {key.id: key for key in (_found(call, named) for named in names) if key is not None}
     via = {"ViaService": f"ec2.{call.region}.amazonaws.com", "GrantIsForAWSResource": "true"}
     return [
         on_key(call, key, {}, action=action, **via)
         for key in found.values()
-        if key.manager == "CUSTOMER"
+        if key.manager == "CUSTOMER" or key.account_id != call.account_id
         for action in actions
     ]
 

@@ -111,7 +111,7 @@ def _needed(call: Call, request: Mapping[str, Any]) -> Iterator[Needed]:
             yield replace(needed, action=needed.action or "ec2:RunInstances")
 
 
-@operation(resources=_needed)
+@operation(resources=_needed, resource_policies=True)
 def create_fleet(call: Call, request: CreateFleetRequestTypeDef) -> Response:
     """What could not be launched is among the errors of the answer. A target that no type of capacity is named for is
     launched on demand. Those from spare capacity are one-time spot instances.

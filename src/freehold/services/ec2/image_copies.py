@@ -17,7 +17,7 @@ from freehold.records.ids import ImageId, new_id
 from freehold.records.images import ImageMapping, mappings_of
 from freehold.records.snapshots import Snapshot
 from freehold.records.tags import put_tags, tags_of
-from freehold.services.ec2 import ebs_encryption, snapshot_copies
+from freehold.services.ec2 import snapshot_copies
 from freehold.services.ec2.errors import InvalidParameterCombination
 from freehold.services.ec2.idempotency import claim
 from freehold.services.ec2.image_creation import check_unused, described, named
@@ -42,10 +42,14 @@ _HONOURED = {
 def _needed(call: Call, request: CopyImageRequestTypeDef) -> Iterator[Needed]:
     yield from made(call, request, IMAGE, keys=lambda: {"ec2:Owner": call.account_id})
     yield from made(call, request, SNAPSHOT)
-    yield from ebs_encryption.to_create(call, ebs_encryption.asked_for(call, _encryption(request)))
+    there = replace(call, region=request["SourceRegion"])
+    source_id = ImageId(request["SourceImageId"])
+    for mapping in mappings_of(call.tx, [source_id])[source_id]:
+        if mapping.snapshot_id is not None:
+            yield from snapshot_copies.of_keys(call, there, mapping.snapshot_id, _encryption(request))
 
 
-@operation(resources=_needed)
+@operation(resources=_needed, resource_policies=True)
 def copy_image(call: Call, request: CopyImageRequestTypeDef) -> Response:
     """Its disks are copies of the source's snapshots, under another key if one is named; it is pending until they are
     made. Launch permissions are not copied. Raises InvalidAMIID.NotFound, InvalidAMIID.Unavailable, InvalidRequest.

@@ -117,8 +117,8 @@ def plain_launch(call: Call, request: RunInstancesRequestTypeDef) -> Iterator[Ne
         yield key_pairs.needed_named(call, request["KeyName"])
     if profile is not None:
         yield from instance_profiles.passed(call, profile)
-    for encryption in {*((root.encryption,) if root is not None else ()), *(disk.encryption for disk in disks)}:
-        yield from ebs_encryption.to_create(call, encryption)
+    for encryption, snapshot in {(disk.encryption, disk.snapshot) for disk in (*([root] if root else ()), *disks)}:
+        yield from ebs_encryption.to_create(call, encryption, snapshot)
 
 
 def _instance(

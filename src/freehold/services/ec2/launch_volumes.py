@@ -21,7 +21,6 @@ from freehold.services.ec2.errors import IncorrectState
 from freehold.services.ec2.snapshot_sharing import usable
 from freehold.services.ec2.volume_attachments import check_device
 from freehold.services.ec2.volume_settings import Settings
-from freehold.services.errors import UnsupportedOperation
 from freehold.services.operation import Call
 
 if TYPE_CHECKING:
@@ -105,15 +104,11 @@ def _snapshot(call: Call, of_image: ImageMapping | None, ebs: EbsBlockDeviceType
 def _encryption(
     call: Call, snapshot: Snapshot | None, of_image: ImageMapping | None, ebs: EbsBlockDeviceTypeDef
 ) -> Asked:
-    """Raises UnsupportedOperation for what would need a copy of the snapshot."""
     asked = ebs_encryption.asked_for(call, ebs)
     if snapshot is None:
         wanted = asked.encrypted or (of_image is not None and of_image.encrypted)
         return Asked(wanted, asked.kms_key_id)
-    asked = ebs_encryption.over(call, snapshot, asked)
-    if snapshot.encrypted and snapshot.account_id != call.account_id:
-        raise UnsupportedOperation("A launch from an encrypted snapshot of another account: copy the snapshot first")
-    return asked
+    return ebs_encryption.over(call, snapshot, asked)
 
 
 def create(

@@ -54,7 +54,7 @@ def _needs(call: Call, request: CreateVolumeRequestTypeDef) -> Iterator[Needed]:
     try:
         snapshot = volume_sources.named(call, request)
         keys = _condition_keys(call, request, snapshot)
-        of_key = ebs_encryption.to_create(call, volume_sources.encryption(call, request, snapshot))
+        of_key = ebs_encryption.to_create(call, volume_sources.encryption(call, request, snapshot), snapshot)
     except AwsError:
         yield VOLUME.needed(call, "*")
         return
@@ -64,7 +64,7 @@ def _needs(call: Call, request: CreateVolumeRequestTypeDef) -> Iterator[Needed]:
     yield from of_key
 
 
-@operation(resources=_needs)
+@operation(resources=_needs, resource_policies=True)
 def create_volume(call: Call, request: CreateVolumeRequestTypeDef) -> Response:
     """An empty volume on a host of the zone, or one with the data of a snapshot, on the snapshot's.
 
@@ -127,10 +127,7 @@ def insert(
         kernel_image_id=kernel_image_id,
     )
     call.tx.insert(volume)
-    if snapshot is not None and snapshot.encrypted:
-        ebs_encryption.inherit_key(call, volume, snapshot.id)
-    else:
-        ebs_encryption.make_key(call, volume, encryption)
+    ebs_encryption.give_key(call, volume, snapshot, encryption)
     put_tags(call.tx, call.account_id, call.region, VOLUME.resource_type, volume.id, tags)
     meter(call.tx, volume)
     return volume

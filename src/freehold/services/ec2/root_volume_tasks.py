@@ -7,14 +7,15 @@ https://docs.aws.amazon.com/AWSEC2/latest/UserGuide/replace-root.html
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
 from msgspec.structs import replace
 
-from freehold.records.compute import Image, Volume, VolumeAttachment
+from freehold.records.compute import Image, Instance, Volume, VolumeAttachment
 from freehold.records.feed import take_turn
-from freehold.records.ids import ImageId, VolumeId, new_id
+from freehold.records.ids import ImageId, SnapshotId, VolumeId, new_id
 from freehold.records.images import ImageMapping
 from freehold.records.instances import reboot
 from freehold.records.root_tasks import RootTask, open_task, root_tasks
@@ -23,6 +24,7 @@ from freehold.records.tags import Tag, put_tags, tags_of
 from freehold.records.volumes import meter
 from freehold.services.ec2 import ebs_encryption
 from freehold.services.ec2.compute_errors import IncorrectInstanceState
+from freehold.services.ec2.ebs_encryption import Asked
 from freehold.services.ec2.errors import IncorrectState, InvalidParameterCombination, InvalidParameterValue
 from freehold.services.ec2.filters import Condition, text
 from freehold.services.ec2.idempotency import claim
@@ -31,6 +33,7 @@ from freehold.services.ec2.paging import described
 from freehold.services.ec2.parameters import refuse_others
 from freehold.services.ec2.resources import IMAGE, INSTANCE, ROOT_TASK, SNAPSHOT, VOLUME, made
 from freehold.services.ec2.tags import specified, tag_list
+from freehold.services.errors import AwsError
 from freehold.services.operation import Call, Needed, Response, operation
 
 if TYPE_CHECKING:
@@ -50,9 +53,15 @@ def _needed(call: Call, request: CreateReplaceRootVolumeTaskRequestTypeDef) -> I
     if request.get("SnapshotId"):
         yield SNAPSHOT.needed(call, request["SnapshotId"])
     yield from made(call, request, ROOT_TASK)
+    with contextlib.suppress(AwsError):  # the operation says what is wrong
+        instance = INSTANCE.load(call, request["InstanceId"])
+        if instance.state == "running":
+            _, old = _root_of(call, instance)
+            below = _below(call, _began_as(call, request, old)[0])
+            yield from ebs_encryption.to_create(call, _encryption(call, below, old), below)
 
 
-@operation(resources=_needed)
+@operation(resources=_needed, resource_policies=True)
 def create_replace_root_volume_task(call: Call, request: CreateReplaceRootVolumeTaskRequestTypeDef) -> Response:
     """From the snapshot or image that is named; without one from what the present root volume began as.
 
@@ -77,15 +86,8 @@ def create_replace_root_volume_task(call: Call, request: CreateReplaceRootVolume
         raise IncorrectInstanceState(f"The instance '{instance.id}' must be in the 'running' state.")
     if open_task(call.tx, instance.id) is not None:
         raise IncorrectState(f"The root volume of the instance '{instance.id}' is being replaced already.")
-    attachment = next(
-        each
-        for each in call.tx.select(VolumeAttachment, instance_id=instance.id, device=instance.root_device_name)
-        if each.state != "detaching"
-    )
-    old = VOLUME.load(call, attachment.volume_id)
+    attachment, old = _root_of(call, instance)
     volume = _new_volume(call, request, old)
-    call.tx.insert(volume)
-    _give_key(call, volume)
     meter(call.tx, volume)
     call.tx.update(attachment, state="detaching")
     call.tx.insert(replace(attachment, volume_id=volume.id, state="attaching", attached_at=call.now))
@@ -113,49 +115,71 @@ def create_replace_root_volume_task(call: Call, request: CreateReplaceRootVolume
     }
 
 
+def _root_of(call: Call, instance: Instance) -> tuple[VolumeAttachment, Volume]:
+    attachment = next(
+        each
+        for each in call.tx.select(VolumeAttachment, instance_id=instance.id, device=instance.root_device_name)
+        if each.state != "detaching"
+    )
+    return attachment, VOLUME.load(call, attachment.volume_id)
+
+
 def _new_volume(call: Call, request: CreateReplaceRootVolumeTaskRequestTypeDef, old: Volume) -> Volume:
-    """As the old one is, but for what is on it, and no smaller than that."""
-    snapshot_id, image_id, kernel = old.snapshot_id, old.image_id, old.kernel_image_id
-    smallest = 0
-    if request.get("ImageId"):
-        image = IMAGE.load(call, request["ImageId"])
-        if image.state != "available":
-            raise InvalidAMIIDUnavailable(image.id)
-        mapping = call.tx.get(ImageMapping, image.id, image.root_device_name)
-        snapshot_id = mapping.snapshot_id if mapping is not None else None
-        image_id, kernel, smallest = image.id, image.kernel_image_id, image.size_gib
-    elif request.get("SnapshotId"):
-        snapshot = SNAPSHOT.load(call, request["SnapshotId"])
-        if snapshot.state != "completed":
-            raise IncorrectState(f"The snapshot '{snapshot.id}' is in the '{snapshot.state}' state.")
-        snapshot_id, kernel, smallest = snapshot.id, snapshot.kernel_image_id, snapshot.size_gib
-    below = call.tx.get(Snapshot, snapshot_id) if snapshot_id is not None else None
-    if snapshot_id is not None and below is None:
-        raise InvalidParameterValue(
-            f"The snapshot '{snapshot_id}' that the root volume was made from is gone; name one."
-        )
-    encrypted = old.encrypted or (below is not None and below.encrypted)
-    return replace(
+    """As the old one is, but for what is on it, and no smaller than that; inserted, with its key."""
+    snapshot_id, image_id, kernel, smallest = _began_as(call, request, old)
+    below = _below(call, snapshot_id)
+    encryption = ebs_encryption.resolved(call, _encryption(call, below, old))
+    volume = replace(
         old,
         id=VolumeId(new_id("vol")),
         size_gib=max(old.size_gib, smallest),
         snapshot_id=snapshot_id,
         image_id=image_id,
         kernel_image_id=kernel,
-        encrypted=encrypted,
-        kms_key_id=below.kms_key_id if below is not None and below.encrypted else old.kms_key_id,
+        encrypted=encryption.arn is not None,
+        kms_key_id=encryption.arn,
         created_at=call.now,
         state="in-use",
     )
+    call.tx.insert(volume)
+    ebs_encryption.give_key(call, volume, below, encryption)
+    return volume
 
 
-def _give_key(call: Call, volume: Volume) -> None:
-    below = call.tx.get(Snapshot, volume.snapshot_id) if volume.snapshot_id is not None else None
-    if below is not None and below.encrypted:
-        ebs_encryption.inherit_key(call, volume, below.id)
-    elif volume.encrypted:
-        asked = ebs_encryption.Asked(encrypted=True, kms_key_id=volume.kms_key_id)
-        ebs_encryption.make_key(call, volume, ebs_encryption.resolved(call, asked))
+def _began_as(
+    call: Call, request: CreateReplaceRootVolumeTaskRequestTypeDef, old: Volume
+) -> tuple[SnapshotId | None, ImageId | None, ImageId | None, int]:
+    """What the new volume is made from: a snapshot, an image, the image whose kernel starts it; and how large that
+    is."""
+    if request.get("ImageId"):
+        image = IMAGE.load(call, request["ImageId"])
+        if image.state != "available":
+            raise InvalidAMIIDUnavailable(image.id)
+        mapping = call.tx.get(ImageMapping, image.id, image.root_device_name)
+        return mapping.snapshot_id if mapping else None, image.id, image.kernel_image_id, image.size_gib
+    if request.get("SnapshotId"):
+        snapshot = SNAPSHOT.load(call, request["SnapshotId"])
+        if snapshot.state != "completed":
+            raise IncorrectState(f"The snapshot '{snapshot.id}' is in the '{snapshot.state}' state.")
+        return snapshot.id, old.image_id, snapshot.kernel_image_id, snapshot.size_gib
+    return old.snapshot_id, old.image_id, old.kernel_image_id, 0
+
+
+def _below(call: Call, snapshot_id: SnapshotId | None) -> Snapshot | None:
+    if snapshot_id is None:
+        return None
+    found = call.tx.get(Snapshot, snapshot_id)
+    if found is None:
+        raise InvalidParameterValue(
+            f"The snapshot '{snapshot_id}' that the root volume was made from is gone; name one."
+        )
+    return found
+
+
+def _encryption(call: Call, below: Snapshot | None, old: Volume) -> Asked:
+    """Over an encrypted snapshot under its key, or the account's default; else as the old one."""
+    asked = Asked(old.encrypted, old.kms_key_id if below is None or not below.encrypted else None)
+    return ebs_encryption.over(call, below, asked)
 
 
 def _of_image(call: Call, image_id: str) -> dict[str, Any]:

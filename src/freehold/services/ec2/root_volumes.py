@@ -10,13 +10,11 @@ from freehold.records.images import ImageMapping
 from freehold.records.snapshots import Snapshot
 from freehold.services.ec2 import ebs_encryption, volume_settings
 from freehold.services.ec2.compute_errors import InvalidBlockDeviceMapping
-from freehold.services.ec2.ebs_encryption import Asked
 from freehold.services.ec2.launch_volumes import Disk
-from freehold.services.errors import UnsupportedOperation
 from freehold.services.operation import Call
 
 if TYPE_CHECKING:
-    from mypy_boto3_ec2.type_defs import BlockDeviceMappingTypeDef, EbsBlockDeviceTypeDef
+    from mypy_boto3_ec2.type_defs import BlockDeviceMappingTypeDef
 
 SIZE_GIB_MAX = 16384
 
@@ -56,15 +54,7 @@ def asked_for(call: Call, image: Image, mappings: Sequence[BlockDeviceMappingTyp
     return Disk(
         image.root_device_name,
         settings,
-        _encryption(call, snapshot, ebs),
+        ebs_encryption.over(call, snapshot, ebs_encryption.asked_for(call, ebs)),
         ebs.get("DeleteOnTermination", stays),
         snapshot,
     )
-
-
-def _encryption(call: Call, snapshot: Snapshot | None, ebs: EbsBlockDeviceTypeDef) -> Asked:
-    """Raises UnsupportedOperation for what would need a copy of the snapshot."""
-    asked = ebs_encryption.over(call, snapshot, ebs_encryption.asked_for(call, ebs))
-    if snapshot is not None and snapshot.encrypted and snapshot.account_id != call.account_id:
-        raise UnsupportedOperation("A launch from an encrypted snapshot of another account: copy the image first")
-    return asked

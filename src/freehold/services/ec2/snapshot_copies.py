@@ -9,7 +9,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
-from freehold.records.encryption import WrappedKey
+from freehold.records.encryption import WrappedKey, share_keys
 from freehold.records.feed import publish, take_turn
 from freehold.records.ids import SnapshotId, VolumeId, new_id
 from freehold.records.snapshots import COPIED, Snapshot
@@ -38,10 +38,19 @@ def _needed(call: Call, request: CopySnapshotRequestTypeDef) -> Iterator[Needed]
     there = replace(call, region=request["SourceRegion"])
     yield SNAPSHOT.needed(there, request["SourceSnapshotId"])
     yield from made(call, request, SNAPSHOT)
-    yield from ebs_encryption.to_create(call, ebs_encryption.asked_for(call, _encryption(request)))
+    yield from of_keys(call, there, request["SourceSnapshotId"], _encryption(request))
 
 
-@operation(resources=_needed)
+def of_keys(call: Call, there: Call, source_id: str, wanted: Any) -> list[Needed]:
+    """What a copy needs of KMS keys; `wanted` as in `begin`. Of a snapshot that can not be copied nothing is needed."""
+    try:
+        source = usable(there, source_id)
+        return ebs_encryption.to_create(call, _asked(call, source, wanted), source)
+    except AwsError:
+        return []
+
+
+@operation(resources=_needed, resource_policies=True)
 def copy_snapshot(call: Call, request: CopySnapshotRequestTypeDef) -> Response:
     """A copy of an encrypted one is encrypted. Under the same key no data is moved. PresignedUrl makes no difference:
     the caller's signature says who asks, and so it does on AWS by now. Raises IncorrectState of one that is pending.
@@ -64,10 +73,7 @@ def begin(call: Call, source: Snapshot, wanted: Any, description: str, tags: Map
     of one that is pending."""
     if source.state != "completed":
         raise IncorrectState(f"The snapshot '{source.id}' is not in the 'completed' state.")
-    asked = ebs_encryption.asked_for(call, wanted)
-    if source.encrypted:
-        asked = replace(asked, encrypted=True)
-    encryption = ebs_encryption.resolved(call, asked)
+    encryption = ebs_encryption.resolved(call, _asked(call, source, wanted))
     check_limit(call, 1)
     copy = Snapshot(
         id=SnapshotId(new_id("snap")),
@@ -94,6 +100,11 @@ def begin(call: Call, source: Snapshot, wanted: Any, description: str, tags: Map
     return copy
 
 
+def _asked(call: Call, source: Snapshot, wanted: Any) -> ebs_encryption.Asked:
+    asked = ebs_encryption.asked_for(call, wanted)
+    return replace(asked, encrypted=True) if source.encrypted else asked
+
+
 def _encryption(request: CopySnapshotRequestTypeDef) -> Any:
     """What is asked of the copy's encryption, as of a volume's."""
     named = {"KmsKeyId": request["KmsKeyId"]} if request.get("KmsKeyId") else {}
@@ -105,7 +116,7 @@ def _make_key(call: Call, copy: Snapshot, source: Snapshot, encryption: ebs_encr
     if encryption.arn is None:
         return
     if not copy.rewritten:
-        with_key_of(call, source, copy)
+        share_keys(call.tx, source.id, copy.id, copy.account_id)
         return
     if encryption.key is not None:
         bound = VolumeId(copy.id)
@@ -114,10 +125,3 @@ def _make_key(call: Call, copy: Snapshot, source: Snapshot, encryption: ebs_encr
         except AwsError:
             return
         call.tx.insert(WrappedKey(copy.id, copy.account_id, ciphertext, bound))
-
-
-def with_key_of(call: Call, source: Snapshot, snapshot: Snapshot) -> None:
-    """Give a snapshot the key of another one."""
-    wrapped = call.tx.find(WrappedKey, volume_id=source.id)
-    if wrapped is not None:
-        call.tx.insert(WrappedKey(snapshot.id, snapshot.account_id, wrapped.ciphertext, wrapped.made_for))

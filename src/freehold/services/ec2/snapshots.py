@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 from freehold.questions import Taken
 from freehold.quotas import SNAPSHOTS
 from freehold.records.compute import Volume
-from freehold.records.encryption import WrappedKey
+from freehold.records.encryption import share_keys
 from freehold.records.feed import publish, take_turn
 from freehold.records.ids import SnapshotId, new_id
 from freehold.records.images import image_with
@@ -137,9 +137,7 @@ def begin(
             kernel_image_id=volume.kernel_image_id,
         )
         call.tx.insert(snapshot)
-        wrapped = call.tx.find(WrappedKey, volume_id=volume.id)
-        if wrapped is not None:
-            call.tx.insert(WrappedKey(snapshot.id, snapshot.account_id, wrapped.ciphertext, wrapped.made_for))
+        share_keys(call.tx, volume.id, snapshot.id, snapshot.account_id)
         put_tags(call.tx, call.account_id, call.region, SNAPSHOT.resource_type, snapshot.id, tags.get(volume.id, {}))
         publish(call.tx, "snapshot", snapshot.id)
         begun.append(snapshot)

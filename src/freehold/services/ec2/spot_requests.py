@@ -75,7 +75,7 @@ def _launch_request(request: Mapping[str, Any]) -> RunInstancesRequestTypeDef:
     return cast("RunInstancesRequestTypeDef", {**specification, "MinCount": 1, "MaxCount": 1})
 
 
-@operation(resources=_needed)
+@operation(resources=_needed, resource_policies=True)
 def request_spot_instances(call: Call, request: RequestSpotInstancesRequestTypeDef) -> Response:
     """A request for each of InstanceCount instances, all pending evaluation."""
     refuse_others(request, _OWN | _IN_SPECIFICATION, _DEFAULTS)

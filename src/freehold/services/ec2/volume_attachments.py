@@ -46,7 +46,7 @@ def _to_attach(call: Call, request: AttachVolumeRequestTypeDef) -> Iterator[str 
     yield from ebs_encryption.to_attach(call, request["VolumeId"])
 
 
-@operation(resources=_to_attach)
+@operation(resources=_to_attach, resource_policies=True)
 def attach_volume(call: Call, request: AttachVolumeRequestTypeDef) -> Response:
     """Raises InvalidParameterValue for a device name that can not be or is in use, IncorrectState, VolumeInUse,
     InvalidVolume.ZoneMismatch, AttachmentLimitExceeded, and UnsupportedOperation for a volume on another host."""

@@ -15,7 +15,6 @@ from freehold.services.ec2 import ebs_encryption
 from freehold.services.ec2.ebs_encryption import Asked
 from freehold.services.ec2.errors import IncorrectState, InvalidParameterValue
 from freehold.services.ec2.snapshot_sharing import usable
-from freehold.services.errors import UnsupportedOperation
 from freehold.services.operation import Call
 
 
@@ -43,11 +42,8 @@ def size_gib(request: Mapping[str, Any], snapshot: Snapshot | None) -> int | Non
 
 
 def encryption(call: Call, request: Any, snapshot: Snapshot | None) -> Asked:
-    """Raises UnsupportedOperation for what would need a copy of the snapshot."""
-    asked = ebs_encryption.asked_for(call, request)
-    if snapshot is not None and snapshot.encrypted and snapshot.account_id != call.account_id:
-        raise UnsupportedOperation("A volume of another account's encrypted snapshot: copy the snapshot first")
-    return ebs_encryption.over(call, snapshot, asked)
+    """As `ebs_encryption.over`."""
+    return ebs_encryption.over(call, snapshot, ebs_encryption.asked_for(call, request))
 
 
 def host_in(call: Call, snapshot: Snapshot, zone: str) -> HostId | None:

@@ -1,5 +1,5 @@
-"""Data keys of EBS volumes, made and decrypted in the name of the account: EBS's GenerateDataKeyWithoutPlaintext and
-Decrypt.
+"""Data keys of EBS volumes, made and decrypted in the name of the account: EBS's GenerateDataKeyWithoutPlaintext,
+Decrypt and ReEncrypt.
 
 https://docs.aws.amazon.com/kms/latest/developerguide/services-ebs.html
 """
@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import secrets
 
+from freehold.records.encryption import WrappedKey
 from freehold.records.ids import VolumeId
 from freehold.records.keys import Key, KeyMaterial
 from freehold.records.secrets import Sealer
@@ -47,6 +48,24 @@ def open_volume_key(tx: Transaction, sealer: Sealer, volume_id: VolumeId, cipher
     if record is None:
         raise InvalidCiphertext()
     return read.decrypt(materials.opened(tx, sealer, key, record), context(volume_id))
+
+
+def open_volume_keys(tx: Transaction, sealer: Sealer, volume_id: str) -> tuple[bytes, tuple[bytes, ...]] | None:
+    """What opens a volume or snapshot, and what opens layers below it that have other keys; None: it has no key. Raises
+    as `open_volume_key`."""
+    own: list[bytes] = []
+    below: list[bytes] = []
+    for each in tx.select(WrappedKey, volume_id=volume_id):
+        (below if each.below else own).append(open_volume_key(tx, sealer, each.made_for, each.ciphertext))
+    return (own[0], tuple(below)) if own else None
+
+
+def rewrapped(tx: Transaction, sealer: Sealer, key: Key, volume_id: VolumeId, ciphertext: bytes) -> bytes:
+    """A volume key's ciphertext under another KMS key: EBS's ReEncrypt. Raises what the two above do."""
+    check_usable(key)
+    record, material = materials.current(tx, sealer, key)
+    plaintext = open_volume_key(tx, sealer, volume_id, ciphertext)
+    return encrypt(key.id, record.version, material, plaintext, context(volume_id))
 
 
 def context(volume_id: VolumeId) -> dict[str, str]:

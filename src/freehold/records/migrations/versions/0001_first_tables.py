@@ -1652,7 +1652,8 @@ def upgrade() -> None:
         sa.Column("account_id", sa.Text(), autoincrement=False, nullable=False),
         sa.Column("ciphertext", sa.LargeBinary(), autoincrement=False, nullable=False),
         sa.Column("made_for", sa.Text(), autoincrement=False, nullable=False),
-        sa.PrimaryKeyConstraint("volume_id"),
+        sa.Column("below", sa.Boolean(), autoincrement=False, nullable=False),
+        sa.PrimaryKeyConstraint("volume_id", "made_for"),
         sqlite_autoincrement=False,
         sqlite_with_rowid=False,
     )
