@@ -95,16 +95,16 @@ class Servers:
         for each in instance_ids:
             wait(lambda each=each: self.console(each).count(READY) >= boots, f"{each} is ready")  # type: ignore[misc]
 
-    def _login(self, instance_id: str) -> tuple[str, ...]:
+    def _login(self, instance_id: str, user: str = "root") -> tuple[str, ...]:
         """The start of an SSH command to a server, which must show the host keys that it printed on its console."""
         address = self.get(instance_id)["PublicIpAddress"]
         trusted = self.key.with_name(f"known-{instance_id}")
         trusted.write_text(known_hosts(address, host_keys(self.console(instance_id))))
-        return (*ssh_command(self.key, trusted), f"root@{address}")
+        return (*ssh_command(self.key, trusted), f"{user}@{address}")
 
-    def try_ssh(self, instance_id: str, command: str) -> subprocess.CompletedProcess[str]:
+    def try_ssh(self, instance_id: str, command: str, user: str = "root") -> subprocess.CompletedProcess[str]:
         """Run a command in a server."""
-        return subprocess.run((*self._login(instance_id), command), capture_output=True, text=True, timeout=60)
+        return subprocess.run((*self._login(instance_id, user), command), capture_output=True, text=True, timeout=60)
 
     @contextmanager
     def tunnel(self, instance_id: str, *targets: str) -> Iterator[list[str]]:
@@ -119,8 +119,8 @@ class Servers:
             finally:
                 ssh.terminate()
 
-    def ssh(self, instance_id: str, command: str) -> str:
-        done = self.try_ssh(instance_id, command)
+    def ssh(self, instance_id: str, command: str, user: str = "root") -> str:
+        done = self.try_ssh(instance_id, command, user)
         assert done.returncode == 0, f"{command}: {done.stdout}{done.stderr}"
         return done.stdout
 

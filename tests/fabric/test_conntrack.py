@@ -17,18 +17,20 @@ _CLOSED_SECONDS = 10  # that Open vSwitch remembers a refused connection
 
 def test_a_connection_that_expired_is_opened_again(network: Network, listening: Any) -> None:
     """From the same port, soon after the old one expired: Open vSwitch 3.1 then ended by an assertion
-    (conn_update_state) if connections are committed with a translation that changes nothing."""
+    (conn_update_state) if connections are committed with a translation that changes nothing. Several at a time, for
+    each is one more chance to see it."""
     one, two = port(80, (WEB,)), port(81, (WEB,))
     network.apply(vpc(one, two, groups=GROUPS))
     one_guest, two_guest = network.boot(one), network.boot(two)
 
     def connect() -> None:
-        with socket.socket() as caller:
-            caller.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-            caller.bind(("0.0.0.0", 33333))
-            assert caller.connect_ex((str(two.private_ip), 22)) != 0
+        for number in range(33333, 33337):
+            with socket.socket() as caller:
+                caller.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+                caller.bind(("0.0.0.0", number))
+                assert caller.connect_ex((str(two.private_ip), 22)) != 0
 
-    for _ in range(4):
+    for _ in range(2):
         namespace.inside(one_guest, connect)
         time.sleep(_CLOSED_SECONDS + 1)
     assert network.cloud.processes["ovs-vswitchd"].poll() is None

@@ -1,17 +1,20 @@
-"""A disk as distributions publish theirs for clouds: a partition table, a boot loader for BIOS and one for UEFI, its
-own kernel and initramfs. No loop device and no mount is needed for it.
+"""Disks as distributions publish theirs for clouds: a partition table, a boot loader for BIOS and one for UEFI, their
+own kernel and initramfs. No loop device and no mount is needed for them.
 
 As on Debian's cloud images: partition 14 holds GRUB's core for BIOS, 15 is the EFI system partition, 1 the root.
 """
 
 from __future__ import annotations
 
+import os
 import shutil
+import stat
 import struct
 from pathlib import Path
 
 from freehold.images import kernel
 from freehold.images.catalog import ImageManifest, images_directory, paths
+from freehold.images.debian import FILESYSTEM_UUID
 from freehold.images.packages import fetch, unpack
 from freehold.images.tools import run_tool
 
@@ -19,6 +22,7 @@ _SECTOR = 512
 _CORE_AT, _ESP_AT, _ROOT_AT = 2048, 4096, 24576  # sectors
 _ESP_SECTORS = _ROOT_AT - _ESP_AT
 _AFTER = 2048  # for the table's copy
+_LOADERS = ("grub-common", "grub-pc-bin", "grub-efi-amd64-bin")
 _MODULES = ("part_gpt", "ext2", "normal", "linux", "serial", "terminal", "echo", "configfile")
 
 _GRUB_CFG = """\
@@ -26,11 +30,11 @@ serial --unit=0 --speed=115200
 terminal_input serial
 terminal_output serial
 set timeout=0
-menuentry Freehold {
+menuentry Linux {{
     echo "GRUB on $grub_platform"
-    linux /boot/vmlinuz root_volume=/dev/vda1 console=ttyS0 no_timer_check panic=10 loglevel=5
-    initrd /boot/initrd
-}
+    linux {kernel} console=ttyS0 no_timer_check panic=10 {options}
+    initrd {initrd}
+}}
 """
 # A warning of Linux whenever it mounts the root: all that it tells at the log level above, at which a whole boot, boot
 # loader included, is within the console output that is kept.
@@ -42,19 +46,65 @@ configfile $prefix/grub.cfg
 """
 
 
+# What Debian's own cloud images have there.
+_OF_DEBIAN = {
+    "etc/fstab": f"UUID={FILESYSTEM_UUID} / ext4 rw,discard,errors=remount-ro,x-systemd.growfs 0 1\n",
+    "etc/default/locale": "LANG=C.UTF-8\n",
+}
+
+
 def build(micro: ImageManifest, data_dir: Path, cache: Path, work: Path) -> Path:
     """A raw disk with the system of the micro image on its first partition, in `work`."""
-    root = work / "root.raw"
-    run_tool(("qemu-img", "convert", "-O", "raw", str(paths(data_dir, micro).disk), str(root)))
-    tools = _unpacked(("grub-common", "grub-pc-bin", "grub-efi-amd64-bin", kernel.package_name()), cache, work)
-    (work / "grub.cfg").write_text(_GRUB_CFG)
-    (work / "find.cfg").write_text(_FIND_CFG)
+    root = _root_of(micro, data_dir, work)
+    tools = _unpacked((*_LOADERS, kernel.package_name()), cache, work)
     vmlinuz = max((tools / "boot").glob("vmlinuz-*"))
     initrd = images_directory(data_dir) / micro.image_id / micro.initrd
-    made = ("mkdir boot", "mkdir boot/grub", f"write {vmlinuz} boot/vmlinuz", f"write {initrd} boot/initrd")
-    made += (f"write {work / 'grub.cfg'} boot/grub/grub.cfg", *_CHECK_WANTED)
-    commands = "\n".join((*made, ""))
-    run_tool(("debugfs", "-w", "-f", "/dev/stdin", str(root)), stdin=commands.encode())
+    files = {"boot/vmlinuz": vmlinuz, "boot/initrd": initrd}
+    _write(root, "mkdir boot", *(f"write {file} {name}" for name, file in files.items()), *_CHECK_WANTED)
+    options = "root_volume=/dev/vda1 loglevel=5"
+    return _disk(root, tools, _GRUB_CFG.format(kernel="/boot/vmlinuz", initrd="/boot/initrd", options=options), work)
+
+
+def build_debian(debian: ImageManifest, data_dir: Path, cache: Path, work: Path) -> Path:
+    """A raw disk with the system of the debian-12 image, in `work`: kernel, initramfs and configuration of cloud-init
+    are as Debian makes them."""
+    root = _root_of(debian, data_dir, work)
+    tree = work / "tree"
+    tree.mkdir()
+    run_tool(("debugfs", "-R", f"rdump / {tree}", str(root)))
+    os.mknod(tree / "dev/null", stat.S_IFCHR | 0o666, os.makedev(1, 3))
+    for name, text in _OF_DEBIAN.items():
+        (tree / name).write_text(text)
+    (version,) = (each.name for each in (tree / "lib/modules").iterdir())
+    initrd = f"boot/initrd.img-{version}"
+    run_tool(("chroot", str(tree), "mkinitramfs", "-o", f"/{initrd}", version))
+    replaced = ("etc/cloud/cloud.cfg.d/90_freehold.cfg", *_OF_DEBIAN)
+    written = (f"write {tree / name} {name}" for name in (initrd, *_OF_DEBIAN))
+    _write(root, *(f"rm {name}" for name in replaced), *written)
+    shutil.rmtree(tree)
+    tools = _unpacked(_LOADERS, cache, work)
+    # The links that Debian's kernel package makes.
+    options = f"root=UUID={FILESYSTEM_UUID} ro"
+    return _disk(root, tools, _GRUB_CFG.format(kernel="/vmlinuz", initrd="/initrd.img", options=options), work)
+
+
+def _root_of(image: ImageManifest, data_dir: Path, work: Path) -> Path:
+    """The file system of an image's disk, to be changed."""
+    root = work / "root.raw"
+    run_tool(("qemu-img", "convert", "-O", "raw", str(paths(data_dir, image).disk), str(root)))
+    return root
+
+
+def _write(root: Path, *commands: str) -> None:
+    """Change a file system by commands of debugfs."""
+    run_tool(("debugfs", "-w", "-f", "/dev/stdin", str(root)), stdin="\n".join((*commands, "")).encode())
+
+
+def _disk(root: Path, tools: Path, grub_cfg: str, work: Path) -> Path:
+    """The disk of a root file system, which is used up."""
+    (work / "grub.cfg").write_text(grub_cfg)
+    (work / "find.cfg").write_text(_FIND_CFG)
+    _write(root, "mkdir boot/grub", f"write {work / 'grub.cfg'} boot/grub/grub.cfg")
     core = _grub(tools, work, "i386-pc", work / "core.img", "biosdisk")
     loader = _grub(tools, work, "x86_64-efi", work / "bootx64.efi")
 
