@@ -132,3 +132,42 @@ def test_a_launch_has_its_disks(servers: Servers) -> None:
     servers.ec2.terminate_instances(InstanceIds=[origin, copy])
     servers.wait_for_state("terminated", origin, copy)
     servers.ec2.deregister_image(ImageId=image_id, DeleteAssociatedSnapshots=True)
+
+
+def test_the_disk_of_a_stopped_server_goes_to_a_file_and_comes_back(servers: Servers, tmp_path: Path) -> None:
+    """By the API of EBS and the confined qemu-img: what comes back is what was there, bit for bit."""
+    cloud, ec2 = servers.cloud, servers.ec2
+    (origin,) = servers.launch(servers.group("exported", tcp(22)))
+    servers.wait_until_ready(origin)
+    servers.ssh(origin, "head -c 3000000 /dev/urandom >/root/kept; sync")
+    ec2.stop_instances(InstanceIds=[origin])
+    servers.wait_for_state("stopped", origin)
+    image_id = ec2.create_image(InstanceId=origin, Name="to a file")["ImageId"]
+    ec2.get_waiter("image_available").wait(ImageIds=[image_id], WaiterConfig={"Delay": 1})
+    (mapping,) = ec2.describe_images(ImageIds=[image_id])["Images"][0]["BlockDeviceMappings"]
+    snapshot_id = mapping["Ebs"]["SnapshotId"]
+    vmdk, before, after = (tmp_path / name for name in ("disk.vmdk", "before.raw", "after.qcow2"))
+    cloud.ok("image", "export", image_id, str(vmdk))
+    again = cloud.ok("snapshot", "import", str(vmdk), "--description", "from a file").strip()
+    cloud.ok("snapshot", "export", snapshot_id, str(before))
+    assert json.loads(cloud.ok("snapshot", "export", again, str(after), "--json"))["Format"] == "qcow2"
+    run_tool(("qemu-img", "compare", "-f", "raw", "-F", "qcow2", str(before), str(after)))
+    (imported,) = ec2.describe_snapshots(SnapshotIds=[again])["Snapshots"]
+    assert (imported["State"], imported["Encrypted"], imported["Description"]) == ("completed", True, "from a file")
+
+    task_id = ec2.import_image(DiskContainers=[{"SnapshotId": again}])["ImportTaskId"]
+
+    def task() -> Any:
+        return ec2.describe_import_image_tasks(ImportTaskIds=[task_id])["ImportImageTasks"][0]
+
+    wait(lambda: task()["Status"] == "completed", "the image is imported")
+    assert "not overwritten" in cloud.refused("snapshot", "export", again, str(after))
+    overlay = tmp_path / "overlay.qcow2"
+    run_tool(("qemu-img", "create", "-q", "-f", "qcow2", "-F", "qcow2", "-b", str(after), str(overlay)))
+    assert "overlay of another file" in cloud.run("snapshot", "import", str(overlay)).stderr
+    ec2.terminate_instances(InstanceIds=[origin])
+    for each in (image_id, task()["ImageId"]):
+        ec2.deregister_image(ImageId=each, DeleteAssociatedSnapshots=True)
+    ec2.delete_snapshot(SnapshotId=again)
+    assert ec2.describe_snapshots(OwnerIds=["self"])["Snapshots"] == []
+    servers.wait_for_state("terminated", origin)

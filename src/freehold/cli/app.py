@@ -8,6 +8,7 @@ from typing import Any
 import click
 
 from freehold.cli import DEFAULT_PORT
+from freehold.cli.disk_commands import image, snapshot
 from freehold.cli.options import PATH, data_dir_option, json_option, yes_option
 from freehold.cli.quota_commands import quota
 
@@ -423,60 +424,5 @@ def audit_verify(as_json: bool, data_dir: Path) -> None:
 app.add_command(quota)
 
 
-@app.group()
-def image() -> None:
-    """Machine images of this cloud."""
-
-
-@image.command("build")
-@click.argument("family")
-@data_dir_option
-def image_build(family: str, data_dir: Path) -> None:
-    """Build freehold-micro or debian-12, unless it is there; prints its id.
-
-    \b
-    Examples:
-      freehold image build freehold-micro
-      freehold image build debian-12
-    """
-    from freehold.cli.image import make
-
-    make(data_dir, family)
-
-
-@image.command("import")
-@click.argument("file", type=click.Path(path_type=Path))
-@click.option("--name", required=True, help="What the image is to be called.")
-@click.option("--description", default="", help="What is said of it.")
-@click.option("--user", default="root", show_default=True, help="Whom its servers let in.")
-@click.option("--format", "file_format", type=click.Choice(["raw", "qcow2", "vmdk", "vhd", "vhdx", "ova"]))
-@click.option("--boot-mode", type=click.Choice(["legacy-bios", "uefi"]), help="As its boot loader says, unless given.")
-@data_dir_option
-def image_import(
-    file: Path, name: str, description: str, user: str, file_format: str | None, boot_mode: str | None, data_dir: Path
-) -> None:
-    """Import a disk, such as a distribution's cloud image, for all accounts; prints its id.
-
-    \b
-    Examples:
-      freehold image import debian-12-genericcloud-amd64.qcow2 --name debian-12-cloud --user debian
-      freehold image import appliance.ova --name appliance --boot-mode uefi
-    """
-    from freehold.cli.image import bring
-
-    bring(data_dir, file, name, description, user, file_format, boot_mode)
-
-
-@image.command("list")
-@json_option
-@data_dir_option
-def image_list(as_json: bool, data_dir: Path) -> None:
-    """List the images.
-
-    \b
-    Example:
-      freehold image list --json
-    """
-    from freehold.cli.image import show
-
-    show(data_dir, as_json=as_json)
+app.add_command(image)
+app.add_command(snapshot)

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
 from pathlib import Path
 
 import msgspec
 
 from freehold.cli import fail
 from freehold.cli.endpoint import cloud_paths
-from freehold.cli.progress import say
+from freehold.cli.progress import in_tenths, say
 from freehold.cli.tables import print_table, table
 from freehold.images import catalog
 
@@ -30,7 +29,15 @@ def make(data_dir: Path, family: str) -> None:
 
 
 def bring(
-    data_dir: Path, file: Path, name: str, description: str, user: str, file_format: str | None, boot_mode: str | None
+    data_dir: Path,
+    file: Path,
+    name: str,
+    description: str,
+    user: str,
+    file_format: str | None,
+    boot_mode: str | None,
+    *,
+    as_json: bool,
 ) -> None:
     """Import a disk into the cloud as an image of its own, and list it in the records; prints its id."""
     from freehold.cli.state import open_state
@@ -52,25 +59,11 @@ def bring(
         },
         Wanted,
     )
-    manifest = import_image(LocalFile(file), wanted, paths.data_dir, _in_tenths())
+    manifest = import_image(LocalFile(file), wanted, paths.data_dir, in_tenths())
     _config, store = open_state(paths.data_dir)
     register_images(paths, store)
     store.close()
-    print(manifest.image_id)
-
-
-def _in_tenths() -> Callable[[str, float], None]:
-    """Says how far something is, once for each tenth of it."""
-    last = ""
-
-    def progress(what: str, done: float) -> None:
-        nonlocal last
-        line = f"{what} {int(done * 10) * 10} %"
-        if line != last:
-            say(line)
-            last = line
-
-    return progress
+    print(json.dumps(msgspec.to_builtins(manifest), indent=2) if as_json else manifest.image_id)
 
 
 def show(data_dir: Path, *, as_json: bool) -> None:

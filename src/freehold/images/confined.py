@@ -2,8 +2,8 @@
 
 It runs as a user that nothing belongs to, in namespaces of its own: of files it has the system's programs, which it can
 not change, the file to read and the file to write; it has no network, no other process, no device and no way to get
-more rights. Its memory, its time and what it writes are limited. What it writes is raw, so that nobody who reads it has
-to trust it again.
+more rights. Its memory, its time and what it writes are limited. What it writes of a disk that is imported is raw, so
+that nobody who reads it has to trust it again.
 """
 
 from __future__ import annotations
@@ -13,13 +13,14 @@ import json
 import os
 import re
 import shutil
+import stat
 import subprocess
 import tempfile
 import time
 from collections.abc import Callable
 from pathlib import Path
 
-from freehold.images.disk_formats import Format, UnusableDisk, driver
+from freehold.images.disk_formats import Format, UnusableDisk, driver, written
 
 SIZE_BYTES_MAX = 16 << 40  # the largest volume
 SECONDS_MAX = 3600.0
@@ -50,12 +51,14 @@ exec "$@"
 _PROGRESS = re.compile(rb"\((\d+\.\d+)/100%\)")
 
 
-def convert(source: Path, of: Format, target: Path, progress: Callable[[float], None]) -> None:
-    """Write the disk that is in a file into `target`, raw. `progress` is called with 0 to 1.
+def convert(source: Path, of: Format, target: Path, progress: Callable[[float], None], *, to: Format = "raw") -> None:
+    """Write the disk that is in a file into `target`. `progress` is called with 0 to 1.
 
-    Needs root. Raises UnusableDisk if the file is no such disk, is larger than it may be, or takes too long.
+    Needs root; a file that not everybody may read goes over to the confined user. Raises UnusableDisk if the file is no
+    such disk, is larger than it may be, or takes too long.
     """
-    os.chown(source, _UID, _UID)
+    if not source.stat().st_mode & stat.S_IROTH:
+        os.chown(source, _UID, _UID)
     target.touch(mode=0o600)
     os.chown(target, _UID, _UID)
     node = {**driver(of), "backing": None, "file": {"driver": "file", "filename": "/input"}}
@@ -66,7 +69,7 @@ def convert(source: Path, of: Format, target: Path, progress: Callable[[float], 
                 *("sh", "-c", _CONFINE, "sh", root, str(source), str(target)),
                 *("prlimit", f"--as={_MEMORY_BYTES_MAX}", f"--fsize={SIZE_BYTES_MAX}", "--core=0", "--nofile=64"),
                 *("setpriv", "--no-new-privs", "chroot", f"--userspec={_UID}:{_UID}", "--groups=", root),
-                *("qemu-img", "convert", "-p", "-O", "raw", "json:" + json.dumps(node), "/output"),
+                *("qemu-img", "convert", "-p", *written(to), "json:" + json.dumps(node), "/output"),
             ),
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
@@ -79,7 +82,7 @@ def convert(source: Path, of: Format, target: Path, progress: Callable[[float], 
                 process.kill()  # and with it all that it has started
         if process.returncode != 0:
             words.seek(0)
-            raise UnusableDisk(_reason(words.read()[-2000:]))
+            raise UnusableDisk(_reason(words.read()[-2000:], to))
     os.chown(target, 0, 0)
 
 
@@ -101,8 +104,9 @@ def _watch(process: subprocess.Popen[bytes], target: Path, progress: Callable[[f
             raise UnusableDisk(f"There is no room for what it holds: {target.parent} is full.")
 
 
-def _reason(words: bytes) -> str:
+def _reason(words: bytes, to: Format) -> str:
     """What qemu-img says, without the names of files, which are none of the owner's."""
     line = words.decode(errors="replace").strip().rsplit("\n", 1)[-1]
     said = re.sub(r"[^ -~]", "?", line.rpartition(": ")[2])
-    return f"It can not be read as a disk: {said or 'qemu-img ended without a word'}."
+    what = "read as a disk" if to == "raw" else f"written as {to}"
+    return f"It can not be {what}: {said or 'qemu-img ended without a word'}."

@@ -38,6 +38,13 @@ def driver(of: Format) -> dict[str, object]:
     return {"driver": _DRIVERS[of], **({"force_size_calc": "current_size"} if of == "vhd" else {})}
 
 
+def written(to: Format) -> tuple[str, ...]:
+    """What qemu-img is told of the format that it is to write: one file, which others read."""
+    # Without force_size a VHD is as large as its geometry comes to, that is larger than the disk.
+    options = {"vmdk": ("-o", "subformat=streamOptimized"), "vhd": ("-o", "subformat=dynamic,force_size=on")}
+    return ("-O", _DRIVERS[to], *options.get(to, ()))
+
+
 def detected(path: Path) -> Format:
     """The format whose mark a file has; ``raw`` when it has none."""
     with path.open("rb") as file:

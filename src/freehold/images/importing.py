@@ -55,7 +55,7 @@ def import_image(source: Source, wanted: Wanted, data_dir: Path, progress: Progr
         raise UnusableDisk(f"{wanted.name!r} is no name for an image: 3 to 128 letters, digits, spaces and ()[]./-'@_.")
     if any(image.name == wanted.name for image in load(data_dir)):
         raise UnusableDisk(f"There is an image of the name {wanted.name!r}: choose another.")
-    with _scratch(images_directory(data_dir)) as work:
+    with scratch(images_directory(data_dir)) as work:
         manifest = _made(source, wanted, work, progress)
         output = work / "image"
         (output / MANIFEST_FILE).write_bytes(msgspec.json.format(msgspec.json.encode(manifest)) + b"\n")
@@ -65,17 +65,10 @@ def import_image(source: Source, wanted: Wanted, data_dir: Path, progress: Progr
 
 def _made(source: Source, wanted: Wanted, work: Path, progress: Progress) -> ImageManifest:
     """The image's disk in `work`/image, and what there is to say of it."""
-    given, raw, output = work / "input", work / "disk.raw", work / "image"
+    output = work / "image"
     output.mkdir()
-    ova = sources.is_ova(source) if wanted.ova is None else wanted.ova
-    digest = sources.stage(source, given, ova=ova, progress=lambda done: progress("copying", done))
-    found = wanted.format or disk_formats.detected(given)
-    disk_formats.check(given, found)
-    confined.convert(given, found, raw, lambda done: progress(f"converting {found}", done))
-    given.unlink()
+    raw, digest = raw_disk(source, work, progress, given=wanted.format, ova=wanted.ova)
     size = raw.stat().st_size
-    if size == 0:
-        raise UnusableDisk("It is empty.")
     modes = boot_modes(raw)
     boot_mode = wanted.boot_mode or next(iter(modes), None)
     if boot_mode is None:
@@ -100,8 +93,26 @@ def _made(source: Source, wanted: Wanted, work: Path, progress: Progress) -> Ima
     )
 
 
+def raw_disk(
+    source: Source, work: Path, progress: Progress, *, given: Format | None, ova: bool | None
+) -> tuple[Path, str]:
+    """The disk, raw, in a directory for that, and the digest of what it was. `given` and `ova` None: as found.
+
+    Needs root. Raises UnusableDisk."""
+    staged, raw = work / "input", work / "disk.raw"
+    ova = sources.is_ova(source) if ova is None else ova
+    digest = sources.stage(source, staged, ova=ova, progress=lambda done: progress("copying", done))
+    found = given or disk_formats.detected(staged)
+    disk_formats.check(staged, found)
+    confined.convert(staged, found, raw, lambda done: progress(f"converting {found}", done))
+    staged.unlink()
+    if raw.stat().st_size == 0:
+        raise UnusableDisk("It is empty.")
+    return raw, digest
+
+
 @contextmanager
-def _scratch(images: Path) -> Iterator[Path]:
+def scratch(images: Path) -> Iterator[Path]:
     """A directory beside the images for what is not finished; one import runs at a time."""
     images.mkdir(mode=0o755, parents=True, exist_ok=True)
     with (images / ".import.lock").open("w") as lock:
