@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 from collections.abc import Coroutine, Sequence
-from typing import Any
+from typing import IO, Any
 
 from freehold.host.errors import CommandError, HostError
 
@@ -41,6 +41,39 @@ async def run(argv: Sequence[str], *, pass_fds: Sequence[int] = (), seconds_max:
     if process.returncode != 0:
         raise CommandError(os.path.basename(argv[0]), process.returncode or 0, last_line(errors))
     return output
+
+
+async def start_confined(
+    argv: Sequence[str],
+    uid: int,
+    *,
+    groups: Sequence[int] = (),
+    pass_fds: Sequence[int] = (),
+    stdin: int = asyncio.subprocess.DEVNULL,
+    stdout: int | IO[bytes] = asyncio.subprocess.DEVNULL,
+    stderr: int | IO[bytes] = asyncio.subprocess.DEVNULL,
+) -> asyncio.subprocess.Process:
+    """Start a program that reads what a guest may have made: as a user of its own who is in no group but `groups`, has
+    no directory and nothing of our environment, and opens nothing but what it is handed.
+
+    Raises HostError when it is not installed.
+    """
+    try:
+        return await asyncio.create_subprocess_exec(
+            *argv,
+            stdin=stdin,
+            stdout=stdout,
+            stderr=stderr,
+            pass_fds=pass_fds,
+            user=uid,
+            group=uid,
+            extra_groups=groups,
+            umask=0o077,
+            cwd="/",
+            env={"PATH": "/usr/bin:/bin"},
+        )
+    except FileNotFoundError as error:
+        raise HostError(f"{argv[0]} is not installed; run 'freehold doctor --fix'.") from error
 
 
 def last_line(output: bytes) -> str:

@@ -15,7 +15,7 @@ import msgspec
 import structlog
 
 from freehold.host import images
-from freehold.host.commands import last_line
+from freehold.host.commands import last_line, start_confined
 from freehold.host.hypervisor.qemu import BINARY, Accelerator
 from freehold.host.images import Kernel
 from freehold.host.layout import Layout, guest_uid
@@ -65,18 +65,18 @@ async def _boots_under_kvm(direct: Kernel) -> bool:
     uid = guest_uid("probe")
     kernel, initrd = (os.open(path, os.O_PATH | os.O_CLOEXEC) for path in (direct.kernel, direct.initrd))
     try:
-        process = await asyncio.create_subprocess_exec(
+        argv = (
             *(BINARY, "-nodefaults", "-no-user-config", "-display", "none", "-no-reboot"),
             *("-accel", "kvm", "-cpu", "host", "-m", "256M", "-serial", "stdio"),
             *("-kernel", f"/dev/fd/{kernel}", "-initrd", f"/dev/fd/{initrd}", "-append", _APPEND),
-            stdin=asyncio.subprocess.DEVNULL,
+        )
+        process = await start_confined(
+            argv,
+            uid,
+            groups=groups("kvm"),
+            pass_fds=(kernel, initrd),
             stdout=asyncio.subprocess.PIPE,
             stderr=asyncio.subprocess.STDOUT,
-            pass_fds=(kernel, initrd),
-            user=uid,
-            group=uid,
-            extra_groups=groups("kvm"),
-            env={"PATH": "/usr/bin:/bin"},
         )
     finally:
         os.close(kernel)

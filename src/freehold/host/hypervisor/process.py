@@ -14,7 +14,7 @@ from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
 from pathlib import Path
 
-from freehold.host.commands import last_line
+from freehold.host.commands import last_line, start_confined
 from freehold.host.errors import CannotStart, HostError
 from freehold.host.hypervisor.accelerator import groups
 from freehold.host.hypervisor.disks import Disk
@@ -126,25 +126,17 @@ async def spawn(
             memory=None if template is None else template.memory,
         )
         log = opened.enter_context(_truncated_log(paths.qemu_log).open("ab"))
-        try:
-            # When memory runs out the kernel ends a guest, not what all guests need (choom). `setsid --fork` leaves
-            # QEMU in a session of its own with init as its parent.
-            process = await asyncio.create_subprocess_exec(
-                *("choom", "-n", str(_OOM_SCORE), "--", "setsid", "--fork"),
-                *command_line(spec, tag, accelerator, descriptors, ports),
-                stdin=asyncio.subprocess.DEVNULL,
-                stdout=log,
-                stderr=log,
-                pass_fds=descriptors.all(),
-                user=uid,
-                group=uid,
-                extra_groups=groups(accelerator),
-                umask=0o077,
-                cwd="/",
-                env={"PATH": "/usr/bin:/bin"},
-            )
-        except FileNotFoundError as error:
-            raise HostError("setsid is not installed; run 'freehold doctor --fix'.") from error
+        # When memory runs out the kernel ends a guest, not what all guests need (choom). `setsid --fork` leaves QEMU in
+        # a session of its own with init as its parent.
+        line = command_line(spec, tag, accelerator, descriptors, ports)
+        process = await start_confined(
+            ("choom", "-n", str(_OOM_SCORE), "--", "setsid", "--fork", *line),
+            uid,
+            groups=groups(accelerator),
+            pass_fds=descriptors.all(),
+            stdout=log,
+            stderr=log,
+        )
         if await process.wait() != 0:
             raise HostError(f"{BINARY} could not be started: {last_words(paths)}")
 

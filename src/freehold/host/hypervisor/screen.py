@@ -12,6 +12,7 @@ import re
 from contextlib import ExitStack
 from typing import cast
 
+from freehold.host.commands import start_confined
 from freehold.host.errors import CommandError, HostError
 from freehold.host.hypervisor.monitor import Monitor
 
@@ -44,20 +45,9 @@ async def picture(monitor: Monitor, uid: int, *, wake_up: bool) -> bytes:
 
 async def _jpeg(source: int, uid: int) -> bytes:
     argv = ("cjpeg", "-quality", "75")
-    try:
-        process = await asyncio.create_subprocess_exec(
-            *argv,
-            stdin=source,
-            stdout=asyncio.subprocess.PIPE,
-            stderr=asyncio.subprocess.PIPE,
-            user=uid,
-            group=uid,
-            extra_groups=(),
-            cwd="/",
-            env={"PATH": "/usr/bin:/bin"},
-        )
-    except FileNotFoundError as error:
-        raise HostError("cjpeg is not installed; run 'freehold doctor --fix'.") from error
+    process = await start_confined(
+        argv, uid, stdin=source, stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.PIPE
+    )
     try:
         output, errors = await process.communicate()
     finally:

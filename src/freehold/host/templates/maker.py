@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
-from freehold.host.commands import last_line, run
+from freehold.host.commands import last_line, run, start_confined
 from freehold.host.errors import HostError
 from freehold.host.hypervisor import migration
 from freehold.host.hypervisor.accelerator import groups
@@ -73,19 +73,13 @@ async def make(store: Store, recipe: Recipe, image: Kernel, accelerator: Acceler
             writing,
             boot(files[0], files[1], recipe.append),
         )
-        process = await asyncio.create_subprocess_exec(
+        process = await start_confined(
             # It ends with the agent, and takes from no guest what that could use.
-            *("setpriv", "--pdeathsig", "KILL", "nice", "-n", "19", *line),
-            stdin=asyncio.subprocess.DEVNULL,
-            stdout=asyncio.subprocess.DEVNULL,
-            stderr=asyncio.subprocess.PIPE,
+            ("setpriv", "--pdeathsig", "KILL", "nice", "-n", "19", *line),
+            uid,
+            groups=groups(accelerator),
             pass_fds=(ram, *files, listener.fileno(), writing),
-            user=uid,
-            group=uid,
-            extra_groups=groups(accelerator),
-            umask=0o077,
-            cwd="/",
-            env={"PATH": "/usr/bin:/bin"},
+            stderr=asyncio.subprocess.PIPE,
         )
         os.close(writing)
         try:

@@ -11,7 +11,7 @@ import socket
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
-from freehold.host.errors import HostError
+from freehold.host.commands import start_confined
 from freehold.host.hypervisor.monitor import Monitor, MonitorError
 from freehold.host.hypervisor.qemu import BINARY
 from freehold.host.layout import Layout, guest_uid
@@ -30,26 +30,14 @@ async def keeper(layout: Layout, name: str) -> AsyncIterator[Monitor]:
         listener.bind(str(path))
         path.chmod(0o600)
         listener.listen(1)
-        try:
-            process = await asyncio.create_subprocess_exec(
-                *("setpriv", "--pdeathsig", "KILL", BINARY, "-name", f"freehold-{layout.tag}-keeper-{name}"),
-                *("-nodefaults", "-no-user-config", "-display", "none", "-machine", "none", "-S"),
-                *("-sandbox", "on,obsolete=deny,spawn=deny,resourcecontrol=deny"),
-                *("-chardev", f"socket,id=monitor,fd={listener.fileno()},server=on,wait=off"),
-                *("-mon", "chardev=monitor,mode=control"),
-                stdin=asyncio.subprocess.DEVNULL,
-                stdout=asyncio.subprocess.DEVNULL,
-                stderr=asyncio.subprocess.DEVNULL,
-                pass_fds=(listener.fileno(),),
-                user=uid,
-                group=uid,
-                extra_groups=(),
-                umask=0o077,
-                cwd="/",
-                env={"PATH": "/usr/bin:/bin"},
-            )
-        except FileNotFoundError as error:
-            raise HostError("setpriv is not installed; run 'freehold doctor --fix'.") from error
+        argv = (
+            *("setpriv", "--pdeathsig", "KILL", BINARY, "-name", f"freehold-{layout.tag}-keeper-{name}"),
+            *("-nodefaults", "-no-user-config", "-display", "none", "-machine", "none", "-S"),
+            *("-sandbox", "on,obsolete=deny,spawn=deny,resourcecontrol=deny"),
+            *("-chardev", f"socket,id=monitor,fd={listener.fileno()},server=on,wait=off"),
+            *("-mon", "chardev=monitor,mode=control"),
+        )
+        process = await start_confined(argv, uid, pass_fds=(listener.fileno(),))
     try:
         monitor = await Monitor.connect(path, lambda: None)
         try:

@@ -9,7 +9,7 @@ https://docs.aws.amazon.com/ebs/latest/userguide/ebs-encryption.html
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
@@ -134,6 +134,12 @@ def asked_for(call: Call, ebs: EbsBlockDeviceTypeDef | CreateVolumeRequestTypeDe
     if named is not None and not encrypted:
         raise InvalidParameterDependency("KmsKeyId", "Encrypted")
     return Asked(encrypted, named)
+
+
+def of_copy(request: Mapping[str, Any]) -> Any:
+    """What a request asks of the encryption of a copy, as of a volume's: a key is enough."""
+    named = {"KmsKeyId": request["KmsKeyId"]} if request.get("KmsKeyId") else {}
+    return {"Encrypted": bool(request.get("Encrypted")) or bool(named), **named}
 
 
 def over(call: Call, snapshot: Snapshot | None, asked: Asked) -> Asked:

@@ -11,17 +11,17 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
-from freehold.records.compute import Image
 from freehold.records.feed import take_turn
 from freehold.records.ids import ImageId, new_id
 from freehold.records.images import ImageMapping, mappings_of
 from freehold.records.snapshots import Snapshot
 from freehold.records.tags import put_tags, tags_of
-from freehold.services.ec2 import snapshot_copies
+from freehold.services.ec2 import ebs_encryption, snapshot_copies
 from freehold.services.ec2.errors import InvalidParameterCombination
 from freehold.services.ec2.idempotency import claim
 from freehold.services.ec2.image_creation import check_unused, described, named
 from freehold.services.ec2.image_errors import InvalidAMIIDUnavailable, NoPermissionForStorage
+from freehold.services.ec2.image_records import new_image
 from freehold.services.ec2.parameters import refuse_others
 from freehold.services.ec2.resources import IMAGE, SNAPSHOT, made
 from freehold.services.ec2.snapshot_errors import InvalidSnapshotNotFound
@@ -82,23 +82,15 @@ def copy_image(call: Call, request: CopyImageRequestTypeDef) -> Response:
             msgspec.structs.replace(mapping, image_id=image_id, snapshot_id=snapshot.id, encrypted=snapshot.encrypted)
         )
     call.tx.insert(
-        Image(
-            id=image_id,
-            owner_id=call.account_id,
-            owner_alias=None,
-            name=name,
-            description=description or f"[Copied {source.id} from {there.region}] {source.name}",
+        msgspec.structs.replace(
+            new_image(
+                *(call, image_id, name, description or f"[Copied {source.id} from {there.region}] {source.name}"),
+                *(source.root_device_name, source.size_gib, source.boot_mode, source.kernel_image_id),
+            ),
             architecture=source.architecture,
-            root_device_name=source.root_device_name,
-            size_gib=source.size_gib,
             default_user=source.default_user,
-            created_at=call.now,
             minimum_memory_mib=source.minimum_memory_mib,
-            boot_mode=source.boot_mode,
-            kernel_image_id=source.kernel_image_id,
-            region=call.region,
             state="pending",
-            public=False,
             imds_v2=source.imds_v2,
             source_image_id=source.id,
             source_image_region=there.region,
@@ -128,7 +120,4 @@ def _encryption(request: CopyImageRequestTypeDef) -> Any:
     named_key = request.get("KmsKeyId")
     if named_key and request.get("Encrypted") is False:
         raise InvalidParameterCombination("The parameter KmsKeyId needs Encrypted.")
-    return {
-        "Encrypted": bool(request.get("Encrypted")) or bool(named_key),
-        **({"KmsKeyId": named_key} if named_key else {}),
-    }
+    return ebs_encryption.of_copy(request)

@@ -24,6 +24,7 @@ from freehold.services.ec2 import image_mappings, snapshots
 from freehold.services.ec2.compute_errors import IncorrectInstanceState, InvalidBlockDeviceMapping
 from freehold.services.ec2.errors import InvalidParameterValue, MissingParameter
 from freehold.services.ec2.image_errors import InvalidAMINameDuplicate, InvalidAMINameMalformed
+from freehold.services.ec2.image_records import new_image
 from freehold.services.ec2.launch_template_errors import ResourceLimitExceeded
 from freehold.services.ec2.parameters import refuse_others
 from freehold.services.ec2.resources import IMAGE, INSTANCE, SNAPSHOT, made
@@ -97,25 +98,16 @@ def create_image(call: Call, request: CreateImageRequestTypeDef) -> Response:
     if rests:
         reboot(call.tx, instance)
     snapshot_of = {snapshot.volume_id: snapshot for snapshot in begun}
-    origin = call.tx.get(Image, instance.image_id)
+    origin, root = call.tx.get(Image, instance.image_id), instance.root_device_name
     call.tx.insert(
-        Image(
-            id=image_id,
-            owner_id=call.account_id,
-            owner_alias=None,
-            name=name,
-            description=description,
-            architecture="x86_64",
-            root_device_name=instance.root_device_name,
-            size_gib=next(mapping.size_gib for mapping in mappings if mapping.device == instance.root_device_name),
+        replace(
+            new_image(
+                *(call, image_id, name, description, root, _size_gib(mappings, root)),
+                *(instance.boot_mode, instance.kernel_image_id),
+            ),
             default_user=origin.default_user if origin is not None else "root",
-            created_at=call.now,
             minimum_memory_mib=origin.minimum_memory_mib if origin is not None else 0,
-            boot_mode=instance.boot_mode,
-            kernel_image_id=instance.kernel_image_id,
-            region=call.region,
             state="pending",
-            public=False,
             source_instance_id=instance.id,
         ),
         *(
@@ -199,27 +191,21 @@ def register_image(call: Call, request: RegisterImageRequestTypeDef) -> Response
         raise InvalidBlockDeviceMapping(f"The root device '{root}' is mapped to no snapshot.")
     snapshot = with_snapshots[root]
     call.tx.insert(
-        Image(
-            id=image_id,
-            owner_id=call.account_id,
-            owner_alias=None,
-            name=name,
-            description=description,
-            architecture="x86_64",
-            root_device_name=root,
-            size_gib=next(mapping.size_gib for mapping in mappings if mapping.device == root),
-            default_user="root",
-            created_at=call.now,
-            boot_mode=mode,
-            kernel_image_id=snapshot.kernel_image_id if "BootMode" not in request else None,
-            region=call.region,
-            public=False,
+        replace(
+            new_image(
+                *(call, image_id, name, description, root, _size_gib(mappings, root), mode),
+                snapshot.kernel_image_id if "BootMode" not in request else None,
+            ),
             imds_v2=imds == "v2.0",
         ),
         *mappings,
     )
     put_tags(call.tx, call.account_id, call.region, IMAGE.resource_type, image_id, tags)
     return {"ImageId": image_id}
+
+
+def _size_gib(mappings: Sequence[ImageMapping], device: str) -> int:
+    return next(mapping.size_gib for mapping in mappings if mapping.device == device)
 
 
 def named(request: Mapping[str, Any]) -> str:

@@ -13,6 +13,8 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
+from msgspec.structs import replace
+
 from freehold.records.compute import Image
 from freehold.records.feed import take_turn
 from freehold.records.ids import ImageId, SnapshotId, new_id
@@ -32,6 +34,7 @@ from freehold.services.ec2.filters import Condition, text
 from freehold.services.ec2.idempotency import claim
 from freehold.services.ec2.image_creation import boot_mode, check_unused, checked_description
 from freehold.services.ec2.image_mappings import DEFAULT_TYPE, checked_devices
+from freehold.services.ec2.image_records import new_image
 from freehold.services.ec2.paging import described
 from freehold.services.ec2.parameters import refuse_others
 from freehold.services.ec2.resources import IMAGE, IMPORT_IMAGE_TASK, SNAPSHOT, made
@@ -67,7 +70,7 @@ def _needed(call: Call, request: ImportImageRequestTypeDef) -> Iterator[Needed]:
     for container in request.get("DiskContainers") or ():
         if container.get("SnapshotId"):
             yield SNAPSHOT.needed(call, container["SnapshotId"])
-    yield from ebs_encryption.to_create(call, ebs_encryption.asked_for(call, _encryption(request)))
+    yield from ebs_encryption.to_create(call, ebs_encryption.asked_for(call, ebs_encryption.of_copy(request)))
 
 
 @operation(resources=_needed)
@@ -90,7 +93,7 @@ def import_image(call: Call, request: ImportImageRequestTypeDef) -> Response:
     sources = {device: usable(call, container["SnapshotId"]) for device, container in containers.items()}
     copies = {
         device: snapshot_copies.begin(
-            call, source, _encryption(request), f"Created by AWS-VMImport service for {task_id}", {}
+            call, source, ebs_encryption.of_copy(request), f"Created by AWS-VMImport service for {task_id}", {}
         )
         for device, source in sources.items()
     }
@@ -177,34 +180,16 @@ def _by_device(containers: Sequence[ImageDiskContainerTypeDef]) -> dict[str, Ima
     return found
 
 
-def _encryption(request: ImportImageRequestTypeDef) -> Any:
-    """What is asked of the copies' encryption, as of a volume's."""
-    named = {"KmsKeyId": request["KmsKeyId"]} if request.get("KmsKeyId") else {}
-    return {"Encrypted": bool(request.get("Encrypted")) or bool(named), **named}
-
-
 def _image(
     call: Call, request: ImportImageRequestTypeDef, name: str, description: str, copies: Mapping[str, Snapshot]
 ) -> Image:
     device, root = next(iter(copies.items()))
-    return Image(
-        id=ImageId(new_id("ami")),
-        owner_id=call.account_id,
-        owner_alias=None,
-        name=name,
-        description=f"AWS-VMImport service: Linux - {description}"[:255],
-        architecture="x86_64",
-        root_device_name=device,
-        size_gib=root.size_gib,
-        default_user="root",
-        created_at=call.now,
-        boot_mode=boot_mode(request.get("BootMode")),
-        kernel_image_id=root.kernel_image_id if not request.get("BootMode") else None,
-        region=call.region,
-        state="pending",
-        public=False,
-        imds_v2=False,
+    image = new_image(
+        *(call, ImageId(new_id("ami")), name, f"AWS-VMImport service: Linux - {description}"[:255], device),
+        *(root.size_gib, boot_mode(request.get("BootMode"))),
+        root.kernel_image_id if not request.get("BootMode") else None,
     )
+    return replace(image, state="pending", imds_v2=False)
 
 
 def _mapping(image_id: ImageId, device: str, copy: Snapshot) -> ImageMapping:

@@ -38,7 +38,7 @@ def _needed(call: Call, request: CopySnapshotRequestTypeDef) -> Iterator[Needed]
     there = replace(call, region=request["SourceRegion"])
     yield SNAPSHOT.needed(there, request["SourceSnapshotId"])
     yield from made(call, request, SNAPSHOT)
-    yield from of_keys(call, there, request["SourceSnapshotId"], _encryption(request))
+    yield from of_keys(call, there, request["SourceSnapshotId"], ebs_encryption.of_copy(request))
 
 
 def of_keys(call: Call, there: Call, source_id: str, wanted: Any) -> list[Needed]:
@@ -63,7 +63,7 @@ def copy_snapshot(call: Call, request: CopySnapshotRequestTypeDef) -> Response:
     tags = specified(request.get("TagSpecifications"), SNAPSHOT.resource_type)[SNAPSHOT.resource_type]
     take_turn(call.tx)
     source = usable(replace(call, region=request["SourceRegion"]), request["SourceSnapshotId"])
-    copy = begin(call, source, _encryption(request), description, tags)
+    copy = begin(call, source, ebs_encryption.of_copy(request), description, tags)
     shown = [{"Key": key, "Value": value} for key, value in sorted(tags.items())]
     return {"SnapshotId": copy.id, "Tags": shown}
 
@@ -103,12 +103,6 @@ def begin(call: Call, source: Snapshot, wanted: Any, description: str, tags: Map
 def _asked(call: Call, source: Snapshot, wanted: Any) -> ebs_encryption.Asked:
     asked = ebs_encryption.asked_for(call, wanted)
     return replace(asked, encrypted=True) if source.encrypted else asked
-
-
-def _encryption(request: CopySnapshotRequestTypeDef) -> Any:
-    """What is asked of the copy's encryption, as of a volume's."""
-    named = {"KmsKeyId": request["KmsKeyId"]} if request.get("KmsKeyId") else {}
-    return {"Encrypted": bool(request.get("Encrypted")) or bool(named), **named}
 
 
 def _make_key(call: Call, copy: Snapshot, source: Snapshot, encryption: ebs_encryption.VolumeEncryption) -> None:
