@@ -113,8 +113,17 @@ def children(pid: int) -> set[int]:
 
 def guests(tag: str) -> dict[str, Identity]:
     """The QEMU processes of a cloud by instance id, from the kernel's list of processes."""
+    return _qemus(tag, "i")
+
+
+def shares(tag: str) -> dict[str, Identity]:
+    """The QEMU processes that have a volume open for several guests, by volume id."""
+    return _qemus(tag, "vol")
+
+
+def _qemus(tag: str, kind: str) -> dict[str, Identity]:
     found = {}
-    name = re.compile(rb"guest=freehold-" + re.escape(tag.encode()) + rb"-(i-[0-9a-f]+)(?:,.*)?")
+    name = re.compile(f"guest=freehold-{re.escape(tag)}-({kind}-[0-9a-f]+)(?:,.*)?".encode())
     for entry in os.scandir("/proc"):
         if not entry.name.isdigit():
             continue

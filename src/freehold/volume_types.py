@@ -52,6 +52,12 @@ DEVICES_MAX = 28
 """Disks and network cards of an instance: https://docs.aws.amazon.com/ebs/latest/userguide/volume_limits.html"""
 
 
+MULTI_ATTACH_TYPES = ("io1", "io2")
+MULTI_ATTACHMENTS_MAX = 16
+"""Instances that a volume with Multi-Attach may be attached to:
+https://docs.aws.amazon.com/ebs/latest/userguide/ebs-volumes-multi.html"""
+
+
 def is_type(name: str) -> bool:
     return name in TYPES
 

@@ -92,7 +92,7 @@ def test_a_modification_ends_when_its_guest_does(ready: Caller, instance_id: str
         ({"Iops": 4001}, "InvalidParameterValue"),
         ({"VolumeType": "gp2", "Throughput": 125}, "InvalidParameterCombination"),
         ({"VolumeType": "gp9"}, "UnknownVolumeType"),
-        ({"MultiAttachEnabled": True}, "UnsupportedOperation"),
+        ({"MultiAttachEnabled": True}, "InvalidParameterCombination"),
     ],
 )
 def test_what_can_not_be_modified(ready: Caller, request_: dict[str, Any], code: str) -> None:

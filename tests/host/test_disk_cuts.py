@@ -9,6 +9,8 @@ from ipaddress import IPv4Network
 from pathlib import Path
 from typing import Any
 
+from msgspec.structs import replace
+
 from freehold.host.layout import Layout
 from freehold.host.templates.service import WarmStart
 from freehold.host.wire import VolumeSpec
@@ -64,7 +66,8 @@ def test_a_disk_comes_and_goes_whenever_agents_die(data_dir: Path, plane: Plane,
     spec = guest_spec(1, image_id, shutdown_grace_seconds=0)
     (root,) = spec.volumes
     agents = Agents(data_dir, plane)
-    path = Layout(plane.paths).volume(DATA.volume_id)
+    layout = Layout(plane.paths)
+    path = layout.volume(DATA.volume_id)
 
     def held() -> set[str]:
         report = plane.guests.get(spec.instance_id)
@@ -74,10 +77,24 @@ def test_a_disk_comes_and_goes_whenever_agents_die(data_dir: Path, plane: Plane,
     def come_and_go() -> None:
         plane.want(spec.instance_id, "running", volumes=(root, DATA), detach=())
         agents.wait(lambda: DATA.volume_id in held(), "the disk is there")
+        go()
+
+    def go() -> None:
         plane.want(spec.instance_id, "running", volumes=(root,), detach=(DATA.volume_id,))
         agents.wait(lambda: held() == {root.volume_id}, "the disk is gone")
+        agents.wait(lambda: not any(layout.shares.iterdir()), "nobody has it open for several guests")
         checked = qemu(path, key_of(DATA.volume_id), ("qemu-img", "check"))  # which a QEMU that has it would forbid
         assert "No errors were found" in checked.stdout, checked
+
+    sizes = iter(range(DATA.size_gib + 1, 1 << 14))
+
+    def come_grow_and_go() -> None:
+        shared = replace(DATA, size_gib=next(sizes), shared=True)
+        plane.want(spec.instance_id, "running", volumes=(root, shared), detach=())
+        agents.wait(lambda: DATA.volume_id in held(), "the shared disk is there")
+        plane.want(spec.instance_id, "running", volumes=(root, replace(shared, size_gib=next(sizes))))
+        agents.wait(lambda: plane.guests[spec.instance_id].disks_fit and bool(held()), "the shared disk is larger")
+        go()
 
     def boot() -> None:
         plane.assign(spec)
@@ -91,6 +108,15 @@ def test_a_disk_comes_and_goes_whenever_agents_die(data_dir: Path, plane: Plane,
     assert {"make volume", "plug disk", "adjust disk", "unplug disk"} <= set(effects)
     for last in range(len(effects)):
         agents.run(last, 1, come_and_go)
+
+    # The same of one that several guests may have: it is open in a QEMU of its own, and grows there.
+    agents.run(None, 2, come_grow_and_go)
+    effects = agents.run(None, 1, come_grow_and_go)
+    own = {"start share", "open share", "serve share", "plug disk", "grow share", "see size", "quit", "remove share"}
+    assert own <= set(effects)
+    for last, name in enumerate(effects):
+        if name in own:  # the others are cut above
+            agents.run(last, 1, come_grow_and_go)
     assert guests(plane.paths.tag)[spec.instance_id].pid == pid
 
     def end() -> None:

@@ -19,7 +19,7 @@ from freehold.control.stopping import stop_all
 from freehold.host.cgroup import Cgroups
 from freehold.network import namespace
 from freehold.paths import Paths
-from freehold.processes import end, guests, registered
+from freehold.processes import end, guests, registered, shares
 from freehold.records.compute import Instance, instances
 from freehold.records.store import Store
 from freehold.records.wake import SocketBell
@@ -71,8 +71,8 @@ def stop(paths: Paths, config: Config) -> None:
 def remove(paths: Paths, config: Config) -> None:
     """Take away all that a cloud has made on this machine. May be repeated, and cut off anywhere."""
     stop(paths, config)
-    for guest in guests(paths.tag).values():
-        end(guest, _GUEST_SECONDS)
+    for qemu in (*guests(paths.tag).values(), *shares(paths.tag).values()):
+        end(qemu, _GUEST_SECONDS)
     stop(paths, config)
     groups = Cgroups.detect(paths.tag)
     for instance_id in groups.guests():
@@ -111,10 +111,10 @@ def _stop_guests(paths: Paths, config: Config) -> None:
 
 
 def _still_up(store: Store, paths: Paths) -> int:
-    """How many servers have not stopped, by the records and by the kernel."""
+    """How many servers have not stopped, by the records and by the kernel, or volumes that several of them had."""
     with store.read() as tx:
         recorded = {instance.id for instance in tx.select(Instance, instances.c.state.in_(_UP))}
-    return len(recorded | guests(paths.tag).keys())
+    return len(recorded | guests(paths.tag).keys() | shares(paths.tag).keys())
 
 
 def _servers(number: int) -> str:

@@ -50,7 +50,7 @@ from freehold.records.snapshots import DoomedSnapshot, Snapshot, failed, holds, 
 from freehold.records.store import Transaction
 from freehold.records.tags import delete_tags_of
 from freehold.records.usage import count_usage, open_usage
-from freehold.records.volumes import complete_modifications, forget, let_go
+from freehold.records.volumes import begin_deleting, fitted, forget, goes_with, let_go
 
 log = structlog.get_logger()
 
@@ -143,7 +143,7 @@ def _apply_guest(tx: Transaction, instance: Instance, guest: GuestReport) -> Non
     if guest.volumes is not None:
         _apply_volumes(tx, instance, frozenset(guest.volumes))
     if guest.disks_fit or guest.state in ("stopped", "absent"):
-        complete_modifications(tx, [each.volume_id for each in tx.select(VolumeAttachment, instance_id=instance.id)])
+        fitted(tx, instance.id)
     match instance.state, guest.state:
         case "pending", "running":
             _runs(tx, instance)
@@ -260,7 +260,10 @@ def _terminated(tx: Transaction, instance: Instance) -> None:
         volume = tx.get(Volume, attachment.volume_id)
         gone = attachment.delete_on_termination and attachment.state != "detaching"
         if volume is not None and volume.state == "available" and gone:
-            forget(tx, volume)
+            if goes_with(volume, attachment):
+                forget(tx, volume)
+            else:
+                begin_deleting(tx, volume)
     tx.delete_where(ProfileAssociation, instance_id=instance.id)
     tx.delete_where(CpuCredits, instance_id=instance.id)
     root_tasks.settle(tx, tx.update(instance, state="terminated", terminated_at=tx.now))

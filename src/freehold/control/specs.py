@@ -56,6 +56,7 @@ from freehold.records.network import (
 from freehold.records.snapshots import DoomedSnapshot, Snapshot, doomed_snapshots, snapshots
 from freehold.records.store import Transaction
 from freehold.records.tags import tags_of
+from freehold.records.volumes import goes_with
 
 _DESIRED: dict[InstanceState, Literal["running", "stopped", "absent"]] = {
     "pending": "running",
@@ -122,6 +123,7 @@ def volume_spec(volume: Volume, device: str = "", *, boot: bool = False) -> Volu
         boot=boot,
         encrypted=volume.encrypted,
         snapshot_id=volume.snapshot_id,
+        shared=volume.multi_attach_enabled,
         limits=disk_limits(volume.volume_type, volume.size_gib, volume.iops, volume.throughput_mibps),
     )
 
@@ -185,11 +187,14 @@ def guest_specs(tx: Transaction, config: Config, wanted: Sequence[Instance]) -> 
         keys_of[key.instance_id].append(sent)
 
     at_rest: dict[str, list[str]] = defaultdict(list)
-    instance_of = {each.volume_id: each.instance_id for found in attachments_of.values() for each in found}
+    instances_of: dict[str, list[str]] = defaultdict(list)
+    for attachment in (each for found in attachments_of.values() for each in found):
+        instances_of[attachment.volume_id].append(attachment.instance_id)
     for snapshot in tx.select(
-        Snapshot, snapshots.c.volume_id.in_(list(instance_of)), snapshots.c.at_rest, state="pending"
+        Snapshot, snapshots.c.volume_id.in_(list(instances_of)), snapshots.c.at_rest, state="pending"
     ):
-        at_rest[instance_of[snapshot.volume_id]].append(snapshot.id)
+        for instance_id in instances_of[snapshot.volume_id]:
+            at_rest[instance_id].append(snapshot.id)
 
     def interface_spec(interface: NetworkInterface) -> InterfaceSpec:
         return InterfaceSpec(
@@ -225,7 +230,7 @@ def guest_specs(tx: Transaction, config: Config, wanted: Sequence[Instance]) -> 
                 for each in attached
             ),
             auto_recovery=instance.auto_recovery == "default",
-            delete_volumes=tuple(each.volume_id for each in attached if each.delete_on_termination),
+            delete_volumes=tuple(each.volume_id for each in attached if goes_with(volume_of[each.volume_id], each)),
             detach=tuple(each.volume_id for each in detaching),
             torn_out=tuple(each.volume_id for each in detaching if each.forced),
             interfaces=tuple(

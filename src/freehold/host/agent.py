@@ -32,6 +32,7 @@ from freehold.host.volumes.blocks import Blocks
 from freehold.host.volumes.copies import Copies
 from freehold.host.volumes.free import FreeVolumes
 from freehold.host.volumes.merging import Merging
+from freehold.host.volumes.shares import Sharing, Use
 from freehold.host.volumes.snapshots import Snapshots
 from freehold.host.wire import (
     KEYS_MAX,
@@ -70,6 +71,7 @@ class Agent:
             self.changed.set,
         )
         self._blocks = Blocks(machine)
+        self._sharing = Sharing(machine, self._uses_of)
         self._copies = Copies(machine, self._snapshots.copied)
         self._guests: dict[str, Guest] = {}
         self._probes = Probes(self._guests, self._changed)
@@ -94,7 +96,9 @@ class Agent:
         in_use = [
             volume_id for each in running.keys() & self._guests for volume_id in volumes_of(self._guests[each].spec)
         ]
+        in_use += processes.shares(self._machine.layout.tag)
         self._machine.pool.layers.forget_unfinished(in_use)
+        self._sharing.start()
         self._looking = asyncio.create_task(self._look_at_consoles())
         self._tell_guests()
         self._metadata.start()
@@ -123,6 +127,7 @@ class Agent:
         await self._merging.close()
         await self._copies.close()
         await self._blocks.close()
+        await self._sharing.close()
         tasks = [*self._tasks.values(), *(task for task in (self._cleaning, self._looking) if task)]
         for task in tasks:
             task.cancel()
@@ -159,6 +164,7 @@ class Agent:
                 self._cleaning = asyncio.create_task(self._clean())
         self._volumes.make(assignment.make_volumes, keys)
         self._volumes.delete(assignment.delete_volumes)
+        self._sharing.wake()
         self._tell_guests()
 
     def report(self, *, everything: bool) -> Report:
@@ -229,23 +235,38 @@ class Agent:
         return made_from | self._volumes.sources()
 
     def _attached(self) -> list[tuple[str, str]]:
-        """The ids of all guests and of their volumes."""
-        return [(each, volume_id) for each, guest in self._guests.items() for volume_id in volumes_of(guest.spec)]
+        """The ids of all volumes that guests have, each with whose QEMU has it open."""
+        volume_ids = {volume_id for guest in self._guests.values() for volume_id in volumes_of(guest.spec)}
+        return [(user, each) for each in sorted(volume_ids) if (user := self._user_of(each)) is not None]
 
     def _user_of(self, volume_id: str) -> str | None:
-        """The guest that has a volume."""
+        """The guest that has a volume; of one that several have, the volume itself, which has a QEMU of its own."""
+        if self._machine.is_shared(volume_id) and self._machine.find(volume_id) is not None:
+            return volume_id
         for instance_id, guest in self._guests.items():
-            if volume_id in volumes_of(guest.spec):
+            if guest.may_have(volume_id):
                 return instance_id
         return None
 
-    def _rests(self, instance_id: str) -> bool:
-        guest = self._guests.get(instance_id)
-        return guest is None or guest.rests
+    def _uses_of(self, volume_id: str) -> list[Use | None]:
+        """What those guests whose QEMU runs are to have of a volume (`Sharing`)."""
+        uses: list[Use | None] = []
+        for instance_id, guest in self._guests.items():
+            if guest.may_have(volume_id) and self._machine.find(instance_id) is not None:
+                wanted = [volume for volume in guest.spec.volumes if volume.volume_id == volume_id]
+                uses.append((wanted[0], guest.keys) if wanted else None)
+        return uses
 
-    def _monitor_of(self, instance_id: str) -> Monitor | None:
-        guest = self._guests.get(instance_id)
-        return None if guest is None else guest.monitor
+    def _rests(self, user: str) -> bool:
+        """Whether a guest has shut down, or one of those that have a volume."""
+        if user in self._guests:
+            return self._guests[user].rests
+        sharing = [guest for guest in self._guests.values() if guest.may_have(user)]
+        return not sharing or any(guest.rests for guest in sharing)
+
+    def _monitor_of(self, user: str) -> Monitor | None:
+        guest = self._guests.get(user)
+        return self._machine.shares.find(user) if guest is None else guest.monitor
 
     def _rested(self) -> None:
         self._templates.wake()
@@ -261,6 +282,7 @@ class Agent:
 
     def _changed(self, instance_id: str) -> None:
         self._unreported.add(instance_id)
+        self._sharing.wake()
         if self._guests[instance_id].gone:
             self._tell_guests()
         self.changed.set()

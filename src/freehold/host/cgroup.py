@@ -33,6 +33,10 @@ class Limits:
         return cls(max(quota, _QUOTA_MIN), mib * 1024 * 1024)
 
 
+SHARE_LIMITS = Limits(_PERIOD_MICROSECONDS, _OVERHEAD_MIB * 1024 * 1024)
+"""Of the QEMU of a volume that several guests have."""
+
+
 @dataclass(frozen=True, slots=True)
 class Cgroups:
     """`hierarchies` are directories to make a group in, each with the files that it sets. `unified` = version 2."""

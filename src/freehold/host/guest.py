@@ -91,6 +91,17 @@ class Guest:
         """That of its QEMU, if one runs."""
         return self._monitor if self._monitor is not None and self._monitor.alive else None
 
+    def may_have(self, volume_id: str) -> bool:
+        """Whether a volume is the guest's, or is still to be let go of."""
+        held = self._disks.held
+        letting_go = volume_id in self.spec.detach and (held is None or volume_id in held)
+        return letting_go or any(volume.volume_id == volume_id for volume in self.spec.volumes)
+
+    @property
+    def keys(self) -> Mapping[str, VolumeKey]:
+        """What opens its encrypted volumes, by volume id, as far as that is known."""
+        return self._keys or {}
+
     def report(self) -> GuestReport:
         record = self.record
         return GuestReport(

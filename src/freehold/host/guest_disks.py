@@ -10,6 +10,7 @@ from freehold.host.errors import CannotStart, CommandError
 from freehold.host.hypervisor import devices
 from freehold.host.hypervisor.devices import NoFreePort
 from freehold.host.hypervisor.monitor import Monitor, Refused
+from freehold.host.hypervisor.sharing import ShareBroken
 from freehold.host.machine import Machine
 from freehold.host.wire import GuestSpec, VolumeKey, VolumeSpec
 
@@ -80,7 +81,7 @@ class GuestDisks:
         """Whether the guest has the disk. One that can not be had is no failure of the guest, which runs without it."""
         try:
             await self._machine.plug_disk(monitor, volume, keys)
-        except (CannotStart, CommandError, NoFreePort, Refused) as error:
+        except (CannotStart, CommandError, NoFreePort, Refused, ShareBroken) as error:
             log.warning("disk not plugged in", volume=volume.volume_id, error=str(error))
             return False
         return True
@@ -91,7 +92,7 @@ class GuestDisks:
             for volume in spec.volumes:
                 if volume.volume_id in held:
                     await self._machine.adjust_disk(monitor, volume)
-        except Refused as error:  # no space left on the host
+        except (Refused, ShareBroken) as error:  # no space left on the host
             log.warning("disk not adjusted", instance=spec.instance_id, error=str(error))
             return False
         self.fitted = spec.generation

@@ -91,6 +91,10 @@ async def _begin_to_save(
     if keys is None:
         return "working"
     key = keys.get(root_volume(spec))
+    if any(volume.shared for volume in spec.volumes):
+        # Others would write to it meanwhile, and the guest would go on with what it remembers of it.
+        log.info("a guest with a volume that others have is shut down", instance=spec.instance_id)
+        return "failed"
     if key is None or await monitor.status() not in ("running", "paused"):
         return "failed"
     try:

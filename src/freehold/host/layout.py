@@ -122,6 +122,28 @@ class GuestPaths:
 
 
 @dataclass(frozen=True, slots=True)
+class SharePaths:
+    """The files of one volume that several guests have (freehold.host.volumes.shares)."""
+
+    directory: Path
+
+    @property
+    def monitor(self) -> Path:
+        """QMP of the QEMU that has the volume open."""
+        return self.directory / "qmp.sock"
+
+    @property
+    def door(self) -> Path:
+        """A directory with nothing but `socket`. Whoever has an open descriptor of it gets to the volume; nobody can
+        get to it by its path, for what is above it is root's alone."""
+        return self.directory / "door"
+
+    @property
+    def socket(self) -> Path:
+        return self.door / "nbd"
+
+
+@dataclass(frozen=True, slots=True)
 class Layout:
     """A host's part of a data directory."""
 
@@ -138,6 +160,10 @@ class Layout:
     @property
     def volumes(self) -> Path:
         return self.paths.host / "volumes"
+
+    @property
+    def shares(self) -> Path:
+        return self.paths.host / "shares"
 
     @property
     def templates(self) -> Path:
@@ -160,6 +186,9 @@ class Layout:
     def guest(self, instance_id: str) -> GuestPaths:
         return GuestPaths(self.guests / instance_id)
 
+    def share(self, volume_id: str) -> SharePaths:
+        return SharePaths(self.shares / volume_id)
+
     def volume(self, volume_id: str) -> Path:
         return self.volumes / f"{volume_id}.qcow2"
 
@@ -170,16 +199,18 @@ class Layout:
     def prepare(self) -> None:
         """Make the directories. Raises ValueError if the data directory's name is too long for sockets below it."""
         guest = self.guest("i-0123456789abcdef0")
-        sockets = (guest.monitor, guest.spare_monitor, guest.console)
+        share = self.share("vol-0123456789abcdef0")
+        sockets = (guest.monitor, guest.spare_monitor, guest.console, share.monitor, share.socket)
         if max(len(bytes(path.absolute())) for path in sockets) > _SOCKET_PATH_BYTES_MAX:
             raise ValueError(f"The path {self.paths.data_dir} is too long for sockets in it; choose a shorter one.")
-        for directory in (self.paths.host, self.guests, self.volumes):
+        for directory in (self.paths.host, self.guests, self.volumes, self.shares):
             directory.mkdir(mode=0o700, parents=True, exist_ok=True)
 
 
-def process_name(tag: str, instance_id: str) -> str:
-    """What QEMU's process is called, so that it is found again and known as this cloud's."""
-    return f"freehold-{tag}-{instance_id}"
+def process_name(tag: str, of: str) -> str:
+    """What the QEMU process of an instance or a volume is called, so that it is found again and known as this
+    cloud's."""
+    return f"freehold-{tag}-{of}"
 
 
 def tap_name(interface_id: str) -> str:
@@ -192,6 +223,7 @@ def metadata_link(vpc_id: str) -> str:
     return "fm" + hashlib.sha256(vpc_id.encode()).hexdigest()[:11]
 
 
-def guest_uid(instance_id: str) -> int:
-    """The user that a guest's QEMU runs as: one of its own, far above those that people and services have."""
-    return 0x40000000 + int.from_bytes(hashlib.sha256(instance_id.encode()).digest()[:4], "big") % 0x3FFFFFFF
+def guest_uid(of: str) -> int:
+    """The user that the QEMU of an instance or a volume runs as: one of its own, far above those that people and
+    services have."""
+    return 0x40000000 + int.from_bytes(hashlib.sha256(of.encode()).digest()[:4], "big") % 0x3FFFFFFF

@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import shutil
 from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
-from contextlib import AsyncExitStack, asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
@@ -17,20 +17,21 @@ from pathlib import Path
 from msgspec.structs import replace
 
 from freehold.host import images
-from freehold.host.cgroup import Cgroups, Limits
+from freehold.host.cgroup import SHARE_LIMITS, Cgroups, Limits
 from freehold.host.commands import together
 from freehold.host.effects import Effects
 from freehold.host.errors import NotYet
 from freehold.host.host_memory import check_memory
-from freehold.host.hypervisor import devices, process
+from freehold.host.hypervisor import devices, process, sharing
 from freehold.host.hypervisor.disks import Disk, Layer, check_keys
 from freehold.host.hypervisor.firmware import have_variables
 from freehold.host.hypervisor.monitor import Monitor, MonitorError
 from freehold.host.hypervisor.qemu import Accelerator
-from freehold.host.layout import Layout, tap_name, volume_of
+from freehold.host.layout import Layout, SharePaths, tap_name, volume_of
 from freehold.host.ports import taps
 from freehold.host.ports.vswitch import Vswitch
 from freehold.host.records import GuestRecord, Saved, save
+from freehold.host.share_monitors import ShareMonitors
 from freehold.host.templates.store import Template
 from freehold.host.volumes import luks
 from freehold.host.volumes.memories import Memories
@@ -52,6 +53,7 @@ class Machine:
     effects: Effects
     _known: dict[str, Identity] = field(default_factory=dict)
     _disks: dict[str, asyncio.Lock] = field(default_factory=dict)
+    shares: ShareMonitors = field(default_factory=ShareMonitors)
     to_freeze: set[str] = field(default_factory=set)
     """The volumes of which a snapshot is still to be taken: they are not deleted before."""
     to_keep: set[str] = field(default_factory=set)
@@ -79,17 +81,17 @@ class Machine:
                 await held.enter_async_context(self._disks.setdefault(volume_id, asyncio.Lock()))
             yield
 
-    def find(self, instance_id: str) -> int | None:
-        """The process id of a guest's QEMU, if it runs."""
-        who = self._process(instance_id)
+    def find(self, of: str) -> int | None:
+        """The process id of the QEMU of an instance, or of a volume that several have, if it runs."""
+        who = self._process(of)
         return None if who is None else who.pid
 
-    def _process(self, instance_id: str) -> Identity | None:
-        """A guest's QEMU. One that was found before is only looked at again, not looked for."""
-        known = self._known.pop(instance_id, None)
-        who = known if known is not None and alive(known) else process.find(self.layout.tag, instance_id)
+    def _process(self, of: str) -> Identity | None:
+        """One that was found before is only looked at again, not looked for."""
+        known = self._known.pop(of, None)
+        who = known if known is not None and alive(known) else process.find(self.layout.tag, of)
         if who is not None:
-            self._known[instance_id] = who
+            self._known[of] = who
         return who
 
     async def remember(self, spec: GuestSpec) -> None:
@@ -117,10 +119,12 @@ class Machine:
         await self.start(spec, disks, ports=ports)
 
     async def make_disks(self, spec: GuestSpec, keys: Mapping[str, VolumeKey]) -> list[Disk]:
-        """Have the files of a guest's volumes, and what QEMU needs to know of them, the boot disk first."""
+        """Have the files of a guest's volumes, and what QEMU needs to know of them, the boot disk first; not of those
+        that others may have as well, which are plugged in when it runs (`GuestDisks`)."""
         self.pool.check_space()
         check_memory(spec.memory_mib)
-        ordered = sorted(spec.volumes, key=lambda volume: not volume.boot)
+        own = (volume for volume in spec.volumes if not volume.shared)
+        ordered = sorted(own, key=lambda volume: not volume.boot)
         return [await self.make_disk(volume, keys) for volume in ordered]
 
     async def start(
@@ -145,7 +149,10 @@ class Machine:
         await self.effects.perform("start process", start)
 
     async def make_disk(self, volume: VolumeSpec, keys: Mapping[str, VolumeKey]) -> Disk:
-        """Have a volume's file, and what QEMU needs to know of it. Raises CannotStart, HostError."""
+        """Have a volume's file, which nobody has open, and what QEMU needs to know of it. Raises CannotStart,
+        HostError."""
+        if not volume.shared and self.is_shared(volume.volume_id):
+            await self.close_share(volume.volume_id)  # it is one guest's now
         image = images.load(self.layout.paths.images, volume.image_id).disk if volume.image_id else None
         given = keys[volume.volume_id] if volume.encrypted else None
         key = None if given is None else given.key
@@ -160,8 +167,47 @@ class Machine:
     async def plug_disk(self, monitor: Monitor, volume: VolumeSpec, keys: Mapping[str, VolumeKey]) -> None:
         """Have a volume in a guest that runs. `keys` open those that are encrypted. Raises CannotStart, HostError."""
         async with self.disks((volume.volume_id,)):
+            if volume.shared:
+                with sharing.of_share(volume.volume_id):
+                    paths = await self.open_share(volume, keys)
+                add = partial(sharing.add_client, monitor, volume.volume_id, paths)
+                await self.effects.perform("plug disk", partial(devices.plug, monitor, volume.volume_id, add))
+                return
             disk = await self.make_disk(volume, keys)
             await self.effects.perform("plug disk", partial(devices.plug_disk, monitor, disk))
+
+    def is_shared(self, volume_id: str) -> bool:
+        """Whether a volume is, or has been and may still be, open for several guests."""
+        return self.layout.share(volume_id).directory.exists()
+
+    async def open_share(self, volume: VolumeSpec, keys: Mapping[str, VolumeKey]) -> SharePaths:
+        """Have a volume open for several guests; it is the caller's (`disks`). Raises CannotStart, HostError."""
+        volume_id, paths = volume.volume_id, self.layout.share(volume.volume_id)
+        if self.find(volume_id) is None:
+            await self.shares.drop(volume_id)
+            await self.effects.perform("start share", partial(sharing.spawn, self.layout, volume_id))
+        monitor = await self.shares.connect(self.layout, volume_id)
+        if await sharing.is_served(monitor, volume_id):
+            return paths
+        if not await sharing.is_open(monitor, volume_id):
+            disk = await self.make_disk(replace(volume, shared=True), keys)
+            await self.effects.perform("open share", partial(sharing.open_files, monitor, disk))
+        if (pid := self.find(volume_id)) is not None:
+            await self._do("limit share", partial(self.cgroups.ensure, volume_id, SHARE_LIMITS, pid))
+        await self.effects.perform("serve share", partial(sharing.serve, monitor, volume_id, paths))
+        return paths
+
+    async def close_share(self, volume_id: str) -> None:
+        """Have a volume open for no guest; it is the caller's (`disks`)."""
+        monitor = None
+        if self.find(volume_id) is not None:
+            with suppress(MonitorError):  # it hangs, and is killed: what it has answered is on the disk
+                monitor = await self.shares.connect(self.layout, volume_id)
+        await self.end(volume_id, monitor)
+        await self.shares.drop(volume_id)
+        await self._do("remove limits", partial(self.cgroups.remove, volume_id))
+        directory = self.layout.share(volume_id).directory
+        await self._do("remove share", partial(shutil.rmtree, directory, onerror=_unless_missing))
 
     async def unplug_disk(self, monitor: Monitor, volume_id: str) -> bool:
         """Ask a guest that runs to let go of a volume; whether it has (`devices.unplug_disk`)."""
@@ -176,8 +222,21 @@ class Machine:
     async def adjust_disk(self, monitor: Monitor, volume: VolumeSpec) -> None:
         """Have a disk of a guest that runs as large as it is to be, and its limits."""
         async with self.disks((volume.volume_id,)):
+            if self.is_shared(volume.volume_id):
+                await self._adjust_share(monitor, volume)
+                return
             adjust = partial(devices.adjust_disk, monitor, volume.volume_id, volume.size_gib << 30, volume.limits)
             await self.effects.perform("adjust disk", adjust)
+
+    async def _adjust_share(self, monitor: Monitor, volume: VolumeSpec) -> None:
+        volume_id, size = volume.volume_id, volume.size_gib << 30
+        with sharing.of_share(volume_id):
+            share = await self.shares.connect(self.layout, volume_id)
+            await self.effects.perform("limit disk", partial(devices.limit_disk, share, volume_id, volume.limits))
+            if await devices.size(share, volume_id) < size:
+                await self.effects.perform("grow share", partial(sharing.grow, share, volume_id, size))
+        paths = self.layout.share(volume_id)
+        await self.effects.perform("see size", partial(sharing.see_size, monitor, volume_id, paths, size))
 
     async def make_volume(self, volume: VolumeSpec, keys: Mapping[str, VolumeKey]) -> None:
         """Have a volume that is no guest's. Raises CannotStart, HostError."""
@@ -201,7 +260,8 @@ class Machine:
             await self._do("mark as spare", partial(process.mark_as_spare, pid))
 
     async def end(self, instance_id: str, monitor: Monitor | None) -> None:
-        """Have no QEMU: it is told to quit, which writes out its disks, and is killed if it does not."""
+        """Have no QEMU, of an instance or of a volume that several have: it is told to quit, which writes out its
+        disks, and is killed if it does not."""
         tag, who = self.layout.tag, self._process(instance_id)
         if who is not None and monitor is not None and monitor.alive:
             try:
@@ -243,6 +303,8 @@ class Machine:
         async with self.disks((volume_id,)):
             if volume_id in self.to_freeze and self.layout.volume(volume_id).exists():
                 raise NotYet(f"A snapshot of {volume_id} is to be taken first.")
+            if self.is_shared(volume_id):
+                await self.close_share(volume_id)
             await self._do("delete volume", partial(self.pool.delete, volume_id))
         self._disks.pop(volume_id, None)
 

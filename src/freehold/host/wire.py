@@ -49,7 +49,8 @@ class DiskLimits(msgspec.Struct, frozen=True):
 
 class VolumeSpec(msgspec.Struct, frozen=True):
     """A disk. `image_id` = it starts as an overlay of that image, `snapshot_id` = of that snapshot; neither = empty.
-    `device` is the AWS device name. `encrypted` = by LUKS, with a key that comes apart from the spec (`VolumeKey`)."""
+    `device` is the AWS device name. `encrypted` = by LUKS, with a key that comes apart from the spec (`VolumeKey`).
+    `shared` = several guests may have it at once."""
 
     volume_id: str
     size_gib: int
@@ -59,6 +60,7 @@ class VolumeSpec(msgspec.Struct, frozen=True):
     encrypted: bool = False
     limits: DiskLimits = DiskLimits()
     snapshot_id: str | None = None
+    shared: bool = False
 
 
 class SnapshotSpec(msgspec.Struct, frozen=True):

@@ -195,11 +195,13 @@ class Volume(Record, frozen=True):
     snapshot_id: SnapshotId | None = None
     kernel_image_id: ImageId | None = None
     auto_enable_io: bool = False
+    multi_attach_enabled: bool = False
 
 
 class VolumeAttachment(Record, frozen=True):
     """A volume of an instance. ``attaching`` and ``detaching`` last until its host says that the guest has it, or has
-    it no more; `forced`: the guest loses it whether it lets go of it or not."""
+    it no more; `forced`: the guest loses it whether it lets go of it or not; `fitting`: the guest is still to see how
+    the volume was modified."""
 
     volume_id: VolumeId
     instance_id: InstanceId
@@ -210,6 +212,7 @@ class VolumeAttachment(Record, frozen=True):
     delete_on_termination: bool
     attached_at: dt.datetime
     forced: bool = False
+    fitting: bool = False
 
 
 class VolumeModification(Record, frozen=True):
@@ -230,6 +233,8 @@ class VolumeModification(Record, frozen=True):
     target_volume_type: str
     target_iops: int
     target_throughput_mibps: int
+    original_multi_attach: bool = False
+    target_multi_attach: bool = False
 
 
 class Image(Record, frozen=True):

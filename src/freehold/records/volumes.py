@@ -3,7 +3,7 @@ and nobody can read it, from the first on; with the second it is gone."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Sequence
 
 from freehold.records.compute import Volume, VolumeAttachment, VolumeModification, volume_attachments
 from freehold.records.encryption import WrappedKey
@@ -36,21 +36,40 @@ def attached_to(tx: Transaction, instance_id: str) -> dict[str, tuple[VolumeAtta
     return {each.device: (each, found[each.volume_id]) for each in attachments}
 
 
+def goes_with(volume: Volume, attachment: VolumeAttachment) -> bool:
+    """Whether the host deletes a volume together with the guest that it is attached to. One that several may have is
+    deleted apart from them, after the last of them is terminated, if that one's attachment says so.
+
+    https://docs.aws.amazon.com/ebs/latest/userguide/ebs-volumes-multi.html
+    """
+    return attachment.delete_on_termination and not volume.multi_attach_enabled
+
+
 def meter_anew(tx: Transaction, volume: Volume) -> None:
     """Meter a volume as it is now, no more as it was."""
     close_usage(tx, volume.id)
     meter(tx, volume)
 
 
-def complete_modifications(tx: Transaction, volume_ids: Iterable[str]) -> None:
-    """Guests that run have these volumes as they are to be, or none has them."""
+def fitted(tx: Transaction, instance_id: str) -> None:
+    """The guest of an instance has its volumes as they are to be, or there is none."""
+    fitting = tx.select(VolumeAttachment, instance_id=instance_id, fitting=True)
+    for attachment in fitting:
+        tx.update(attachment, fitting=False)
+    _complete_modifications(tx, [attachment.volume_id for attachment in fitting])
+
+
+def _complete_modifications(tx: Transaction, volume_ids: Sequence[str]) -> None:
+    """Of those that no guest that runs is still to see."""
     for modification in tx.select(VolumeModification, volume_id=list(volume_ids), state="modifying"):
-        tx.update(modification, state="completed", ended_at=tx.now)
+        if not tx.count(VolumeAttachment, volume_id=modification.volume_id, fitting=True):
+            tx.update(modification, state="completed", ended_at=tx.now)
 
 
 def let_go(tx: Transaction, attachment: VolumeAttachment) -> None:
     """A volume is this instance's no more."""
     tx.delete(attachment)
+    _complete_modifications(tx, [attachment.volume_id])
     if not tx.count(VolumeAttachment, volume_id=attachment.volume_id):
         volume = tx.get(Volume, attachment.volume_id)
         if volume is not None and volume.state == "in-use":

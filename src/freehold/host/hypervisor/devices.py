@@ -9,7 +9,9 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import re
+from collections.abc import Awaitable, Callable
 from contextlib import ExitStack
+from functools import partial
 from typing import TypedDict, cast
 
 from freehold.host.errors import HostError
@@ -59,8 +61,13 @@ class _Usage(TypedDict, total=False):
     stats: _Reads
 
 
+class _File(TypedDict, total=False):
+    fd: int
+    opaque: str
+
+
 class _Set(TypedDict("_Numbered", {"fdset-id": int})):
-    fds: list[dict[str, object]]
+    fds: list[_File]
 
 
 async def plugged(monitor: Monitor) -> frozenset[str]:
@@ -90,12 +97,16 @@ async def is_found(monitor: Monitor, volume_id: str) -> bool:
 
 async def plug_disk(monitor: Monitor, disk: Disk) -> None:
     """Have a disk in the guest. Raises CannotStart if a file of it is missing, NoFreePort, MonitorError."""
-    volume_id = disk.volume_id
+    await plug(monitor, disk.volume_id, partial(add_disk, monitor, disk))
+
+
+async def plug(monitor: Monitor, volume_id: str, add: Callable[[], Awaitable[None]]) -> None:
+    """Have a disk in the guest, whose nodes `add` makes."""
     if volume_id in await plugged(monitor):
         return
     if not await has_node(monitor, disks.device_node(volume_id)):
-        await _remove_backend(monitor, volume_id)  # half of it, left by an agent that was cut
-        await add_disk(monitor, disk)
+        await remove_backend(monitor, volume_id)  # half of it, left by an agent that was cut
+        await add()
     await monitor.execute("device_add", disks.device(volume_id, await free_port(monitor)))
 
 
@@ -121,7 +132,7 @@ async def unplug_disk(monitor: Monitor, volume_id: str) -> bool:
     """
     if not await _unplug(monitor, volume_id):
         return False
-    await _remove_backend(monitor, volume_id)
+    await remove_backend(monitor, volume_id)
     return True
 
 
@@ -180,10 +191,15 @@ async def resize_disk(monitor: Monitor, volume_id: str, size_bytes: int) -> None
 async def adjust_disk(monitor: Monitor, volume_id: str, size_bytes: int, limits: DiskLimits) -> None:
     """Have a disk that is plugged in be at least so large, and do so much."""
     await limit_disk(monitor, volume_id, limits)
+    if await size(monitor, volume_id) < size_bytes:
+        await resize_disk(monitor, volume_id, size_bytes)
+
+
+async def size(monitor: Monitor, volume_id: str) -> int:
+    """The bytes of a disk as QEMU sees it."""
     answer = cast(list[_Node], await monitor.execute("query-named-block-nodes", {"flat": True}))
     sizes = {node["node-name"]: node["image"]["virtual-size"] for node in answer}
-    if sizes[disks.device_node(volume_id)] < size_bytes:
-        await resize_disk(monitor, volume_id, size_bytes)
+    return sizes[disks.device_node(volume_id)]
 
 
 async def free_port(monitor: Monitor) -> str:
@@ -263,6 +279,12 @@ async def hand_over(monitor: Monitor, volume_id: str, descriptors: tuple[int, ..
     return cast(int, number["fdset-id"])
 
 
+async def descriptor(monitor: Monitor, volume_id: str) -> int | None:
+    """The number that QEMU knows a descriptor by which it was handed for a volume."""
+    sets = cast(list[_Set], await monitor.execute("query-fdsets"))
+    return next((file["fd"] for each in sets for file in each["fds"] if file.get("opaque") == volume_id), None)
+
+
 async def _unplug(monitor: Monitor, device_id: str) -> bool:
     if device_id not in await plugged(monitor):
         return True
@@ -271,7 +293,7 @@ async def _unplug(monitor: Monitor, device_id: str) -> bool:
     return device_id not in await plugged(monitor)
 
 
-async def _remove_backend(monitor: Monitor, volume_id: str) -> None:
+async def remove_backend(monitor: Monitor, volume_id: str) -> None:
     """Have nothing of a disk that no device uses."""
     await _remove_disk(monitor, volume_id)
     if await has_node(monitor, f"gone-{volume_id}"):
@@ -282,10 +304,17 @@ async def _remove_disk(monitor: Monitor, volume_id: str) -> None:
     await cancel_job(monitor, volume_id)
     if await has_node(monitor, disks.device_node(volume_id)):
         await monitor.execute("blockdev-del", {"node-name": disks.device_node(volume_id)})
+    there = await nodes(monitor)
+    for name in disks.share_nodes(volume_id):
+        if name in there:
+            await monitor.execute("blockdev-del", {"node-name": name})
     await _remove_tips(monitor, volume_id)
-    objects = await _names(monitor, "/objects")
+    objects: list[str] = []
+    with contextlib.suppress(Refused):  # a QEMU without a machine has no such place before there is one
+        objects = await _names(monitor, "/objects")
+    named = (disks.limit_id(volume_id), disks.door_id(volume_id))
     for name in objects:
-        if name == disks.limit_id(volume_id) or name.startswith(disks.keys_prefix(volume_id)):
+        if name in named or name.startswith(disks.keys_prefix(volume_id)):
             await monitor.execute("object-del", {"id": name})
     for number in await _sets(monitor, volume_id):
         await monitor.execute("remove-fd", {"fdset-id": number})

@@ -99,6 +99,12 @@ def layer_node(volume_id: str, layer: str) -> str:
     return "node-" + hashlib.sha256(f"{volume_id} {layer}".encode()).hexdigest()[:24]
 
 
+def share_nodes(volume_id: str) -> tuple[str, str]:
+    """The names of the connections to a volume that several guests have (`sharing`): one that is used, and one that
+    takes its place."""
+    return f"share0-{volume_id}", f"share1-{volume_id}"
+
+
 def limit_id(volume_id: str) -> str:
     return f"limit-{volume_id}"
 
@@ -116,6 +122,11 @@ def key_id(volume_id: str, key: str) -> str:
 def keys_prefix(volume_id: str) -> str:
     """What the names of all that hold a volume's passphrases begin with."""
     return f"key-{volume_id}-"
+
+
+def door_id(volume_id: str) -> str:
+    """What holds the descriptor by which a volume that several guests have is connected to."""
+    return f"door-{volume_id}"
 
 
 def serial_number(volume_id: str) -> str:

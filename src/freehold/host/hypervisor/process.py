@@ -32,20 +32,20 @@ from freehold.host.hypervisor.qemu import (
     command_line,
 )
 from freehold.host.images import Kernel
-from freehold.host.layout import GuestPaths, guest_uid
+from freehold.host.layout import GuestPaths, guest_uid, is_volume_id
 from freehold.host.ports.taps import open_tap
 from freehold.host.templates.store import Template
 from freehold.host.wire import GuestSpec
-from freehold.processes import Identity, guests, handle
+from freehold.processes import Identity, guests, handle, shares
 
 _EXIT_SECONDS_MAX = 10.0
 _OOM_SCORE = 500
 _LOG_BYTES_MAX = 64 * 1024
 
 
-def find(tag: str, instance_id: str) -> Identity | None:
-    """A guest's QEMU, if it runs: looked for among all processes of the machine."""
-    return guests(tag).get(instance_id)
+def find(tag: str, of: str) -> Identity | None:
+    """The QEMU of an instance or of a volume, if it runs: looked for among all processes of the machine."""
+    return (shares(tag) if is_volume_id(of) else guests(tag)).get(of)
 
 
 def mark_as_spare(pid: int) -> None:

@@ -40,6 +40,7 @@ _HONOURED = {
     "Encrypted",
     "Iops",
     "KmsKeyId",
+    "MultiAttachEnabled",
     "Size",
     "SnapshotId",
     "TagSpecifications",
@@ -71,7 +72,7 @@ def create_volume(call: Call, request: CreateVolumeRequestTypeDef) -> Response:
     Raises MissingParameter, InvalidParameterCombination, InvalidZone.NotFound, InsufficientVolumeCapacity, what is
     wrong with the settings (`volume_settings.checked`), IdempotentParameterMismatch.
     """
-    refuse_others(request, _HONOURED, {"MultiAttachEnabled": False})
+    refuse_others(request, _HONOURED)
     tags = specified(request.get("TagSpecifications"), VOLUME.resource_type)[VOLUME.resource_type]
     take_turn(call.tx)
     snapshot = volume_sources.named(call, request)
@@ -87,7 +88,11 @@ def create_volume(call: Call, request: CreateVolumeRequestTypeDef) -> Response:
     encryption = ebs_encryption.resolved(call, asked)
     storage_limits.check(call, settings.volume_type, settings.size_gib, settings.iops)
     volume = insert(
-        *(call, settings, encryption, zone, host_id, tags), state="creating", volume_id=volume_id, snapshot=snapshot
+        *(call, settings, encryption, zone, host_id, tags),
+        state="creating",
+        volume_id=volume_id,
+        snapshot=snapshot,
+        multi_attach_enabled=request.get("MultiAttachEnabled", False),
     )
     publish(call.tx, "volume", volume.id)
     return descriptions(call, [volume])[0]
@@ -106,6 +111,7 @@ def insert(
     image_id: ImageId | None = None,
     kernel_image_id: ImageId | None = None,
     snapshot: Snapshot | None = None,
+    multi_attach_enabled: bool = False,
 ) -> Volume:
     """Insert a volume with its key and tags, and begin to meter it. Quotas are the caller's to check."""
     volume = Volume(
@@ -125,6 +131,7 @@ def insert(
         kms_key_id=encryption.arn,
         snapshot_id=snapshot.id if snapshot else None,
         kernel_image_id=kernel_image_id,
+        multi_attach_enabled=multi_attach_enabled,
     )
     call.tx.insert(volume)
     ebs_encryption.give_key(call, volume, snapshot, encryption)
@@ -138,6 +145,8 @@ def _settings(request: CreateVolumeRequestTypeDef, snapshot: Snapshot | None) ->
     if size_gib is None:
         raise MissingParameter("size/snapshot")
     volume_type = str(request.get("VolumeType") or _DEFAULT_TYPE)
+    if request.get("MultiAttachEnabled"):
+        volume_settings.check_multi_attach(volume_type)
     return volume_settings.checked(volume_type, size_gib, request.get("Iops"), request.get("Throughput"))
 
 

@@ -25,13 +25,15 @@ from freehold.services.ec2.volume_errors import (
     AttachmentLimitExceeded,
     InvalidAttachmentNotFound,
     InvalidVolumeZoneMismatch,
+    MultiAttachmentLimitExceeded,
+    MultiAttachUnsupported,
     OnAnotherHost,
     RootVolumeInUse,
     VolumeAlreadyAttached,
 )
 from freehold.services.ec2.volumes import shown_attachment
 from freehold.services.operation import Call, Needed, Response, operation
-from freehold.volume_types import DEVICES_MAX
+from freehold.volume_types import DEVICES_MAX, MULTI_ATTACHMENTS_MAX
 
 if TYPE_CHECKING:
     from mypy_boto3_ec2.type_defs import AttachVolumeRequestTypeDef, DetachVolumeRequestTypeDef
@@ -49,20 +51,23 @@ def _to_attach(call: Call, request: AttachVolumeRequestTypeDef) -> Iterator[str 
 @operation(resources=_to_attach, resource_policies=True)
 def attach_volume(call: Call, request: AttachVolumeRequestTypeDef) -> Response:
     """Raises InvalidParameterValue for a device name that can not be or is in use, IncorrectState, VolumeInUse,
-    InvalidVolume.ZoneMismatch, AttachmentLimitExceeded, and UnsupportedOperation for a volume on another host."""
+    InvalidVolume.ZoneMismatch, AttachmentLimitExceeded, and UnsupportedOperation for a volume on another host, and for
+    one with Multi-Attach as the root volume."""
     refuse_others(request, {"Device", "InstanceId", "VolumeId"}, {"EbsCardIndex": 0})
     device = request["Device"]
     check_device(device)
     take_turn(call.tx)
     volume, instance = VOLUME.load(call, request["VolumeId"]), INSTANCE.load(call, request["InstanceId"])
     if volume.state == "in-use":
-        raise VolumeAlreadyAttached(volume.id)
-    if volume.state != "available":
+        _check_others(call, volume, instance)
+    elif volume.state != "available":
         raise IncorrectState(f"{volume.id} is not 'available'.")
     if instance.state not in ("running", "stopped"):
         raise IncorrectState(f"Instance '{instance.id}' is not 'running'.")
     _check_place(volume, instance)
     _check_room(call, instance, device)
+    if volume.multi_attach_enabled and device == instance.root_device_name:
+        raise MultiAttachUnsupported(f"The volume '{volume.id}' has Multi-Attach enabled: it can not be a root volume.")
     attachment = VolumeAttachment(
         volume_id=volume.id,
         instance_id=instance.id,
@@ -93,7 +98,7 @@ def detach_volume(call: Call, request: DetachVolumeRequestTypeDef) -> Response:
     """The guest is asked to let go of the disk; with Force it loses it at once, whatever it has still to write.
 
     Raises IncorrectState, InvalidAttachment.NotFound, OperationNotPermitted for the root volume of an instance that is
-    not stopped, MissingParameter for one of several instances that is not named.
+    not stopped, MissingParameter for no instance of a volume that several may have.
     """
     refuse_others(request, {"Device", "Force", "InstanceId", "VolumeId"})
     take_turn(call.tx)
@@ -118,6 +123,15 @@ def check_device(name: str) -> None:
         raise InvalidParameterValue(
             f"Value ({name}) for parameter device is invalid. {name} is not a valid EBS device name."
         )
+
+
+def _check_others(call: Call, volume: Volume, instance: Instance) -> None:
+    """Raises VolumeInUse for one that only one instance may have or that this one has, AttachmentLimitExceeded."""
+    attached = call.tx.select(VolumeAttachment, volume_id=volume.id)
+    if not volume.multi_attach_enabled or any(each.instance_id == instance.id for each in attached):
+        raise VolumeAlreadyAttached(volume.id)
+    if len(attached) >= MULTI_ATTACHMENTS_MAX:
+        raise MultiAttachmentLimitExceeded(volume.id, MULTI_ATTACHMENTS_MAX)
 
 
 def _check_place(volume: Volume, instance: Instance) -> None:
@@ -145,7 +159,7 @@ def _named(call: Call, request: DetachVolumeRequestTypeDef, volume: Volume) -> V
     instance_id = request.get("InstanceId")
     if instance_id:
         INSTANCE.load(call, instance_id)
-    elif len(attached) > 1:
+    elif len(attached) > 1 or volume.multi_attach_enabled:
         raise MissingParameter("InstanceId")
     for attachment in attached:
         if instance_id in (None, "", attachment.instance_id) and request.get("Device") in (None, "", attachment.device):

@@ -17,6 +17,13 @@ class AttachmentLimitExceeded(AwsError):
         )
 
 
+class MultiAttachmentLimitExceeded(AwsError):
+    code = "AttachmentLimitExceeded"
+
+    def __init__(self, volume_id: str, limit: int) -> None:
+        super().__init__(f"The volume '{volume_id}' is attached to {limit} instances: the most that it can be.")
+
+
 class IncorrectModificationState(AwsError):
     code = "IncorrectModificationState"
 
@@ -62,6 +69,12 @@ class InvalidZoneNotFound(AwsError):
 
     def __init__(self, zone: str) -> None:
         super().__init__(f"The zone '{zone}' does not exist.")
+
+
+class MultiAttachUnsupported(AwsError):
+    """What a volume with Multi-Attach can not do, or one that is to have it."""
+
+    code = "UnsupportedOperation"
 
 
 class OnAnotherHost(AwsError):

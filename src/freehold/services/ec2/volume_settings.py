@@ -6,7 +6,15 @@ from dataclasses import dataclass
 
 from freehold.services.ec2.errors import InvalidParameterCombination, InvalidParameterValue, MissingParameter
 from freehold.services.ec2.volume_errors import UnknownVolumeType
-from freehold.volume_types import GP3_THROUGHPUT_MIBPS, TYPES, VolumeType, is_type, rules, shown_iops
+from freehold.volume_types import (
+    GP3_THROUGHPUT_MIBPS,
+    MULTI_ATTACH_TYPES,
+    TYPES,
+    VolumeType,
+    is_type,
+    rules,
+    shown_iops,
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,6 +66,14 @@ def checked(volume_type: str, size_gib: int, iops: int | None, throughput_mibps:
         )
     name_of: VolumeType = next(name for name in TYPES if name == volume_type)
     return Settings(name_of, size_gib, shown, throughput)
+
+
+def check_multi_attach(volume_type: str) -> None:
+    """Raises InvalidParameterCombination for a type that only one instance at a time can have."""
+    if volume_type not in MULTI_ATTACH_TYPES:
+        raise InvalidParameterCombination(
+            f"The parameter MultiAttachEnabled is not supported for {volume_type} volumes."
+        )
 
 
 def _check_bounds(name: str, given: int, bounds: tuple[int, int]) -> None:

@@ -41,7 +41,7 @@ _FILTERS: dict[str, Condition] = {
     "create-time": moment(volumes.c.created_at),
     "encrypted": flag(volumes.c.encrypted),
     "fast-restored": constant("false"),
-    "multi-attach-enabled": constant("false"),
+    "multi-attach-enabled": flag(volumes.c.multi_attach_enabled),
     "operator.managed": constant("false"),
     "operator.principal": absent,
     "size": number(volumes.c.size_gib),
@@ -112,7 +112,7 @@ def _described(volume: Volume, attached: Sequence[VolumeAttachment], tags: list[
         "Attachments": [shown_attachment(attachment) for attachment in attached],
         "Encrypted": volume.encrypted,
         **({"KmsKeyId": volume.kms_key_id} if volume.kms_key_id else {}),
-        "MultiAttachEnabled": False,
+        "MultiAttachEnabled": volume.multi_attach_enabled,
         "Operator": {"Managed": False},
         "Tags": tag_list(tags),
     }
