@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime as dt
+from dataclasses import replace
 
 import pytest
 
@@ -10,6 +11,8 @@ from freehold.control.housekeeping import keep_house
 from freehold.records.compute import Image
 from freehold.records.snapshots import Snapshot
 from freehold.records.usage import UsageEntry
+from freehold.services.ec2.image_removal import deregister_image
+from freehold.services.operation import Principal
 from tests.ec2.calls import Caller, refused
 from tests.ec2.launching import launch_one, run_one
 from tests.ec2.snapshotting import snapshot_of
@@ -109,6 +112,23 @@ def test_a_deregistered_image_is_restored_with_its_snapshots(ready: Caller, stra
     run_one(ready, ImageId=image_id)
     with refused("InvalidSnapshot.InUse"):
         ready.delete_snapshot(SnapshotId=snapshot_id)
+
+
+def test_snapshots_go_with_their_image_only_where_they_may(ready: Caller) -> None:
+    """The image is deregistered whatever becomes of them."""
+    locked, other = image_of(ready, run_one(ready), "locked"), image_of(ready, run_one(ready), "other")
+    ready.lock_snapshot(SnapshotId=snapshots_of(ready, locked)[0], LockMode="governance", LockDuration=1)
+    kept = [*snapshots_of(ready, locked), *snapshots_of(ready, other)]
+    answer = ready.deregister_image(ImageId=locked, DeleteAssociatedSnapshots=True)
+    assert answer["DeleteSnapshotResults"] == [{"SnapshotId": kept[0], "ReturnCode": "client-error"}]
+    arn = f"arn:aws:iam::{ready.account}:user/alice"
+    alice = Principal(ready.account, arn, "AIDATEST", "user", "AKIATEST", "AIDATEST", arn)
+    with ready.store.write() as tx:  # who may deregister images, and no more
+        call = replace(ready.call(tx, "DeregisterImage"), principal=alice)
+        answer = deregister_image(call, {"ImageId": other, "DeleteAssociatedSnapshots": True})
+    assert answer["DeleteSnapshotResults"] == [{"SnapshotId": kept[1], "ReturnCode": "missing-permissions"}]
+    assert ready.describe_images(Owners=["self"])["Images"] == []
+    assert {each["SnapshotId"] for each in ready.describe_snapshots(OwnerIds=["self"])["Snapshots"]} == set(kept)
 
 
 def test_an_image_leaves_the_bin_when_its_time_is_over(ready: Caller) -> None:

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from botocore.exceptions import ClientError
+from botocore.exceptions import BotoCoreError, ClientError
 
 from freehold.cli import fail
 from freehold.cli.endpoint import Endpoint, client, cloud_paths, running_endpoint
@@ -102,10 +102,10 @@ def _export(disk: Disk, file: Path, file_format: str | None, *, as_json: bool) -
 
 @contextmanager
 def _refusals() -> Iterator[None]:
-    """What the cloud refuses, as a sentence."""
+    """What the cloud refuses, or does not answer, as a sentence."""
     try:
         yield
-    except ClientError as error:
+    except (BotoCoreError, ClientError) as error:
         raise fail(str(error)) from error
 
 
@@ -114,5 +114,5 @@ def _forget(endpoint: Endpoint, snapshot_id: str) -> None:
     with closing(client(endpoint, "ec2")) as ec2:
         try:
             ec2.delete_snapshot(SnapshotId=snapshot_id)
-        except ClientError as error:
+        except (BotoCoreError, ClientError) as error:
             say(f"{snapshot_id} is not deleted: {error}")
