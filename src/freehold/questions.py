@@ -2,20 +2,26 @@
 
 What a host is to do is state, which it follows in its own time (host/wire.py). These few things are worth nothing
 later: what is on a screen now, an interrupt now. A question goes from an operation (`Call.ask`) through the controllers
-to the host, and its answer back, within `ASK_SECONDS`; an answer that does not come is an error to the caller, and
+to the host, and its answer back, within its `patience`; an answer that does not come is an error to the caller, and
 nobody asks again. A host answers few at a time, and no answer is larger than `ANSWER_BYTES_MAX`.
+
+Whoever waits for `Taken` has nothing done for it: that many may at once (`WAITING_MAX`), and holds no thread anywhere.
 
 Another question is one more struct here, and its answer in host/answers.py.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from typing import Annotated, Literal
 
 import msgspec
 
 ASK_SECONDS = 5.0
+WAIT_SECONDS = 30.0
+"""For what is on its way behind that of others; clients give up an answer after 60 seconds."""
+
+WAITING_MAX = 1024
 ANSWER_BYTES_MAX = 2 << 20
 QUESTION_BYTES_MAX = 1 << 20
 
@@ -107,6 +113,11 @@ Question = (
 )
 
 
+def patience(question: Question) -> float:
+    """How many seconds its answer may take."""
+    return WAIT_SECONDS if isinstance(question, Taken) else ASK_SECONDS
+
+
 class Answer(msgspec.Struct, frozen=True, tag="answer", tag_field="type"):
     """To the question of this `number`. `refusal`: there is none, for the host is not linked (``away``), answers too
     many others (``busy``), has nothing to answer from (``gone``: no such guest runs), or failed (its log says more)."""
@@ -141,6 +152,14 @@ Ask = Callable[[str, Question], bytes]
 """Ask a host, by its id, and wait. Raises NoAnswer."""
 
 
+Wait = Callable[[str, Question], Awaitable[None]]
+"""Ask a host and wait until it has answered, or has not in time."""
+
+
 def ask_nobody(_host_id: str, _question: Question) -> bytes:
     """Where there are no hosts to ask."""
     raise NoAnswer("away")
+
+
+async def wait_for_nobody(_host_id: str, _question: Question) -> None:
+    """The same of `Wait`."""

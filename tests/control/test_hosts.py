@@ -17,7 +17,7 @@ from freehold.control.hosts import HostLinks, link_security
 from freehold.control.questions import take_questions
 from freehold.front.questions import HostQuestions
 from freehold.host.wire import Ask, Assignment, ControlMessage, GuestReport, Hello, Report, encode
-from freehold.questions import Answer, ConsoleText, NoAnswer
+from freehold.questions import Answer, ConsoleText, NoAnswer, Taken
 from freehold.records.compute import Host, Instance, Volume, VolumeAttachment
 from freehold.records.migrations import upgrade
 from freehold.records.secrets import Sealer
@@ -235,9 +235,37 @@ def test_a_host_is_asked_and_answers_or_does_not(plane: Any, tmp_path: Path, mon
         (error,) = [each for each in answers if isinstance(each, NoAnswer)]
         assert error.reason == "gone"
 
-        monkeypatch.setattr("freehold.control.hosts.ASK_SECONDS", 0.1)
+        monkeypatch.setattr("freehold.questions.ASK_SECONDS", 0.1)
         with refused("late"):
             await asyncio.to_thread(asking.ask, HOST, question)
+        server.close()
+        await host.close()
+
+    plane(test)
+
+
+def test_as_many_wait_for_a_host_as_want_to(plane: Any, tmp_path: Path) -> None:
+    """None is refused, and none keeps others from being answered."""
+    asking = HostQuestions(tmp_path / "questions.sock")
+
+    async def test(links: HostLinks, connect: Any, store: Store) -> None:
+        await asking.wait(HOST, Taken(("snap-0",)))  # nobody is there to be asked
+        server = await take_questions(tmp_path / "questions.sock", links)
+        records(store)
+        host = await connect(HOST)
+        await host.send(HELLO)
+        await host.assigned()
+        waiting = [asyncio.create_task(asking.wait(HOST, Taken((f"snap-{number}",)))) for number in range(100)]
+        asked = [await host.asked() for _ in waiting]
+        assert len({each.question for each in asked}) == 100
+
+        other = asyncio.create_task(asyncio.to_thread(asking.ask, HOST, ConsoleText("i-0123456789abcdef0")))
+        await host.send(Answer((await host.asked()).number, b"meanwhile"))
+        assert await other == b"meanwhile"
+        assert not any(each.done() for each in waiting)
+        for each in asked:
+            await host.send(Answer(each.number))
+        await asyncio.gather(*waiting)
         server.close()
         await host.close()
 

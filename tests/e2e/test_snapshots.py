@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import hashlib
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import pytest
@@ -11,6 +12,7 @@ import pytest
 from freehold.host.layout import Layout
 from freehold.paths import Paths
 from tests.e2e.servers import Servers, tcp, wait
+from tests.e2e.test_volumes import attach, made, wait_for
 
 POOL = "198.18.2.32/27"
 
@@ -39,6 +41,31 @@ def test_a_snapshot_is_taken_when_the_call_returns(servers: Servers, server: str
     wait(lambda: shown() == "completed", "the snapshot is completed")
     servers.ssh(server, "echo it runs on >/root/words && sync")
     servers.ec2.delete_snapshot(SnapshotId=snapshot)
+
+
+def test_twenty_at_once_are_all_taken_when_their_calls_return(servers: Servers, server: str) -> None:
+    """Of four disks, two of which the server has: five at once of each are allowed."""
+    layout = Layout(Paths(servers.cloud.data_dir))
+    zone = servers.get(server)["Placement"]["AvailabilityZone"]
+    volumes = [made(servers, AvailabilityZone=zone) for _ in range(4)]
+    for volume_id, device in zip(volumes[:2], ("/dev/sdf", "/dev/sdg"), strict=True):
+        attach(servers, volume_id, server, device)
+
+    def take(number: int) -> tuple[str, bool]:
+        snapshot: str = servers.ec2.create_snapshot(VolumeId=volumes[number % 4])["SnapshotId"]
+        return snapshot, layout.layer(snapshot).exists()
+
+    with ThreadPoolExecutor(20) as callers:
+        taken = dict(callers.map(take, range(20)))
+    assert len(taken) == 20
+    assert all(taken.values())
+    for volume_id in volumes[:2]:
+        servers.ec2.detach_volume(VolumeId=volume_id)
+        wait_for(servers, volume_id, "available")
+    for volume_id in volumes:
+        servers.ec2.delete_volume(VolumeId=volume_id)
+    for snapshot in taken:
+        servers.ec2.delete_snapshot(SnapshotId=snapshot)
 
 
 @pytest.fixture(scope="module")

@@ -97,6 +97,31 @@ def test_a_disk_grows_while_it_is_used_and_a_snapshot_of_it_becomes_another(
     assert servers.ssh(other, f"blockdev --getsize64 {copy}").strip() == str(2 << 30)
 
 
+def test_a_disk_does_as_much_as_it_was_given(servers: Servers, pair: tuple[str, str]) -> None:
+    """400 requests, 100 in a second and then up to 3,000."""
+    volume_id = made(servers, VolumeType="io1", Iops=100, Size=4)
+    disk = attach(servers, volume_id, pair[0], "/dev/sdi")
+    write = f"dd if=/dev/zero of={disk} bs=4k count=400 oflag=direct 2>/dev/null"
+
+    def seconds() -> float:
+        said = servers.ssh(pair[0], f"read a _ </proc/uptime; {write}; read b _ </proc/uptime; echo $a $b")
+        begun, ended = map(float, said.split())
+        return ended - begun
+
+    slow = seconds()
+    servers.ec2.modify_volume(VolumeId=volume_id, VolumeType="gp3")
+
+    def modified() -> bool:
+        (found,) = servers.ec2.describe_volumes_modifications(VolumeIds=[volume_id])["VolumesModifications"]
+        return found["ModificationState"] == "completed"
+
+    wait(modified, "the volume is modified")
+    assert slow > 2 * min(seconds() for _ in range(2))
+    servers.ec2.detach_volume(VolumeId=volume_id)
+    wait_for(servers, volume_id, "available")
+    servers.ec2.delete_volume(VolumeId=volume_id)
+
+
 def test_a_disk_goes_from_one_server_to_another(servers: Servers, pair: tuple[str, str]) -> None:
     one, other = pair
     volume_id = made(servers, Encrypted=True)

@@ -8,6 +8,7 @@ import json
 import os
 import socket
 import subprocess
+import time
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import ExitStack, asynccontextmanager
 from itertools import count
@@ -195,6 +196,33 @@ def test_limits_change_and_a_disk_grows_while_it_is_used() -> None:
     assert (limits["iops-total"], limits["iops-total-max"], limits["iops-total-max-length"]) == (100, 3000, 1800)
     assert limits["bps-total"] == 125 << 20
     assert sizes[disks.device_node(VOLUME)] == 2 << 30
+
+
+@pytest.mark.parametrize(
+    "held_back",
+    [
+        pytest.param(DiskLimits(bytes_per_second=4 << 20), id="throughput"),
+        pytest.param(DiskLimits(iops=16, io_bytes=256 << 10), id="what is large counts as several"),
+    ],
+)
+def test_what_a_device_does_is_limited(held_back: DiskLimits) -> None:
+    """6 MiB at 4 MiB in a second; asked of the device, as a guest does."""
+
+    async def seconds(monitor: Monitor, limits: DiskLimits) -> float:
+        await devices.limit_disk(monitor, VOLUME, limits)
+        begun = time.monotonic()
+        for number in range(6):
+            line = f'qemu-io -d /machine/peripheral/{VOLUME}/virtio-backend "write {number}M 1M"'
+            said = await monitor.execute("human-monitor-command", {"command-line": line})
+            assert "error" not in str(said).lower()
+        return time.monotonic() - begun
+
+    async def compare(monitor: Monitor, _disk: Disk) -> tuple[float, float]:
+        await seconds(monitor, DiskLimits())  # the file gets its clusters
+        return await seconds(monitor, held_back), await seconds(monitor, DiskLimits())
+
+    _, (slow, fast) = in_machine(plug, compare)
+    assert slow > 2 * fast
 
 
 def test_a_card_is_plugged_in_and_slots_end() -> None:

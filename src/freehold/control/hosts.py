@@ -34,7 +34,7 @@ from freehold.control.specs import (
 )
 from freehold.control.volume_keys import VolumeKeys, give_up, keys_on_host
 from freehold.host.wire import FRAME_BYTES_MAX, Ask, Assignment, Hello, HostMessage, Report, VolumeKey, encode
-from freehold.questions import ASK_SECONDS, Answer, Question
+from freehold.questions import Answer, Question, patience
 from freehold.records.compute import Host, Instance, Volume, instances, volumes
 from freehold.records.secrets import Sealer
 from freehold.records.snapshots import DoomedSnapshot, Snapshot, doomed_snapshots, snapshots
@@ -227,7 +227,7 @@ class _Link:
         answer: asyncio.Future[Answer] = asyncio.get_running_loop().create_future()
         self._asked[number] = answer
         try:
-            async with asyncio.timeout(ASK_SECONDS):
+            async with asyncio.timeout(patience(question)):
                 await self._send(Ask(number, question))
                 return await answer
         except TimeoutError:

@@ -13,7 +13,15 @@ from pathlib import Path
 import msgspec
 
 from freehold.control.hosts import HostLinks
-from freehold.questions import ASK_SECONDS, QUESTION_BYTES_MAX, Questioned, encode
+from freehold.questions import (
+    ASK_SECONDS,
+    QUESTION_BYTES_MAX,
+    WAIT_SECONDS,
+    WAITING_MAX,
+    Questioned,
+    Taken,
+    encode,
+)
 
 _READ_SECONDS = 5.0
 _AT_ONCE_MAX = 64
@@ -23,21 +31,34 @@ _decoder: msgspec.json.Decoder[Questioned] = msgspec.json.Decoder(Questioned)
 
 async def take_questions(path: Path, links: HostLinks) -> asyncio.Server:
     """Ask hosts what comes by this socket, until the server is closed."""
-    answering = asyncio.Semaphore(_AT_ONCE_MAX)
+    answering, waiting = asyncio.Semaphore(_AT_ONCE_MAX), asyncio.Semaphore(WAITING_MAX)
 
     async def handle(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         with contextlib.suppress(OSError, asyncio.IncompleteReadError, TimeoutError, msgspec.MsgspecError):
             async with answering, asyncio.timeout(_READ_SECONDS + ASK_SECONDS):
-                length = int.from_bytes(await reader.readexactly(4), "big")
-                if length <= QUESTION_BYTES_MAX:
-                    asked = _decoder.decode(await reader.readexactly(length))
-                    answer = await links.ask(asked.host_id, asked.question)
-                    if answer is not None:
-                        writer.write(encode(answer))
-                        await writer.drain()
+                asked = await _read(reader)
+                if not isinstance(asked.question, Taken):
+                    await _answer(writer, links, asked)
+            if isinstance(asked.question, Taken):
+                async with waiting, asyncio.timeout(_READ_SECONDS + WAIT_SECONDS):
+                    await _answer(writer, links, asked)
         writer.close()
 
     path.unlink(missing_ok=True)
     server = await asyncio.start_unix_server(handle, path)
     path.chmod(0o600)
     return server
+
+
+async def _read(reader: asyncio.StreamReader) -> Questioned:
+    length = int.from_bytes(await reader.readexactly(4), "big")
+    if length > QUESTION_BYTES_MAX:
+        raise msgspec.ValidationError(f"a question of {length} bytes is too large")
+    return _decoder.decode(await reader.readexactly(length))
+
+
+async def _answer(writer: asyncio.StreamWriter, links: HostLinks, asked: Questioned) -> None:
+    answer = await links.ask(asked.host_id, asked.question)
+    if answer is not None:
+        writer.write(encode(answer))
+        await writer.drain()

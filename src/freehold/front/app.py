@@ -21,7 +21,7 @@ from freehold.front.protocols.message import HttpRequest, HttpResponse, pairs
 from freehold.front.stream_errors import SlowDown
 from freehold.front.threads import Threads
 from freehold.front.throttle import Limiter
-from freehold.questions import Ask, ask_nobody
+from freehold.questions import Ask, Wait, ask_nobody, wait_for_nobody
 from freehold.records.secrets import Sealer
 from freehold.records.store import Store
 from freehold.services.errors import AwsError
@@ -48,19 +48,21 @@ def create_app(
     limits: Limits | None = None,
     limiter: Limiter | None = None,
     ask: Ask = ask_nobody,
+    wait: Wait = wait_for_nobody,
 ) -> FrontDoor:
     """The front door as an ASGI application."""
     dispatcher = Dispatcher(catalog, store, sealer, config, package=package, limiter=limiter, ask=ask)
-    return FrontDoor(dispatcher, store, limits or Limits())
+    return FrontDoor(dispatcher, store, limits or Limits(), wait)
 
 
 class FrontDoor:
     """Receives requests in the event loop and answers each by one hop to a thread."""
 
-    def __init__(self, dispatcher: Dispatcher, store: Store, limits: Limits) -> None:
+    def __init__(self, dispatcher: Dispatcher, store: Store, limits: Limits, wait: Wait) -> None:
         self.limits = limits
         self._dispatcher = dispatcher
         self._store = store
+        self._wait = wait
         self._threads = Threads(_THREADS, "request")
         self._stream_threads = ThreadPoolExecutor(limits.streams, thread_name_prefix="stream")
         self._streams = 0
@@ -119,7 +121,10 @@ class FrontDoor:
         if journey.body != "stream":
             if journey.body == "whole":
                 arrival.request.body = await self._receive_body(arrival.request, incoming, journey.body_bytes_max)
-            return await self._threads.do(self._dispatcher.answer, arrival, journey)
+            response = await self._threads.do(self._dispatcher.answer, arrival, journey)
+            for host_id, question in journey.answered_after:
+                await self._wait(host_id, question)
+            return response
         if self._streams == self.limits.streams:
             raise SlowDown()
         self._streams += 1

@@ -12,7 +12,7 @@ import importlib
 import io
 import pkgutil
 import threading
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager, ExitStack, nullcontext, suppress
 from dataclasses import dataclass, field, replace
 from typing import Any, Literal
@@ -33,7 +33,7 @@ from freehold.front.signature import Claim
 from freehold.front.signature_errors import MissingSignature
 from freehold.front.throttle import Limiter
 from freehold.iam.policy import decide
-from freehold.questions import Ask, NoAnswer, ask_nobody
+from freehold.questions import Ask, Question, ask_nobody
 from freehold.records import audit
 from freehold.records.access_keys import Use, Uses
 from freehold.records.accounts import OpenedRegion
@@ -89,7 +89,8 @@ class Journey:
 
     `body` says what is to become of the body: ``whole``, read it (`body_bytes_max`) before the request goes on;
     ``stream``, give a reader in its place; ``unread``, the request is refused by its head alone. `refusal` is for a
-    caller who is proven: strangers are not told what there is.
+    caller who is proven: strangers are not told what there is. `answered_after`: what hosts are to be asked before the
+    response is sent, which waits for them in no thread.
     """
 
     body: Literal["whole", "stream", "unread"] = "unread"
@@ -103,6 +104,7 @@ class Journey:
     caller: Caller | None = None
     handler: Handler | None = None
     params: Mapping[str, Any] = field(default_factory=dict)
+    answered_after: Sequence[tuple[str, Question]] = ()
 
 
 class Dispatcher:
@@ -324,9 +326,7 @@ class Dispatcher:
                 return journey.protocol.error(*error, arrival.request_id)
             response = handler.codec.respond(answer, arrival.request_id)
             audit.record(tx, *tx.acts, *self._recorder.events(arrival, journey, tx.now, answer=answer))
-        for host_id, question in call.answered_after:
-            with suppress(NoAnswer):
-                self._ask(host_id, question)
+        journey.answered_after = call.answered_after
         return response
 
     def _handler(self, service: str, name: str, protocol: WireProtocol) -> Handler:

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import asyncio
+import contextlib
 import socket
 import threading
 from pathlib import Path
 
 import msgspec
 
-from freehold.questions import ANSWER_BYTES_MAX, ASK_SECONDS, Answer, NoAnswer, Question, Questioned, encode
+from freehold.questions import ANSWER_BYTES_MAX, Answer, NoAnswer, Question, Questioned, encode, patience
 
 _AT_ONCE_MAX = 8  # of the threads that answer requests: a host that hangs must not have them all
+_READ_BYTES = 64 * 1024
 _FRAME_BYTES_MAX = ANSWER_BYTES_MAX * 2  # in JSON, bytes are half as many again
 
 
@@ -37,9 +40,22 @@ class HostQuestions:
             raise NoAnswer(answer.refusal)
         return answer.data
 
+    async def wait(self, host_id: str, question: Question) -> None:
+        """Wait until the host has answered, or has not in time: in the event loop, so that those who wait for a host
+        take nothing from those who do not."""
+        with contextlib.suppress(OSError, TimeoutError):
+            async with asyncio.timeout(patience(question) + 1.0):
+                reader, writer = await asyncio.open_unix_connection(self._path)
+                try:
+                    writer.write(encode(Questioned(host_id, question)))
+                    while await reader.read(_READ_BYTES):
+                        pass
+                finally:
+                    writer.close()
+
     def _ask(self, asked: Questioned) -> Answer:
         with socket.socket(socket.AF_UNIX) as line:
-            line.settimeout(ASK_SECONDS + 1.0)
+            line.settimeout(patience(asked.question) + 1.0)
             line.connect(str(self._path))
             line.sendall(encode(asked))
             with line.makefile("rb") as stream:

@@ -184,7 +184,8 @@ def main(arguments: list[str] | None = None) -> int:
         except OSError as error:
             log.warning("free some disk: the database can hardly grow", error=error.strerror)
         try:
-            app = create_app(catalog, store, sealer, config, limiter=limiter, ask=HostQuestions(paths.questions).ask)
+            hosts = HostQuestions(paths.questions)
+            app = create_app(catalog, store, sealer, config, limiter=limiter, ask=hosts.ask, wait=hosts.wait)
             server(app, port=options.port, https=https, guests=guests).run([http])
         finally:
             store.close()

@@ -18,7 +18,7 @@ from freehold.host.volumes.blocks import Blocks, NoSuchSnapshot
 from freehold.host.volumes.snapshots import Snapshots
 from freehold.host.wire import Ask
 from freehold.questions import (
-    ASK_SECONDS,
+    WAITING_MAX,
     Answer,
     ChangedBlocks,
     Complete,
@@ -30,6 +30,7 @@ from freehold.questions import (
     SnapshotBlocks,
     Taken,
     WriteBlock,
+    patience,
 )
 
 log = structlog.get_logger()
@@ -52,24 +53,28 @@ class Answers:
         self._snapshots = snapshots
         self._blocks = blocks
         self._tasks: set[asyncio.Task[None]] = set()
+        self._waiting: set[asyncio.Task[None]] = set()  # for what others do
 
     def take(self, ask: Ask, send: Callable[[Answer], None]) -> None:
         """Answer by `send`, once."""
-        if len(self._tasks) >= _AT_ONCE_MAX:
+        waits = isinstance(ask.question, Taken)
+        tasks, most = (self._waiting, WAITING_MAX) if waits else (self._tasks, _AT_ONCE_MAX)
+        if len(tasks) >= most:
             send(Answer(ask.number, refusal="busy"))
             return
         task = asyncio.create_task(self._answer(ask, send))
-        self._tasks.add(task)
-        task.add_done_callback(self._tasks.discard)
+        tasks.add(task)
+        task.add_done_callback(tasks.discard)
 
     async def close(self) -> None:
-        for task in self._tasks:
+        tasks = (*self._tasks, *self._waiting)
+        for task in tasks:
             task.cancel()
-        await asyncio.gather(*self._tasks, return_exceptions=True)
+        await asyncio.gather(*tasks, return_exceptions=True)
 
     async def _answer(self, ask: Ask, send: Callable[[Answer], None]) -> None:
         try:
-            async with asyncio.timeout(ASK_SECONDS):
+            async with asyncio.timeout(patience(ask.question)):
                 send(Answer(ask.number, await self._find(ask.question)))
         except _Gone:
             send(Answer(ask.number, refusal="gone"))
