@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from bench import api, encryption, launch, memory, pages, policy, snapshots, trail, volumes, warm
+from bench import api, debian, encryption, launch, memory, pages, policy, snapshots, trail, volumes, warm
 
 
 def main() -> None:
     api.main()
+    debian.main()
     encryption.main()
     launch.main()
     memory.main()

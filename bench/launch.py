@@ -38,11 +38,11 @@ _SECONDS_MAX = 900.0
 _OPTIONS = ("BatchMode=yes", "StrictHostKeyChecking=no", "UserKnownHostsFile=/dev/null", "LogLevel=ERROR")
 
 
-def wait_for_login(address: str, key: Path, netns: str | None = None) -> None:
+def wait_for_login(address: str, key: Path, netns: str | None = None, user: str = "root") -> None:
     """Return once a command has run in the guest; looked for by a cheap connection before OpenSSH is started."""
     enter = () if netns is None else ("nsenter", f"--net=/run/netns/{netns}")
     options = [word for option in _OPTIONS for word in ("-o", option)]
-    command = (*enter, "ssh", "-F", "none", *options, "-i", str(key), f"root@{address}", "true")
+    command = (*enter, "ssh", "-F", "none", *options, "-i", str(key), f"{user}@{address}", "true")
     deadline = time.monotonic() + _SECONDS_MAX
     while time.monotonic() < deadline:
         if listens(address) and subprocess.run(command, stdin=subprocess.DEVNULL).returncode == 0:

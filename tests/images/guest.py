@@ -58,7 +58,15 @@ class Guest:
     """One run of QEMU over a root volume that outlives it."""
 
     def __init__(
-        self, image: ImageManifest, data_dir: Path, network: Network, volume: Path, *, memory: int, cpu: str = "Nehalem"
+        self,
+        image: ImageManifest,
+        data_dir: Path,
+        network: Network,
+        volume: Path,
+        *,
+        memory: int,
+        cpu: str = "Nehalem",
+        vcpus: int = 1,
     ) -> None:
         self.network = network
         self.console = volume.with_suffix(f".{uuid.uuid4().hex[:6]}.console")
@@ -70,7 +78,7 @@ class Guest:
         identity = "ec20e498-0000-0000-0000-000000000001"
         self.command = (
             *(QEMU, "-nodefaults", "-no-user-config", "-display", "none"),
-            *("-M", "pc-q35-7.2", "-accel", "tcg,tb-size=64", "-cpu", cpu, "-smp", "1", "-m", str(memory)),
+            *("-M", "pc-q35-7.2", "-accel", "tcg,tb-size=64", "-cpu", cpu, "-smp", str(vcpus), "-m", str(memory)),
             *("-smbios", f"type=1,manufacturer=Amazon EC2,product=t3.nano,serial={identity},uuid={identity}"),
             *("-object", "rng-random,filename=/dev/urandom,id=rng0", "-device", "virtio-rng-pci,rng=rng0"),
             *("-device", "virtio-balloon-pci"),

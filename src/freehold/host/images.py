@@ -18,17 +18,19 @@ class _Manifest(msgspec.Struct, frozen=True):
     initrd: str | None = None
     append: str = ""
     warm: bool = False
+    minimum_memory: int = 0
 
 
 @dataclass(frozen=True, slots=True)
 class Kernel:
     """What QEMU starts by itself, without firmware. `warm` = it can be started as a clone of a template: before it has
-    a root volume, it waits for one."""
+    a root volume, it waits for one. `minimum_memory` is of all that comes after that, in MiB."""
 
     kernel: Path
     initrd: Path
     append: str
     warm: bool = False
+    minimum_memory: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,7 +56,10 @@ def load(images: Path, image_id: str) -> Image:
         ) from error
     kernel = None
     if manifest.kernel and manifest.initrd:
-        kernel = Kernel(directory / manifest.kernel, directory / manifest.initrd, manifest.append, manifest.warm)
+        kernel = Kernel(
+            *(directory / manifest.kernel, directory / manifest.initrd, manifest.append),
+            *(manifest.warm, manifest.minimum_memory),
+        )
     return Image(directory / manifest.disk, kernel)
 
 

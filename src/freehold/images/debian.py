@@ -3,7 +3,7 @@
 mmdebstrap installs the packages into a directory (about two minutes); kernel and initramfs are the same as the
 micro image's, so that the machine boots without a bootloader. Measured under TCG with QEMU 7.2: SSH after 31.5 s
 (median of 3), of which cloud-init takes two thirds; Debian as it comes, with its own initrd, takes 48.7 s. It boots
-with 256 MiB; 512 MiB are comfortable.
+with 256 MiB; 512 MiB are comfortable. A clone of a template lets its users in before all that (guest/helper/debian.c).
 """
 
 from __future__ import annotations
@@ -35,6 +35,8 @@ PACKAGES = (
     *("cloud-init", "cloud-guest-utils", "fdisk", "openssh-server", "sudo", "iproute2", "netplan.io"),
     *("ca-certificates", "procps", "e2fsprogs", "curl", "less", "nano", "iputils-ping"),
 )
+PROGRAMS = ("connect-keys", "running-sshd")
+USER = "admin"  # in etc/cloud/cloud.cfg.d and guest/helper/debian.c too
 # Units that wait or work for something no guest has; each costs a part of a second to some seconds under TCG.
 MASKED = (
     *("systemd-networkd-wait-online.service", "systemd-pstore.service", "systemd-binfmt.service"),
@@ -54,10 +56,10 @@ def assemble(work: Path, output: Path, cache: Path, progress: Progress) -> list[
     run_tool(_mmdebstrap(root, work), env={"SOURCE_DATE_EPOCH": str(BUILD_TIME)}, on_line=progress)
     _customise(root)
 
-    keys_program = root / "usr/lib/freehold/connect-keys"
-    keys_program.parent.mkdir()
-    keys_program.parent.chmod(0o755)
-    program.compile_program("connect-keys", work / "compiler", keys_program)
+    programs = root / "usr/lib/freehold"
+    programs.mkdir()
+    for name in PROGRAMS:
+        program.compile_program(name, work / "compiler", programs / name)
 
     progress("packing the initramfs and the root file system")
     kernel.install(root, output / KERNEL, progress)
@@ -101,6 +103,11 @@ def _mmdebstrap(root: Path, work: Path) -> tuple[str, ...]:
 def _customise(root: Path) -> None:
     """The configuration of the image, and away with everything that must differ from guest to guest."""
     install_files(GUEST_FILES / "debian", root)
+    # What the first program says to cloud-init in one boot and not in the next.
+    (root / "etc/cloud/cloud.cfg.d/95_freehold_boot.cfg").symlink_to("/run/freehold/cloud.cfg")
+    # The user is there before cloud-init, which would make it alike; without a key or a password nobody is let in.
+    options = ("--create-home", "--comment", "Debian", "--groups", "adm,systemd-journal", "--shell", "/bin/bash")
+    run_tool(("chroot", str(root), "useradd", *options, USER), env={"SOURCE_DATE_EPOCH": str(BUILD_TIME)})
     for unit in MASKED:
         (root / "etc/systemd/system" / unit).unlink(missing_ok=True)
         (root / "etc/systemd/system" / unit).symlink_to("/dev/null")
@@ -122,7 +129,7 @@ RECIPE = Recipe(
     virtual_size=VIRTUAL_SIZE,
     minimum_memory=256,
     append=f"{KERNEL_OPTIONS} net.ifnames=0",
-    default_user="admin",
+    default_user=USER,
     free_space=4 << 30,
     sources=(
         Path(__file__),

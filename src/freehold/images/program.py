@@ -16,7 +16,9 @@ from freehold.images.tools import run_tool
 SOURCES = Path(__file__).with_name("guest") / "helper"
 PACKAGES = ("tcc", "musl-dev")
 
-_SHARED = ("awake.c", "boot.c", "connect.c", "devices.c", "files.c", "identity.c", "imds.c", "network.c")
+_SHARED = (
+    *("awake.c", "boot.c", "connect.c", "devices.c", "files.c", "identity.c", "imds.c", "instance.c", "network.c"),
+)
 
 
 def compile_program(name: str, compiler: Path, target: Path) -> None:

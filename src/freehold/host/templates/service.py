@@ -159,7 +159,7 @@ class Templates(Worker):
             image = images.load(self._layout.paths.images, shape.image_id).kernel
         except CannotStart:
             return None
-        return image if image is not None and image.warm else None
+        return image if image is not None and image.warm and image.minimum_memory <= shape.memory_mib else None
 
     async def _recipe(self, shape: Shape, image: Kernel) -> Recipe:
         stamp = _stamp(image)

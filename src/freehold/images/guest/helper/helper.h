@@ -4,6 +4,7 @@
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
+#include <sys/types.h>
 
 /* files.c */
 void say(const char *format, ...);
@@ -41,7 +42,7 @@ struct lease {
 };
 void link_up(const char *interface);
 bool ask_for_lease(const char *interface, struct lease *lease, int tries);
-void use_lease(const char *interface, const struct lease *lease);
+void use_lease(const char *interface, const struct lease *lease, int metric); /* of its routes; 0: before all others */
 int open_announcements(void);
 bool wait_for_announcement(int announcements, int seconds_max);
 
@@ -52,4 +53,12 @@ ptrdiff_t active_keys(const char *user, char *keys, size_t size); /* of this mom
 /* imds.c */
 extern int imds_tries; /* of each question, about half a second apart */
 bool imds_token(void);
-ptrdiff_t imds(const char *path, char *body, size_t size); /* ends the text with a zero byte; -1: there is none */
+/* Ends the text with a zero byte; -1: there is none, -2: no answer that could be read. */
+ptrdiff_t imds(const char *path, char *body, size_t size);
+
+/* instance.c */
+pid_t start(const char *const command[]);
+bool consists_of(const char *word, const char *allowed);
+bool instance_name(char *name, size_t size);
+void public_keys(char *keys, size_t size);
+void write_machine_id(void);

@@ -47,14 +47,14 @@ static int ask_once(const char *method, const char *path, const char *header, ch
 
 /* What is not answered may be asked again: keys and user data are asked for once in an instance's life. */
 static ptrdiff_t ask(const char *method, const char *path, const char *header, char *body, size_t size) {
-    ptrdiff_t length = -1;
+    ptrdiff_t length;
     for (int each = 0; each < imds_tries; each++) {
         int status = ask_once(method, path, header, body, size, &length);
         if (status == 200) return length;
-        if (status != 0 && status < 500) break;
+        if (status != 0 && status < 500) return -1;
         usleep(each < 5 ? 50000 : 500000);
     }
-    return -1;
+    return -2;
 }
 
 bool imds_token(void) {

@@ -34,18 +34,6 @@
 
 static char text[65536];
 
-static pid_t start(const char *const command[]) {
-    pid_t child = fork();
-    if (child == 0) {
-        setsid();
-        int nothing = open("/dev/null", O_RDWR);
-        for (int number = 0; number < 3; number++) dup2(nothing, number);
-        execv(command[0], (char *const *)command);
-        _exit(127);
-    }
-    return child;
-}
-
 static void mount_the_rest(void) {
     mkdir("/dev/pts", 0755);
     mkdir("/dev/shm", 01777);
@@ -80,7 +68,7 @@ static void write_resolver(const struct lease *lease) {
 static void take_address(int tries) {
     struct lease lease;
     if (!ask_for_lease(CARD, &lease, tries)) return;
-    use_lease(CARD, &lease);
+    use_lease(CARD, &lease, 0);
     write_resolver(&lease);
 }
 
@@ -115,10 +103,6 @@ static void print_host_key(const char *name) {
     say("-----BEGIN SSH HOST KEY KEYS-----\nssh-ed25519 %s root@%s\n-----END SSH HOST KEY KEYS-----", shown, name);
 }
 
-static bool consists_of(const char *word, const char *allowed) {
-    return word[0] && strspn(word, allowed) == strlen(word);
-}
-
 /* The instance's id; empty if the metadata service does not answer. */
 static void ask_who_i_am(char *id, size_t size) {
     if (!imds_token() || imds("meta-data/instance-id", id, size) < 0) say("freehold-micro: no answer from the metadata service");
@@ -126,8 +110,7 @@ static void ask_who_i_am(char *id, size_t size) {
 }
 
 static void take_name(bool asked, char *name, size_t size) {
-    const char *allowed = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789.-";
-    if (asked && imds("meta-data/local-hostname", name, size) > 0 && consists_of(name, allowed)) {
+    if (asked && instance_name(name, size)) {
         write_file("/etc/hostname", 0644, "%s\n", name);
         write_file("/etc/hosts", 0644, "127.0.0.1 localhost\n127.0.1.1 %s %.*s\n", name, (int)strcspn(name, "."), name);
     } else {
@@ -148,32 +131,11 @@ static void write_keys(const char *home, int owner) {
     chown(path, owner, owner);
 }
 
-/* Every public key of the instance, for root and ec2-user. */
+/* The instance's keys, for root and ec2-user. */
 static void take_keys(void) {
-    char names[8192], path[64];
-    size_t length = 0;
-    text[0] = 0;
-    if (imds("meta-data/public-keys/", names, sizeof names) < 0) names[0] = 0;
-    for (char *name = strtok(names, "\n"); name != NULL; name = strtok(NULL, "\n")) {
-        snprintf(path, sizeof path, "meta-data/public-keys/%d/openssh-key", atoi(name));
-        ptrdiff_t count = imds(path, text + length, sizeof text - 2 - length);
-        if (count <= 0) continue;
-        length += count;
-        if (text[length - 1] != '\n') text[length++] = '\n';
-        text[length] = 0;
-    }
+    public_keys(text, sizeof text);
     write_keys("/root", 0);
     write_keys("/home/ec2-user", 1000);
-}
-
-static void write_machine_id(void) {
-    unsigned char bytes[16];
-    char id[33];
-    int source = open("/dev/urandom", O_RDONLY | O_CLOEXEC);
-    read(source, bytes, sizeof bytes);
-    close(source);
-    for (int each = 0; each < 16; each++) sprintf(id + 2 * each, "%02x", bytes[each]);
-    write_file("/etc/machine-id", 0444, "%s\n", id);
 }
 
 /* Marked as done before it runs: a script that reboots the machine must not run again. */

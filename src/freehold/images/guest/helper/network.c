@@ -214,12 +214,13 @@ static struct sockaddr internet(uint32_t address) {
     return general;
 }
 
-static void add_route(const char *interface, uint32_t to, uint32_t mask, uint32_t gateway) {
+static void add_route(const char *interface, uint32_t to, uint32_t mask, uint32_t gateway, int metric) {
     struct rtentry route = {0};
     route.rt_dst = internet(to & mask);
     route.rt_genmask = internet(mask);
     route.rt_gateway = internet(gateway);
     route.rt_flags = RTF_UP | (gateway ? RTF_GATEWAY : 0) | (mask == 0xffffffff ? RTF_HOST : 0);
+    route.rt_metric = metric + 1;
     route.rt_dev = (char *)interface;
     int any = socket(AF_INET, SOCK_DGRAM | SOCK_CLOEXEC, 0);
     ioctl(any, SIOCADDRT, &route); /* fails where it is there already */
@@ -227,7 +228,7 @@ static void add_route(const char *interface, uint32_t to, uint32_t mask, uint32_
 }
 
 /* With classless routes the router is ignored: the default route is one of them. */
-void use_lease(const char *interface, const struct lease *lease) {
+void use_lease(const char *interface, const struct lease *lease, int metric) {
     struct ifreq values = {{{0}}};
     values.ifr_addr = internet(lease->address);
     control(SIOCSIFADDR, interface, &values);
@@ -240,8 +241,9 @@ void use_lease(const char *interface, const struct lease *lease) {
         control(SIOCSIFMTU, interface, &values);
     }
     for (int each = 0; each < lease->routes_count; each++)
-        add_route(interface, lease->routes[each].to, lease->routes[each].mask, lease->routes[each].gateway);
-    if (!lease->routes_count && lease->router) add_route(interface, 0, 0, lease->router);
+        add_route(interface, lease->routes[each].to, lease->routes[each].mask, lease->routes[each].gateway,
+                  metric);
+    if (!lease->routes_count && lease->router) add_route(interface, 0, 0, lease->router, metric);
 }
 
 int open_announcements(void) {

@@ -1,0 +1,164 @@
+"""The debian-12 image as clones of a template: users are let in before systemd and cloud-init have done their work, and
+what these do then is what they do after a boot. Minutes of work, so only `make test-debian` runs it."""
+
+from __future__ import annotations
+
+import re
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from freehold.cli.host_keys import host_keys
+from freehold.images.build import build
+from freehold.processes import guests
+from tests.cli.clouds import CommandCloud, short_place
+from tests.e2e.servers import Servers, wait
+
+pytestmark = pytest.mark.debian
+POOL = "198.18.10.0/24"
+TYPE = "t3.micro"
+MINUTES = 600.0
+SCRIPT = "#!/bin/sh\necho ran >>/root/runs\n"
+CONFIG = """#cloud-config
+users:
+  - name: bob
+    ssh_authorized_keys: ["{key}"]
+"""
+SECRETS = """
+echo "boot=$(cat /proc/sys/kernel/random/boot_id)" "random=$(head -c 24 /dev/urandom | base64)"
+echo "key=$(cut -d' ' -f2 /etc/ssh/ssh_host_ed25519_key.pub)" "uuid=$(sudo cat /sys/class/dmi/id/product_uuid)"
+"""
+LISTENER = "cat /run/sshd.pid"
+# From the middle of a boot to its end.
+FOLLOW = f"{LISTENER}; cloud-init status; until cloud-init status --wait; do sleep 1; done"
+SERVICE = "systemctl show --property=MainPID --value ssh"
+
+
+class Guests(Servers):
+    """Servers of the debian-12 image. The host key that is seen first must stay."""
+
+    sessions: list[subprocess.Popen[str]]
+
+    def start(self, group: str, user_data: str) -> str:
+        (instance_id,) = self.launch(group, ImageId=self.image, InstanceType=TYPE, UserData=user_data)
+        self.wait_for_state("running", instance_id)
+        assert self._is_clone(instance_id)
+        return instance_id
+
+    def command(self, instance_id: str, user: str = "admin") -> tuple[str, ...]:
+        known = self.key.with_name(f"known-{instance_id}")
+        options = ("BatchMode=yes", "StrictHostKeyChecking=accept-new", f"UserKnownHostsFile={known}", "LogLevel=ERROR")
+        words = (word for option in (*options, "HostKeyAlias=server", "ConnectTimeout=120") for word in ("-o", option))
+        address = self.get(instance_id)["PublicIpAddress"]
+        return ("ssh", "-F", "none", "-i", str(self.key), *words, f"{user}@{address}")
+
+    def try_run(self, instance_id: str, command: str, user: str = "admin") -> subprocess.CompletedProcess[str]:
+        said = (*self.command(instance_id, user), command)
+        return subprocess.run(said, capture_output=True, text=True, timeout=MINUTES)
+
+    def run(self, instance_id: str, command: str, user: str = "admin") -> str:
+        done = self.try_run(instance_id, command, user)
+        assert done.returncode == 0, f"{command}: {done.stdout}{done.stderr}"
+        return done.stdout.strip()
+
+    def wait_for_login(self, instance_id: str, user: str = "admin") -> None:
+        wait(lambda: self.try_run(instance_id, "true", user).returncode == 0, f"{user} logs in", MINUTES)
+
+    def follow(self, instance_id: str) -> subprocess.Popen[str]:
+        command = (*self.command(instance_id), FOLLOW)
+        self.sessions.append(subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True))
+        return self.sessions[-1]
+
+    def close(self) -> None:
+        for each in self.sessions:
+            each.kill()
+            each.wait()
+        super().close()
+
+    def _is_clone(self, instance_id: str) -> bool:
+        pid = guests(self.cloud.paths.tag)[instance_id].pid
+        return b"\0-incoming\0" in Path(f"/proc/{pid}/cmdline").read_bytes()
+
+
+@pytest.fixture(scope="module")
+def debian() -> Iterator[Guests]:
+    with short_place() as place:
+        cloud = CommandCloud.at(place / "e2e", POOL, f'[compute]\ntemplate_types = ["fh1.nano", "{TYPE}"]\n')
+        try:
+            image = build("debian-12", cloud.data_dir, print)
+            cloud.up()
+            made = Guests(cloud)
+            made.image, made.sessions = image.image_id, []
+            log = cloud.paths.log / "host.log"
+            ready = re.compile(f'"{image.image_id}", "type": "{TYPE}".*"template ready"')
+            wait(lambda: ready.search(log.read_text()) is not None, "there is a template", MINUTES)
+            yield made
+            made.close()
+            assert f'"{image.image_id}", "type": "fh1.nano"' not in log.read_text()  # too small for it
+        finally:
+            cloud.destroy()
+
+
+@pytest.fixture(scope="module")
+def group(debian: Guests) -> str:
+    ssh = {"IpProtocol": "tcp", "FromPort": 22, "ToPort": 22, "IpRanges": [{"CidrIp": "0.0.0.0/0"}]}
+    return debian.group("ssh", ssh)
+
+
+def test_users_are_let_in_first_and_stay_while_the_rest_comes(debian: Guests, group: str) -> None:
+    """Two clones have nothing alike; one then reboots, the other stops and starts."""
+    ids = [debian.start(group, SCRIPT) for _ in range(2)]
+    found: dict[str, list[str]] = {}
+    sessions, listeners = [], []
+    for each in ids:
+        debian.wait_for_login(each)
+        sessions.append(debian.follow(each))
+    for each, session in zip(ids, sessions, strict=True):
+        said = session.communicate(timeout=MINUTES)[0]
+        assert said.count("\n") > 2, said
+        listener, early, *_, late = said.split("\n")[:-1]
+        assert early in ("status: not run", "status: running"), said
+        assert late == "status: done", said
+        listeners.append(listener)
+        for name, value in re.findall("(boot|random|key|uuid)=([^ \n]+)", debian.run(each, SECRETS)):
+            found.setdefault(name, []).append(value)
+        found.setdefault("machine", []).append(debian.run(each, "cat /etc/machine-id"))
+    assert {name: len(set(values)) for name, values in found.items()} == dict.fromkeys(
+        ("boot", "random", "key", "uuid", "machine"), 2
+    )
+    for each, listener, key in zip(ids, listeners, found["key"], strict=True):
+        assert debian.run(each, SERVICE) == listener  # the server that was there first is systemd's
+        assert debian.run(each, "sudo cat /root/runs") == "ran"
+        assert debian.run(each, "systemctl --failed --quiet; hostname").startswith("ip-")
+        wait(lambda each=each, key=key: key in str(host_keys(debian.console(each))), "the host key is told")  # type: ignore[misc]
+        debian.run(each, "sudo systemctl restart ssh")
+        assert debian.run(each, SERVICE) not in (listener, "0")
+
+    rebooted, stopped = ids
+    debian.try_run(rebooted, "sudo systemctl reboot")
+    debian.ec2.stop_instances(InstanceIds=[stopped])
+    debian.wait_for_state("stopped", stopped)
+    debian.ec2.start_instances(InstanceIds=[stopped])
+    for each, boot in zip(ids, found["boot"], strict=True):
+        wait(lambda each=each, boot=boot: has_booted(debian, each, boot), f"{each} boots", MINUTES)  # type: ignore[misc]
+        assert debian.run(each, "cloud-init status --wait").endswith("status: done")
+        assert debian.run(each, "sudo cat /root/runs") == "ran"
+        assert debian.run(each, "ls /run/systemd/system") == ""
+    debian.ec2.terminate_instances(InstanceIds=ids)
+    debian.wait_for_state("terminated", *ids)
+
+
+def has_booted(debian: Guests, instance_id: str, before: str) -> bool:
+    said = debian.try_run(instance_id, "cat /proc/sys/kernel/random/boot_id")
+    return said.returncode == 0 and said.stdout.strip() != before
+
+
+def test_user_data_that_may_say_who_is_let_in_is_read_before_anybody_is(debian: Guests, group: str) -> None:
+    public = subprocess.run(("ssh-keygen", "-y", "-f", debian.key), check=True, capture_output=True, text=True).stdout
+    server = debian.start(group, CONFIG.format(key=public.strip()))
+    debian.wait_for_login(server, "bob")
+    assert "Permission denied" in debian.try_run(server, "true").stderr
+    debian.ec2.terminate_instances(InstanceIds=[server])
+    debian.wait_for_state("terminated", server)
