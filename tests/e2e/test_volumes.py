@@ -110,12 +110,7 @@ def test_a_disk_does_as_much_as_it_was_given(servers: Servers, pair: tuple[str, 
 
     slow = seconds()
     servers.ec2.modify_volume(VolumeId=volume_id, VolumeType="gp3")
-
-    def modified() -> bool:
-        (found,) = servers.ec2.describe_volumes_modifications(VolumeIds=[volume_id])["VolumesModifications"]
-        return found["ModificationState"] == "completed"
-
-    wait(modified, "the volume is modified")
+    wait(lambda: completed(servers, volume_id), "the volume is modified")
     assert slow > 2 * min(seconds() for _ in range(2))
     servers.ec2.detach_volume(VolumeId=volume_id)
     wait_for(servers, volume_id, "available")
