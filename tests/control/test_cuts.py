@@ -2,17 +2,21 @@
 
 The life of an account (servers launched, stopped, started, terminated, interrupted, a rule changed, a volume deleted,
 the account closed) is lived once to learn what the controllers change, once with everything said and done twice, and
-then twice for each change, with controllers that die right before it and right after it. Controllers, store and OVN are
-the real ones; the host is willing.
+then twice for each change, with controllers that die right before it and right after it. So is one with disks (volumes
+attached, modified, detached, snapshots taken, copied, deleted, a server that hibernates), in which the controllers die
+again and again; at each change by itself, too, when all cuts are asked for. Controllers, store and OVN are the real
+ones; the host is willing.
 """
 
 from __future__ import annotations
 
 import datetime as dt
 import multiprocessing
+import os
+import random
 import time
-from collections.abc import Callable, Iterator
-from contextlib import closing
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import closing, contextmanager
 from ipaddress import IPv4Network
 from multiprocessing.process import BaseProcess
 from pathlib import Path
@@ -30,10 +34,11 @@ from freehold.fabric.rows import rows
 from freehold.fabric.view import PublicView
 from freehold.paths import Paths
 from freehold.records.accounts import Account
-from freehold.records.compute import Host, Instance, TrafficCounter, Volume
+from freehold.records.compute import Host, Instance, TrafficCounter, Volume, VolumeAttachment
 from freehold.records.network import Vpc
 from freehold.records.schema import TABLES
 from freehold.records.secrets import Sealer
+from freehold.records.snapshots import DoomedSnapshot, Snapshot
 from freehold.records.spot import SpotRequest
 from freehold.records.store import Store, Transaction
 from freehold.records.usage import UsageEntry, usage
@@ -58,7 +63,8 @@ RULE = {"IpProtocol": "tcp", "FromPort": 22, "ToPort": 22, "IpRanges": [{"CidrIp
 class Life:
     """The life of an account, with controllers that are started again as soon as they have died."""
 
-    def __init__(self, plane: Plane, cut: Cut | None, times: int) -> None:
+    def __init__(self, plane: Plane, cuts: Sequence[Cut], times: int) -> None:
+        self._cuts = iter(cuts)
         self._plane = plane
         self._store = plane.store
         self._journal = plane.data_dir / f"changes-{time.monotonic_ns()}"
@@ -75,7 +81,7 @@ class Life:
             )
         self._account = account
         self._caller = Caller(self._store, account.id, REGION, plane.config, sealer)
-        self._controllers = self._start(cut)
+        self._controllers = self._start()
 
     def live(self) -> list[str]:
         """Returns what all controllers have changed."""
@@ -116,12 +122,22 @@ class Life:
         self._reach(second, "running")
         self._reach(third, "running")
         self._reach(spare, "terminated")
+        with self._closed() as tx:
+            items = [entry.item for entry in tx.select(UsageEntry, usage.c.account_id == self._account.id)]
+            assert items.count("instance:fh1.nano") == 4
+            assert items.count("spot:fh1.nano") == 1
+            assert items.count("address") == 5
+
+    @contextmanager
+    def _closed(self) -> Iterator[Transaction]:
+        """Once the account is."""
         with self._store.write() as tx:
             close_account(tx, self._account)
         self._wait(lambda tx: tx.get(Account, self._account.id) is None, "account is gone")
         self._network_is_right()
         with self._store.read() as tx:
             self._assert_nothing_is_left(tx)
+            yield tx
 
     def _assert_nothing_is_left(self, tx: Transaction) -> None:
         mine = [
@@ -132,9 +148,6 @@ class Life:
         assert set(mine) == {kind.__name__ for kind in (UsageEntry, TrafficCounter)}
         entries = tx.select(UsageEntry, usage.c.account_id == self._account.id)
         assert all(entry.closed_at is not None for entry in entries)
-        assert [entry.item for entry in entries].count("instance:fh1.nano") == 4
-        assert [entry.item for entry in entries].count("spot:fh1.nano") == 1
-        assert [entry.item for entry in entries].count("address") == 5
         assert sum(entry.quantity for entry in entries if entry.item == "egress") == self._plane.host.sent
         host = tx.get(Host, HOST)
         assert host is not None
@@ -160,7 +173,7 @@ class Life:
 
     def _wait(self, condition: Callable[[Any], bool], what: str) -> None:
         """Until the condition on the records holds."""
-        deadline = time.monotonic() + 30
+        deadline = time.monotonic() + 90
         while True:
             with self._store.read() as tx:
                 if condition(tx):
@@ -168,14 +181,64 @@ class Life:
             assert time.monotonic() < deadline, f"not: {what}, after {self._journal.read_text()}{self._plane.log()}"
             if self._controllers.exitcode is not None:
                 assert self._controllers.exitcode == DEATH, self._plane.log()
-                self._controllers = self._start(None)
+                self._controllers = self._start()
             time.sleep(0.01)
 
-    def _start(self, cut: Cut | None) -> BaseProcess:
-        arguments = (self._plane.data_dir, self._journal, cut, self._times > 1)
+    def _start(self) -> BaseProcess:
+        arguments = (self._plane.data_dir, self._journal, next(self._cuts, None), self._times > 1)
         process = _processes.Process(target=controllers, args=arguments)
         process.start()
         return process
+
+
+class LifeWithDisks(Life):
+    def _live(self) -> None:
+        caller, zone = self._caller, "us-east-1a"
+        self._wait(lambda tx: tx.get(Host, HOST) is not None and tx.get(Host, HOST).connected, "host is connected")
+        server = launch_one(
+            caller,
+            HibernationOptions={"Configured": True},
+            Placement={"AvailabilityZone": zone},
+            BlockDeviceMappings=KEPT,
+        )["InstanceId"]
+        self._reach(server, "running")
+        disk = caller.create_volume(AvailabilityZone=zone, Size=1)["VolumeId"]
+        self._wait_for(Volume, disk, "available")
+        caller.attach_volume(VolumeId=disk, InstanceId=server, Device="/dev/sdf")
+        self._wait(lambda tx: tx.select(VolumeAttachment, volume_id=disk)[0].state == "attached", "it is attached")
+        first = self._snapshot(disk)
+        caller.modify_volume(VolumeId=disk, Size=2)
+        self._wait(lambda tx: self._modification(disk) == "completed", "it is modified")
+        caller.stop_instances(InstanceIds=[server], Hibernate=True)
+        self._reach(server, "stopped")
+        second = self._snapshot(disk)
+        caller.start_instances(InstanceIds=[server])
+        self._reach(server, "running")
+        copy = caller.copy_snapshot(SourceRegion=REGION, SourceSnapshotId=first, Description="copy")["SnapshotId"]
+        self._wait_for(Snapshot, copy, "completed")
+        caller.delete_snapshot(SnapshotId=first)
+        self._wait(lambda tx: not tx.select(DoomedSnapshot, snapshot_id=first), "it is deleted")
+        caller.detach_volume(VolumeId=disk)
+        self._wait_for(Volume, disk, "available")
+        restored = caller.create_volume(AvailabilityZone=zone, SnapshotId=second)["VolumeId"]
+        self._wait_for(Volume, restored, "available")
+        caller.attach_volume(VolumeId=restored, InstanceId=server, Device="/dev/sdg")
+        caller.delete_volume(VolumeId=disk)
+        self._wait(lambda tx: tx.get(Volume, disk) is None, "it is deleted")
+        with self._closed() as tx:
+            assert tx.count(DoomedSnapshot) == 0
+
+    def _snapshot(self, volume_id: str) -> str:
+        snapshot_id: str = self._caller.create_snapshot(VolumeId=volume_id)["SnapshotId"]
+        self._wait_for(Snapshot, snapshot_id, "completed")
+        return snapshot_id
+
+    def _modification(self, volume_id: str) -> str:
+        found = self._caller.describe_volumes_modifications(VolumeIds=[volume_id])["VolumesModifications"]
+        return str(found[0]["ModificationState"])
+
+    def _wait_for(self, kind: type[Volume] | type[Snapshot], row_id: str, state: str) -> None:
+        self._wait(lambda tx: tx.get(kind, row_id).state == state, f"{row_id} is {state}")
 
 
 class Plane:
@@ -193,8 +256,8 @@ class Plane:
         self.host.close()
         self._fabric.close()
 
-    def live(self, cut: Cut | None = None, times: int = 1) -> list[str]:
-        return Life(self, cut, times).live()
+    def live(self, *cuts: Cut, times: int = 1, kind: type[Life] = Life) -> list[str]:
+        return kind(self, cuts, times).live()
 
     def network_is_right(self, tx: Transaction) -> bool:
         self._fabric.forget()
@@ -237,3 +300,20 @@ def test_controllers_may_die_before_and_after_any_change(plane: Plane) -> None:
     for number in range(1, len(changes) + 1):
         plane.live((number, "before"))
         plane.live((number, "after"))
+
+
+@pytest.mark.parametrize("store", ["sqlite"], indirect=True)
+def test_everything_of_disks_may_be_said_and_done_twice(plane: Plane) -> None:
+    plane.live(times=2, kind=LifeWithDisks)
+
+
+@pytest.mark.parametrize("store", ["sqlite"], indirect=True)
+def test_controllers_may_die_whatever_is_done_to_disks(plane: Plane) -> None:
+    changes = plane.live(kind=LifeWithDisks)
+    chance = random.Random(1)
+    moments: list[Cut] = [(number, moment) for number in range(3, 10) for moment in ("before", "after")]
+    plane.live(*chance.choices(moments, k=15), kind=LifeWithDisks)
+    if os.environ.get("FREEHOLD_CUTS") == "all":  # `make test-cuts`
+        for number in range(1, len(changes) + 1):
+            plane.live((number, "before"), kind=LifeWithDisks)
+            plane.live((number, "after"), kind=LifeWithDisks)

@@ -69,9 +69,7 @@ class WillingHost:
             self._guests.clear()
         self._guests.update((spec.instance_id, spec) for spec in assignment.guests)
         now = dt.datetime.now(dt.UTC)
-        guests = tuple(
-            GuestReport(spec.instance_id, spec.generation, spec.desired, now) for spec in self._guests.values()
-        )
+        guests = tuple(_obeyed(spec, now) for spec in self._guests.values())
         for spec in self._guests.values():
             for interface in spec.interfaces:
                 if interface.public_ip is not None:
@@ -79,5 +77,20 @@ class WillingHost:
                     self._counters[counter] = self._counters.get(counter, 0) + BYTES
         readings = tuple(TrafficReading(*counter, "-".join(counter), sent) for counter, sent in self._counters.items())
         self._guests = {each: spec for each, spec in self._guests.items() if spec.desired != "absent"}
-        taken = tuple(SnapshotReport(each.snapshot_id, BYTES, BYTES) for each in assignment.snapshots)
-        return Report(guests, readings, assignment.delete_volumes, taken, assignment.delete_snapshots)
+        frozen = (*assignment.snapshots, *assignment.copies)
+        taken = tuple(SnapshotReport(each.snapshot_id, BYTES, BYTES) for each in frozen)
+        made = tuple(volume.volume_id for volume in assignment.make_volumes)
+        gone = assignment.delete_volumes, assignment.delete_snapshots
+        return Report(guests, readings, gone[0], taken, gone[1], made_volumes=made)
+
+
+def _obeyed(spec: GuestSpec, now: dt.datetime) -> GuestReport:
+    return GuestReport(
+        spec.instance_id,
+        spec.generation,
+        spec.desired,
+        now,
+        hibernated=spec.desired == "stopped" and spec.hibernate,
+        volumes=tuple(volume.volume_id for volume in spec.volumes) if spec.desired == "running" else (),
+        disks_fit=True,
+    )

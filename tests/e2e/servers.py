@@ -93,7 +93,11 @@ class Servers:
     def wait_until_ready(self, *instance_ids: str, boots: int = 1) -> None:
         """Until each has printed the last line of its start."""
         for each in instance_ids:
-            wait(lambda each=each: self.console(each).count(READY) >= boots, f"{each} is ready")  # type: ignore[misc]
+            try:
+                wait(lambda each=each: self.console(each).count(READY) >= boots, f"{each} is ready")  # type: ignore[misc]
+            except AssertionError:
+                print(self.console(each)[-4000:])
+                raise
 
     def _login(self, instance_id: str, user: str = "root") -> tuple[str, ...]:
         """The start of an SSH command to a server, which must show the host keys that it printed on its console."""

@@ -22,7 +22,11 @@ class SpareMonitor:
     def __init__(self, layout: Layout, instance_id: str) -> None:
         self._socket = socket.socket(socket.AF_UNIX)
         self._socket.settimeout(30)
-        self._socket.connect(str(layout.guest(instance_id).spare_monitor))
+        try:
+            self._socket.connect(str(layout.guest(instance_id).spare_monitor))
+        except OSError:
+            self._socket.close()
+            raise
         self._stream = self._socket.makefile("rwb")
         self._stream.readline()
         self.execute("qmp_capabilities")

@@ -114,13 +114,16 @@ class Plane:
 
     def copy_snapshot(self, *copies: CopySpec) -> None:
         """Want copies of snapshots made, and wait until they are."""
+        self.want_copies(*copies)
+        self.wait_for(lambda: not self.copies, f"copies {self.copies}")
+
+    def want_copies(self, *copies: CopySpec) -> None:
         with self._news:
             self.copies |= {each.snapshot_id: each for each in copies}
             if self._peer is not None:
                 with suppress(OSError):
                     keys = self._copy_keys(*copies)
                     self._peer.sendall(encode(Assignment((), complete=False, keys=keys, copies=copies)))
-        self.wait_for(lambda: not self.copies, f"copies {self.copies}")
 
     def _copy_keys(self, *copies: CopySpec) -> tuple[VolumeKey, ...]:
         ids = [each for copy in copies for each in (copy.snapshot_id, copy.source_id)]
@@ -128,12 +131,16 @@ class Plane:
 
     def delete_snapshot(self, snapshot_id: str) -> None:
         """Want a snapshot gone, and wait until it is."""
+        self.doom_snapshot(snapshot_id)
+        self.wait_for(lambda: snapshot_id not in self.doomed_snapshots, f"{snapshot_id} is deleted")
+
+    def doom_snapshot(self, snapshot_id: str) -> None:
+        """Want a snapshot gone."""
         with self._news:
             self.doomed_snapshots.add(snapshot_id)
             if self._peer is not None:
                 with suppress(OSError):
                     self._peer.sendall(encode(Assignment((), complete=False, delete_snapshots=(snapshot_id,))))
-        self.wait_for(lambda: snapshot_id not in self.doomed_snapshots, f"{snapshot_id} is deleted")
 
     def want(self, instance_id: str, desired: Any, **changes: Any) -> GuestSpec:
         """Want something else of a guest: the next generation of its spec."""

@@ -7,6 +7,8 @@ import os
 import random
 import signal
 import time
+from collections.abc import Callable
+from functools import partial
 from ipaddress import IPv4Network
 from pathlib import Path
 
@@ -24,7 +26,6 @@ from tests.ovn import Cloud, wait_until
 
 POOL = IPv4Network("198.18.2.16/28")
 BLOCKS = range(200, 216)
-STEPS = 20
 
 
 class History:
@@ -64,12 +65,20 @@ class History:
     def settle(self) -> None:
         self.plane.wait_for(lambda: not self.plane.snapshots, "snapshots are taken")
 
-    def snapshot_and_kill(self) -> None:
-        """The agent, at some moment of its work; nothing is written until the snapshot is taken."""
+    def snapshot_and_kill(self, *victims: str) -> None:
+        """The agent, the guest's QEMU or both, at some moment of their work; nothing is written until the snapshot is
+        taken."""
+        pid = guests(self.plane.paths.tag)[self.spec.instance_id].pid
         self.snapshot()
         time.sleep(self.chance.random() / 10)
-        self.agent.end(signal.SIGKILL)
-        self.agent.start()
+        if "agent" in victims:
+            self.agent.end(signal.SIGKILL)
+        if "guest" in victims:
+            os.kill(pid, signal.SIGKILL)
+        if "agent" in victims:
+            self.agent.start()
+        if "guest" in victims:
+            self.wait_for_another(pid)
         self.settle()
 
     def take(self) -> None:
@@ -94,6 +103,10 @@ class History:
         """Its QEMU; the agent starts another one."""
         pid = guests(self.plane.paths.tag)[self.spec.instance_id].pid
         os.kill(pid, signal.SIGKILL)
+        self.wait_for_another(pid)
+
+    def wait_for_another(self, pid: int) -> None:
+        """Until a QEMU that is not this one has the guest."""
 
         def another() -> bool:
             found = guests(self.plane.paths.tag).get(self.spec.instance_id)
@@ -120,10 +133,12 @@ def test_every_snapshot_has_the_blocks_of_its_instant(
     plane: Plane, agent: AgentProcess, image_id: str, data_dir: Path, cloud: Cloud, seed: int
 ) -> None:
     history = History(plane, agent, image_id, seed)
-    steps = [history.write] * 8 + [history.take] * 4 + [history.snapshot_and_kill] * 2
-    steps += [history.delete] * 3 + [history.copy] + [history.kill_guest]
-    for _ in range(STEPS):
-        history.chance.choice(steps)()
+    killed = (("agent",), ("agent",), ("guest",), ("guest", "agent"))
+    steps: list[Callable[[], None]] = [partial(history.snapshot_and_kill, *victims) for victims in killed]
+    steps += [history.write] * 7 + [history.take] * 3 + [history.delete] * 3 + [history.copy] * 2 + [history.kill_guest]
+    history.chance.shuffle(steps)
+    for step in steps:
+        step()
     history.take()
     history.check()
 

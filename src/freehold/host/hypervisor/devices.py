@@ -227,7 +227,8 @@ async def ports(monitor: Monitor) -> dict[str, str | None]:
 
 
 async def close_unused(monitor: Monitor, volume_id: str) -> None:
-    """Close the descriptors of a disk's files that no node has open."""
+    """Close the files of a disk that nothing of it lies on."""
+    await _remove_unused(monitor, volume_id)
     answer = cast(list[_Node], await monitor.execute("query-named-block-nodes", {"flat": True}))
     used = {node["file"] for node in answer}
     for number in await _sets(monitor, volume_id):
@@ -308,7 +309,7 @@ async def _remove_disk(monitor: Monitor, volume_id: str) -> None:
     for name in disks.share_nodes(volume_id):
         if name in there:
             await monitor.execute("blockdev-del", {"node-name": name})
-    await _remove_tips(monitor, volume_id)
+    await _remove_unused(monitor, volume_id)
     objects: list[str] = []
     with contextlib.suppress(Refused):  # a QEMU without a machine has no such place before there is one
         objects = await _names(monitor, "/objects")
@@ -320,8 +321,9 @@ async def _remove_disk(monitor: Monitor, volume_id: str) -> None:
         await monitor.execute("remove-fd", {"fdset-id": number})
 
 
-async def _remove_tips(monitor: Monitor, volume_id: str) -> None:
-    """Have no node of what snapshots have put on top, which no other node brings along when it goes."""
+async def _remove_unused(monitor: Monitor, volume_id: str) -> None:
+    """Have no node of a disk's files that nothing lies on, and that no other node brings along when it goes: of what
+    snapshots have put on top, and of what was merged."""
     names = {f"/dev/fdset/{number}" for number in await _sets(monitor, volume_id)}
     going = True
     while going:

@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import contextlib
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping, Sequence
 from contextlib import ExitStack
 from typing import TypedDict, cast
 
 from freehold.host.errors import HostError
 from freehold.host.hypervisor import devices, disks
 from freehold.host.hypervisor.disks import Disk, Layer, job_id, layer_node
-from freehold.host.hypervisor.monitor import Monitor, Refused
+from freehold.host.hypervisor.monitor import Monitor
 
 _Status = TypedDict(
     "_Status",
@@ -37,8 +36,10 @@ async def go_over(monitor: Monitor, tips: Mapping[str, str]) -> None:
 async def begin_merging(
     monitor: Monitor, volume_id: str, upper: Layer, below: Layer | None, header: str | None
 ) -> None:
-    """Begin to bring into `upper` what lies between it and `below`, or all that lies under it. `header` is how the
-    file's header is to name what it then lies on."""
+    """Begin to bring into `upper` what lies between it and `below`, or all that lies under it, unless that is begun.
+    `header` is how the file's header is to name what it then lies on."""
+    if await devices.has_job(monitor, volume_id):
+        return
     given: dict[str, object] = {"job-id": job_id(volume_id), "device": layer_node(volume_id, upper.name)}
     if below is not None:
         given |= {"base-node": layer_node(volume_id, below.name), "backing-file": header}
@@ -86,23 +87,48 @@ async def copying_ended(monitor: Monitor, volume_id: str) -> bool:
     return True
 
 
-async def replace(monitor: Monitor, volume_id: str, over: Layer, new: Layer, below: Layer | None, *, top: bool) -> None:
-    """Have `over`, a part of the disk's chain (`top`: what is written to), lie on the file `new`, which has the same
-    data as what it lies on now; `below` is the part of the chain that `new` lies on."""
-    with ExitStack() as until:
-        (files,) = disks.opened(Disk(volume_id, (new,)), until).files
-        number = await devices.hand_over(monitor, volume_id, files[1:])  # nobody writes to it
-    beneath = None if below is None else layer_node(volume_id, below.name)
-    await monitor.execute("blockdev-add", disks.layer_nodes(volume_id, new, number, beneath, top=False))
-    node = disks.layer_nodes(volume_id, over, 0, layer_node(volume_id, new.name), top=top)
-    node["file"] = layer_node(volume_id, over.name).replace("node", "file", 1)
-    await monitor.execute("blockdev-reopen", {"options": [node]})
-
-
-async def forget(monitor: Monitor, volume_id: str, *gone: str) -> None:
-    """Close the files of these names, which nothing of the disk lies on any more."""
-    for name in gone:
-        node = layer_node(volume_id, name)
-        with contextlib.suppress(Refused):  # it went with the node that lay on it
-            await monitor.execute("blockdev-del", {"node-name": node})
+async def follow(monitor: Monitor, volume_id: str, chain: Sequence[Layer], merged: Collection[Layer]) -> None:
+    """Have a disk lie on the files of `chain`, from what is written to down, each with the same data as what is in its
+    place now, and close all others. Those of `merged` need not be there if what lay on them has their data."""
+    names = {layer: layer_node(volume_id, layer.name) for layer in chain}
+    depths = await devices.nodes(monitor)
+    if names[chain[0]] not in depths:
+        return  # it is not attached any more
+    parts = _missing_or_laid_wrong(chain, merged, {layer: depths.get(name) for layer, name in names.items()})
+    if any(wrong for _, wrong in parts):
+        await devices.cancel_job(monitor, volume_id)
+    below = None
+    for layer, wrong in reversed(parts):
+        if names[layer] not in depths:
+            await _add(monitor, volume_id, layer, below)
+        elif wrong:
+            node = disks.layer_nodes(volume_id, layer, 0, below, top=layer is chain[0])
+            node["file"] = names[layer].replace("node", "file", 1)
+            await monitor.execute("blockdev-reopen", {"options": [node]})
+        below = names[layer]
     await devices.close_unused(monitor, volume_id)
+
+
+def _missing_or_laid_wrong(
+    chain: Sequence[Layer], merged: Collection[Layer], depths: Mapping[Layer, int | None]
+) -> list[tuple[Layer, bool]]:
+    """The layers that a disk is to have, and of each whether it lies not on the next one. `depths`: on how many others
+    QEMU has each lie; None: it has it not."""
+    parts, place = [], 0
+    while place < len(chain):
+        following = place + 1
+        while following < len(chain) and chain[following] in merged and depths[chain[following]] is None:
+            following += 1
+        below = depths[chain[following]] if following < len(chain) else -1
+        right = below is not None and depths[chain[place]] == below + 1
+        parts.append((chain[place], not right))
+        place = following if right else place + 1
+    return parts
+
+
+async def _add(monitor: Monitor, volume_id: str, layer: Layer, below: str | None) -> None:
+    """Have a node of a file that nobody writes to."""
+    with ExitStack() as until:
+        (files,) = disks.opened(Disk(volume_id, (layer,), writable=False), until).files
+        number = await devices.hand_over(monitor, volume_id, files)
+    await monitor.execute("blockdev-add", disks.layer_nodes(volume_id, layer, number, below, top=False))

@@ -6,7 +6,8 @@ snapshots are many, and what nobody can see takes no room.
 
 One with several on it stays until only one is left. A volume's tip takes the layer in where it is, in the QEMU that has
 it open or in one of our own; a layer is never written to, so that it is copied, the copy takes in the other, and every
-QEMU goes over to it. All may be cut anywhere: every file has the same data before and after.
+QEMU goes over to it. All may be cut anywhere: every file has the same data before and after, and a new agent has every
+QEMU follow what the one before it has made of the files.
 """
 
 from __future__ import annotations
@@ -63,6 +64,7 @@ class Merging(Worker):
         self._merged = merged
         self._want_keys = want_keys
         self._keys: dict[str, VolumeKey] = {}
+        self._followed: set[str] = set()  # volumes whose QEMU has the files that the pool has
         self.missing: set[str] = set()
         """The ids of volumes and snapshots whose keys are needed, and have not come yet."""
 
@@ -75,9 +77,9 @@ class Merging(Worker):
             self.wake()
 
     async def _round(self) -> float | None:
-        pause = None
         layers = self._machine.pool.layers
         layers.prune()
+        pause = await self._follow()
         for doomed in layers.dooms():
             children = layers.children(doomed)
             if len(children) != 1:
@@ -92,6 +94,38 @@ class Merging(Worker):
                 log.warning("layer not merged, it is tried again", layer=doomed.name, error=str(error))
                 pause = pause or _RETRY_SECONDS
         return pause
+
+    async def _follow(self) -> float | None:
+        """Have every QEMU that has a volume open have the files that the pool has. Seconds until it is to be tried
+        again. One that is started later has them from the beginning."""
+        pause = None
+        for user, volume_id in self._attached():
+            if volume_id in self._followed:
+                continue
+            try:
+                await self._follow_one(user, volume_id)
+                self._followed.add(volume_id)
+            except NotYet as error:
+                pause = error.seconds
+            except (HostError, OSError) as error:
+                log.warning("layers not followed, it is tried again", volume=volume_id, error=str(error))
+                pause = pause or _RETRY_SECONDS
+        return pause
+
+    async def _follow_one(self, user: str, volume_id: str) -> None:
+        async with self._machine.disks([volume_id]):
+            if self._machine.find(user) is None:
+                return
+            monitor, layers = self._monitor_of(user), self._machine.pool.layers
+            if monitor is None:
+                raise NotYet(f"the monitor of {user} is not connected")
+            if any(volume_id == prepared for prepared, _ in layers.prepared()):
+                raise NotYet(f"a snapshot of {volume_id} is being taken")
+            if self._machine.has_volume(volume_id):
+                chain, merged = layers.chain(self._machine.layout.volume(volume_id)), layers.dooms()
+                of = [Layer.of(path) for path in chain], [Layer.of(path) for path in chain if path in merged]
+                act = partial(layering.follow, monitor, volume_id, *of)
+                await self._machine.effects.perform("follow layers", act)
 
     async def _merge(self, doomed: Path, child: Path) -> None:
         if not is_volume_id(child.stem):
@@ -143,7 +177,7 @@ class Merging(Worker):
         nodes = await devices.nodes(monitor)
         if not {layer_node(volume_id, file_name(each)) for each in (tip, below) if each} <= nodes.keys():
             raise NotYet(f"{volume_id} is open with other files")
-        names = file_name(tip), file_name(doomed)
+        name = file_name(tip)
         upper, base = Layer.of(tip), Layer.of(below) if below else None
         if not await devices.has_job(monitor, volume_id):
             header = layers.name(below) if below else None
@@ -152,47 +186,36 @@ class Merging(Worker):
         while not await layering.merging_ended(monitor, volume_id, upper, base):
             await asyncio.sleep(_LOOK_SECONDS)
         async with self._machine.disks([volume_id]):
-            if file_name(tip) != names[0] or layers.parent(tip) != doomed:
+            if file_name(tip) != name or layers.parent(tip) != doomed:
                 raise NotYet(f"a snapshot of {volume_id} was taken meanwhile")
             await self._machine.drop_layer(tip, doomed)
-            await layering.forget(monitor, volume_id, names[1])
+            forget = partial(devices.close_unused, monitor, volume_id)
+            await self._machine.effects.perform("close layer", forget)
 
     async def _into_layer(self, doomed: Path, child: Path) -> None:
         """Have a copy of `child` that has what is in `doomed` as well in its place."""
-        key = self._key(child)
-        layers, below = self._machine.pool.layers, self._machine.pool.layers.parent(doomed)
+        key, layers = self._key(child), self._machine.pool.layers
         copy = child.with_suffix(NEW)
-        old = file_name(child), file_name(doomed)
+
+        async def replace() -> None:
+            if copy.exists():
+                copy.chmod(0o400)
+                copy.rename(child)
+
         try:
             copying = ("cp", "--sparse=always", "--reflink=auto", "--no-preserve=mode", str(child), str(copy))
             await run(copying, seconds_max=_COPY_SECONDS_MAX)
             await self._stream(copy, doomed, key)
             if layers.parent(child) != doomed or not child.exists():
                 return  # both have gone meanwhile
-            copy.chmod(0o400)
-            copy.rename(child)
+            tips = {volume_id: self._machine.layout.volume(volume_id) for volume_id in self._followed}
+            self._followed -= {volume_id for volume_id, tip in tips.items() if child in layers.chain(tip)}
+            await self._machine.effects.perform("replace layer", replace)
         finally:
             copy.unlink(missing_ok=True)
         await self._machine.drop_layer(child, doomed)
         self._merged(child.stem)
-        for user, volume_id in self._attached():
-            monitor = self._monitor_of(user)
-            if monitor is not None and child in layers.chain(self._machine.layout.volume(volume_id)):
-                await self._go_over(monitor, volume_id, child, below, old)
-
-    async def _go_over(
-        self, monitor: Monitor, volume_id: str, layer: Path, below: Path | None, old: tuple[str, str]
-    ) -> None:
-        """Have a QEMU that has a volume open use the layer's new file; `old` are the names of those that it has now."""
-        async with self._machine.disks([volume_id]):
-            chain = self._machine.pool.layers.chain(self._machine.layout.volume(volume_id))
-            if layer_node(volume_id, old[0]) in await devices.nodes(monitor):
-                place = chain.index(layer)
-                await devices.cancel_job(monitor, volume_id)
-                base = Layer.of(below) if below else None
-                over, top = Layer.of(chain[place - 1]), place == 1
-                await layering.replace(monitor, volume_id, over, Layer.of(layer), base, top=top)
-                await layering.forget(monitor, volume_id, *old)
+        self.wake()  # those that have it open follow
 
     async def _stream(self, upper: Path, doomed: Path, key: VolumeKey | None) -> None:
         """Bring into a file that no guest has open what is in the layer below it."""
