@@ -1,10 +1,10 @@
 # Each target does all the set-up that it needs, and does nothing twice.
 #   make demo [SERVERS=40] [IMAGE=debian-12]   a cloud of its own: a real server, used and deleted, its bill
-#   make setup | test | test-clients | test-debian | bench
+#   make setup | test | test-clients | test-debian | test-cuts | bench
 SHELL := /bin/bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := help
-.PHONY: help setup setup-dev setup-bench system-packages system-packages-tests demo lint test test-clients test-debian bench lock docs clean
+.PHONY: help setup setup-dev setup-bench system-packages system-packages-tests demo lint test test-clients test-debian test-cuts bench lock docs clean
 
 SERVERS ?= 1
 IMAGE ?= freehold-micro
@@ -93,6 +93,10 @@ test-clients: setup-dev .venv-clients/.installed
 
 test-debian: setup-dev
 	.venv/bin/pytest -m debian
+
+# Every cut of the tests that cut what is done: an hour.
+test-cuts: setup-dev
+	FREEHOLD_CUTS=all .venv/bin/pytest tests/host/test_cuts.py tests/host/test_snapshot_cuts.py tests/control/test_cuts.py
 
 bench: setup-bench
 	.venv/bin/python -m bench

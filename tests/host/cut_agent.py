@@ -1,12 +1,14 @@
-"""A host agent that dies, as by `kill -9`, right after an effect that is named by its number."""
+"""A host agent that dies, as by `kill -9`, right after an effect that is named by its number; or guests' QEMUs do."""
 
 from __future__ import annotations
 
 import asyncio
 import os
+import signal
 from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
 from pathlib import Path
-from typing import TypeVar
+from typing import Literal, TypeVar
 
 from freehold.host.__main__ import run
 from freehold.host.effects import Effects
@@ -14,34 +16,53 @@ from freehold.host.layout import Layout
 from freehold.host.templates.service import WarmStart
 from freehold.network import namespace
 from freehold.paths import Paths
+from freehold.processes import guests
 
 T = TypeVar("T")
 DEATH = 77
+Victim = Literal["agent", "guests", "host"]
 
 
-class Cut(Effects):
-    """Effects that are written down; each is done `times` times, and after number `last` there is nothing more."""
+@dataclass(frozen=True)
+class Cut:
+    """After an agent's effect number `after` (0: before the first), it is killed, or all guests' QEMUs are, or both."""
 
-    def __init__(self, journal: Path, last: int | None, times: int) -> None:
+    after: int
+    victim: Victim = "agent"
+
+
+class Gate(Effects):
+    """Effects that are written down; each is done `times` times."""
+
+    def __init__(self, layout: Layout, journal: Path, cut: Cut | None, times: int) -> None:
+        self._layout = layout
         self._journal = journal
-        self._last = last
+        self._cut = cut
         self._times = times
         self._count = 0
 
     async def perform(self, name: str, action: Callable[[], Awaitable[T]]) -> T:
-        if self._last == 0:
-            os._exit(DEATH)
+        self._strike(0)
         with self._journal.open("a") as journal:
             journal.write(name + "\n")
         for _ in range(self._times):
             result = await action()
         self._count += 1
-        if self._count == self._last:
-            os._exit(DEATH)
+        self._strike(self._count)
         return result
 
+    def _strike(self, count: int) -> None:
+        if self._cut is None or count != self._cut.after:
+            return
+        if self._cut.victim != "agent":
+            self._cut = None if self._cut.victim == "guests" else self._cut
+            for each in guests(self._layout.tag).values():
+                os.kill(each.pid, signal.SIGKILL)
+        if self._cut is not None:
+            os._exit(DEATH)
 
-def agent(data_dir: Path, host_id: str, journal: Path, last: int | None, times: int, warm: WarmStart) -> None:
+
+def agent(data_dir: Path, host_id: str, journal: Path, cut: Cut | None, times: int, warm: WarmStart) -> None:
     """To be called in a process of its own."""
     log = os.open(data_dir / "agent.log", os.O_WRONLY | os.O_CREAT | os.O_APPEND)
     os.dup2(log, 1)
@@ -49,4 +70,4 @@ def agent(data_dir: Path, host_id: str, journal: Path, last: int | None, times: 
     layout = Layout(Paths(data_dir))
     namespace.enter(layout.paths.namespace)
     layout.prepare()
-    asyncio.run(run(layout, host_id, None, Cut(journal, last, times), warm))
+    asyncio.run(run(layout, host_id, None, Gate(layout, journal, cut, times), warm))

@@ -15,7 +15,7 @@ from freehold.host.layout import Layout
 from freehold.host.templates.service import WarmStart
 from freehold.host.wire import VolumeSpec
 from freehold.processes import guests
-from tests.host.cut_agent import DEATH, agent
+from tests.host.cut_agent import DEATH, Cut, agent
 from tests.host.plane import HOST, Plane, guest_spec, key_of
 from tests.host.test_luks import qemu
 from tests.ovn import Cloud
@@ -56,7 +56,8 @@ class Agents:
             time.sleep(0.01)
 
     def _start(self, last: int | None, times: int) -> Any:
-        arguments = (self._data_dir, HOST, self.journal, last, times, WarmStart(0))
+        cut = None if last is None else Cut(last)
+        arguments = (self._data_dir, HOST, self.journal, cut, times, WarmStart(0))
         process = _processes.Process(target=agent, args=arguments)
         process.start()
         return process

@@ -20,14 +20,17 @@ import pytest
 from msgspec.structs import replace
 
 from freehold.host.hypervisor.qemu import system_uuid
+from freehold.host.layout import Layout
 from freehold.host.templates import memory
 from freehold.host.templates.store import Recipe, Store
-from freehold.host.wire import GuestSpec
+from freehold.host.volumes import qcow2
+from freehold.host.wire import GuestSpec, SnapshotSpec
 from freehold.images import packages, program
 from freehold.images.build import cache_directory
 from freehold.processes import guests
+from tests.host.disks import check
 from tests.host.metadata import apply_network, ports_of, spec_of, view_of
-from tests.host.plane import AgentProcess, Plane, leftovers
+from tests.host.plane import AgentProcess, Plane, key_of, leftovers
 from tests.ovn import Cloud, wait_until
 
 POOL = IPv4Network("198.18.4.32/28")
@@ -35,6 +38,11 @@ READY = b"freehold-micro ready"
 MANY = 50
 AT_ONCE = 10
 SAME_SECRET = 1 << 15  # apart, in 64 ns: how long a guest may take between looking at its clock and connecting
+
+LIVES_ON = b"""#!/bin/sh
+echo user data runs $((40 + 2))
+(n=0; while sleep 0.2; do n=$((n + 1)); echo "count $n sectors $(cat /sys/block/vda/size)" >/dev/console; done) &
+"""
 
 PORTS = tuple(ports_of(number) for number in range(2, MANY + 12))
 places = iter(PORTS)
@@ -120,14 +128,35 @@ def test_no_two_of_fifty_clones_have_the_same_secrets(
     assert len(near) <= 2  # by chance, one in thirty times
 
 
+def counts(plane: Plane, spec: GuestSpec) -> list[int]:
+    """What the process that `LIVES_ON` starts has said."""
+    return [int(number) for number in re.findall(rb"count (\d+) ", plane.consoles[spec.instance_id])]
+
+
 def test_a_clone_lives_on_as_a_guest_that_has_booted(
     plane: Plane, ready: AgentProcess, image_id: str, data_dir: Path, cloud: Cloud
 ) -> None:
-    """It reboots, hears the power button, starts again as a clone with its disk, and leaves nothing, also nothing in
+    """Its disk grows while it runs, snapshots are taken of that while it runs and while it hibernates, its processes go
+    on; it reboots, hears the power button, starts again as a clone with its disk, and leaves nothing, also nothing in
     the template."""
     before = [path.read_bytes() for path in sorted((data_dir / "host/templates").rglob("*")) if path.is_file()]
-    spec = launch(plane, image_id, b"#!/bin/sh\necho user data runs $((40 + 2))\n")
+    spec = launch(plane, image_id, LIVES_ON)
     plane.wait_for_console(spec.instance_id, READY)
+    (root,) = spec.volumes
+    plane.wait_for_console(spec.instance_id, f"sectors {1 << 21}".encode())
+    grown = replace(root, size_gib=2)
+    plane.want(spec.instance_id, "running", volumes=(grown,))
+    plane.wait_for_console(spec.instance_id, f"sectors {2 << 21}".encode())
+    taken = [SnapshotSpec(f"snap-{each:017x}", root.volume_id, f"instant {each}", encrypted=True) for each in range(2)]
+    plane.wait_for_snapshots(taken[0])
+    plane.want(spec.instance_id, "stopped", hibernate=True, shutdown_grace_seconds=3600)
+    assert plane.wait_for_state(spec.instance_id, "stopped").hibernated
+    plane.wait_for_snapshots(taken[1])
+    counted = len(counts(plane, spec))
+    plane.want(spec.instance_id, "running", hibernate=False)
+    plane.wait_for(lambda: len(counts(plane, spec)) > counted + 3, "it counts on")
+    assert counts(plane, spec) == list(range(1, len(counts(plane, spec)) + 1))
+    plane.delete_snapshot(taken[0].snapshot_id)  # one is merged while it runs, the other stays
     plane.want(spec.instance_id, "running", reboots=1)
     plane.wait_for_console(spec.instance_id, READY, times=2)
     plane.want(spec.instance_id, "stopped", shutdown_grace_seconds=3600)
@@ -139,7 +168,11 @@ def test_a_clone_lives_on_as_a_guest_that_has_booted(
     assert console.count("user data runs 42") == 1
     assert len(set(re.findall("^ssh-ed25519 .*", console, re.MULTILINE))) == 1
     end(plane, spec)
-    assert leftovers(data_dir, cloud.paths.switch) == []
+    layer = Layout(plane.paths).layer(taken[1].snapshot_id)
+    check(layer, key_of(root.volume_id))
+    assert qcow2.size(layer) == 2 << 30
+    plane.delete_snapshot(taken[1].snapshot_id)
+    wait_until(lambda: leftovers(data_dir, cloud.paths.switch) == [], "nothing is left")
     assert before == [path.read_bytes() for path in sorted((data_dir / "host/templates").rglob("*")) if path.is_file()]
 
 
