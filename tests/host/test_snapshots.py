@@ -135,6 +135,8 @@ def test_what_no_snapshot_needs_is_merged_into_what_lies_on_it(
     delete(5)  # what the tip lies on
     wait_until(lambda: files(layout) == unless(0, 2, 5), "merged into the tip")
     all_is_there()
+    on_disk = blocks(layout, layout.volume(volume_id), key, written)  # QEMU has it open, and may be killed
+    assert on_disk == written
     assert plane.taken[history[3].snapshot_id].bytes_added >= 3 * 65536
     used = {node["file"] for node in monitor.execute("query-named-block-nodes", flat=True) if node["drv"] == "file"}
     sets = {f"/dev/fdset/{each['fdset-id']}" for each in monitor.execute("query-fdsets")}

@@ -59,6 +59,13 @@ async def merging_ended(monitor: Monitor, volume_id: str, upper: Layer, below: L
     return True
 
 
+async def flush(monitor: Monitor, volume_id: str, upper: Layer) -> None:
+    """Have on the disk what was brought into `upper`: a job ends while its file's tables are in QEMU's memory only."""
+    line = f"qemu-io {layer_node(volume_id, upper.name)} flush"  # QMP has no command for it
+    if answer := await monitor.execute("human-monitor-command", {"command-line": line}):
+        raise HostError(f"A merged layer was not flushed: {answer}")
+
+
 async def begin_copying(monitor: Monitor, source: str, target: str) -> None:
     """Begin to copy all data of a disk to another one, by the ids of both."""
     given = {"job-id": job_id(target), "device": disks.device_node(source), "target": disks.device_node(target)}

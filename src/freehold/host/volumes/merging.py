@@ -188,6 +188,7 @@ class Merging(Worker):
         async with self._machine.disks([volume_id]):
             if file_name(tip) != name or layers.parent(tip) != doomed:
                 raise NotYet(f"a snapshot of {volume_id} was taken meanwhile")
+            await self._machine.effects.perform("flush merged", partial(layering.flush, monitor, volume_id, upper))
             await self._machine.drop_layer(tip, doomed)
             forget = partial(devices.close_unused, monitor, volume_id)
             await self._machine.effects.perform("close layer", forget)
