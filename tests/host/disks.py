@@ -6,6 +6,7 @@ import json
 import socket
 import subprocess
 from collections.abc import Iterable
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -22,14 +23,14 @@ class SpareMonitor:
     def __init__(self, layout: Layout, instance_id: str) -> None:
         self._socket = socket.socket(socket.AF_UNIX)
         self._socket.settimeout(30)
+        self._stream = self._socket.makefile("rwb")
         try:
             self._socket.connect(str(layout.guest(instance_id).spare_monitor))
-        except OSError:
-            self._socket.close()
+            self._stream.readline()
+            self.execute("qmp_capabilities")
+        except (OSError, ValueError):  # QEMU has ended
+            self.close()
             raise
-        self._stream = self._socket.makefile("rwb")
-        self._stream.readline()
-        self.execute("qmp_capabilities")
 
     def execute(self, command: str, **arguments: Any) -> Any:
         self._stream.write(json.dumps({"execute": command, "arguments": arguments}).encode() + b"\n")
@@ -53,7 +54,8 @@ class SpareMonitor:
         assert "error" not in said.lower(), said
 
     def close(self) -> None:
-        self._stream.close()
+        with suppress(OSError):  # what QEMU did not read before it ended
+            self._stream.close()
         self._socket.close()
 
 

@@ -116,7 +116,7 @@ class Disks:
         def written() -> bool:
             try:
                 monitor = SpareMonitor(self.layout, self.guest.instance_id)
-            except OSError:
+            except (OSError, ValueError):
                 return False
             try:
                 for block, value in values.items():
