@@ -15,14 +15,12 @@ import time
 from contextlib import ExitStack
 from ipaddress import IPv4Network
 from pathlib import Path
-from typing import Any
 
 from rich.console import Console
 from rich.table import Table
 
-from bench.launch import wait_for_login
-from freehold.cli.endpoint import client
-from freehold.cli.temporary import TemporaryCloud, temporary_cloud
+from bench.launch import Freehold, wait_for_login
+from freehold.cli.temporary import temporary_cloud
 from freehold.images.build import build
 from freehold.images.catalog import paths
 from freehold.instance_types import BUILT_IN
@@ -32,35 +30,6 @@ from tests.images.guest import ADDRESS, Guest, Network, run
 
 IMAGE = "debian-12"
 USER = "admin"
-
-
-class Servers:
-    """Of one cloud, one at a time."""
-
-    def __init__(self, cloud: TemporaryCloud, instance_type: str) -> None:
-        self._type = instance_type
-        self._ec2: Any = client(cloud.endpoint, "ec2")
-        self._key = cloud.paths.data_dir / "bench.pem"
-        self._key.touch(mode=0o600)
-        self._key.write_text(self._ec2.create_key_pair(KeyName="bench", KeyType="ed25519")["KeyMaterial"])
-        self._ec2.authorize_security_group_ingress(
-            GroupName="default", IpProtocol="tcp", FromPort=22, ToPort=22, CidrIp="0.0.0.0/0"
-        )
-        self._image = self._ec2.describe_images(Owners=["amazon"])["Images"][0]["ImageId"]
-
-    def login(self) -> float:
-        """Seconds from RunInstances to a login that ran a command; the server is gone when this returns."""
-        began = time.monotonic()
-        launched = self._ec2.run_instances(
-            ImageId=self._image, InstanceType=self._type, KeyName="bench", MinCount=1, MaxCount=1
-        )
-        ids = [launched["Instances"][0]["InstanceId"]]
-        described = self._ec2.describe_instances(InstanceIds=ids)["Reservations"][0]["Instances"][0]
-        wait_for_login(described["PublicIpAddress"], self._key, user=USER)
-        took = time.monotonic() - began
-        self._ec2.terminate_instances(InstanceIds=ids)
-        self._ec2.get_waiter("instance_terminated").wait(InstanceIds=ids, WaiterConfig={"Delay": 1, "MaxAttempts": 600})
-        return took
 
 
 def metadata(key: Path) -> dict[str, str]:
@@ -105,13 +74,14 @@ def main() -> None:
             stack.enter_context(temporary_cloud(IMAGE, pool, print, lines))
             for pool, lines in zip(pools, settings, strict=True)
         )
-        cold, warm = Servers(booted, options.type), Servers(cloned, options.type)
+        cold, warm = (Freehold(cloud, options.type, USER) for cloud in (booted, cloned))
         while "template ready" not in (cloned.paths.log / "host.log").read_text():
             time.sleep(0.1)
         found: dict[str, list[float]] = {"warm": [], "cold": [], "bare": []}
         for _ in range(options.rounds):
-            found["warm"].append(warm.login())
-            found["cold"].append(cold.login())
+            for name, servers in (("warm", warm), ("cold", cold)):
+                found[name].append(servers.launch(1))
+                servers.terminate()
             found["bare"].append(bare(directory, options.type))
             print(*(f"{name} {each[-1]:.1f} s" for name, each in found.items()), f"load {os.getloadavg()[0]:.1f}")
     medians = {name: statistics.median(each) for name, each in found.items()}

@@ -96,7 +96,9 @@ def bare(number: int) -> Iterator[Bare]:
 class Freehold:
     """Servers by the AWS API."""
 
-    def __init__(self, cloud: TemporaryCloud) -> None:
+    def __init__(self, cloud: TemporaryCloud, instance_type: str = "fh1.nano", user: str = "root") -> None:
+        self._type = instance_type
+        self._user = user
         self._ec2: Any = client(cloud.endpoint, "ec2")
         self._key = cloud.paths.data_dir / "bench.pem"
         self._key.touch(mode=0o600)
@@ -117,13 +119,13 @@ class Freehold:
         """Seconds from RunInstances to a login in each of them."""
         began = time.monotonic()
         launched = self._ec2.run_instances(
-            ImageId=self._image, InstanceType="fh1.nano", KeyName="bench", MinCount=number, MaxCount=number
+            ImageId=self._image, InstanceType=self._type, KeyName="bench", MinCount=number, MaxCount=number
         )
         self._ids = [instance["InstanceId"] for instance in launched["Instances"]]
         described = self._ec2.describe_instances(InstanceIds=self._ids)["Reservations"][0]["Instances"]
         addresses = [instance["PublicIpAddress"] for instance in described]
         with ThreadPoolExecutor(number) as executor:
-            list(executor.map(lambda address: wait_for_login(address, self._key), addresses))
+            list(executor.map(lambda address: wait_for_login(address, self._key, user=self._user), addresses))
         return time.monotonic() - began
 
     def terminate(self) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import cast
 
 import msgspec
 
@@ -12,6 +13,8 @@ from freehold.cli.endpoint import cloud_paths
 from freehold.cli.progress import in_tenths, say
 from freehold.cli.tables import print_table, table
 from freehold.images import catalog
+from freehold.images.disk_formats import Format
+from freehold.images.sources import LocalFile
 
 
 def make(data_dir: Path, family: str) -> None:
@@ -43,27 +46,34 @@ def bring(
     from freehold.cli.state import open_state
     from freehold.cli.up import register_images
     from freehold.images.importing import Wanted, import_image
-    from freehold.images.sources import LocalFile
 
     paths = cloud_paths(data_dir)
-    if not file.is_file():
-        raise fail(f"There is no file {file}.")
+    source, given, ova = disk_file(file, file_format)
     wanted = msgspec.convert(
         {
             "name": name,
             "description": description,
             "default_user": user,
-            "format": None if file_format == "ova" else file_format,
-            "ova": None if file_format is None else file_format == "ova",
+            "format": given,
+            "ova": ova,
             "boot_mode": boot_mode,
         },
         Wanted,
     )
-    manifest = import_image(LocalFile(file), wanted, paths.data_dir, in_tenths())
+    manifest = import_image(source, wanted, paths.data_dir, in_tenths())
     _config, store = open_state(paths.data_dir)
     register_images(paths, store)
     store.close()
     print(json.dumps(msgspec.to_builtins(manifest), indent=2) if as_json else manifest.image_id)
+
+
+def disk_file(file: Path, file_format: str | None) -> tuple[LocalFile, Format | None, bool | None]:
+    """(a file with a disk, the disk's format, whether an archive has it), as they are said; None: not said."""
+    if not file.is_file():
+        raise fail(f"There is no file {file}.")
+    if file_format == "ova":
+        return LocalFile(file), None, True
+    return LocalFile(file), cast("Format | None", file_format), None if file_format is None else False
 
 
 def show(data_dir: Path, *, as_json: bool) -> None:

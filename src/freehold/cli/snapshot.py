@@ -13,12 +13,12 @@ from botocore.exceptions import BotoCoreError, ClientError
 
 from freehold.cli import fail
 from freehold.cli.endpoint import Endpoint, client, cloud_paths, running_endpoint
+from freehold.cli.image import disk_file
 from freehold.cli.progress import in_tenths, say
 from freehold.images import catalog, snapshot_blocks
 from freehold.images.disk_formats import Format
 from freehold.images.exporting import Disk, Progress, export, format_of
 from freehold.images.importing import raw_disk, scratch
-from freehold.images.sources import LocalFile
 from freehold.images.targets import NewFile
 
 
@@ -49,13 +49,10 @@ class _OwnImage:
 def bring(data_dir: Path, file: Path, description: str, file_format: str | None, *, as_json: bool) -> None:
     """Import a disk as a snapshot of the default account; prints its id."""
     paths, endpoint, progress = cloud_paths(data_dir), running_endpoint(data_dir), in_tenths()
-    if not file.is_file():
-        raise fail(f"There is no file {file}.")
-    given: Any = None if file_format == "ova" else file_format
-    ova = None if file_format is None else file_format == "ova"
+    source, given, ova = disk_file(file, file_format)
     begun: list[str] = []
     with scratch(catalog.images_directory(paths.data_dir)) as work, closing(client(endpoint, "ebs")) as ebs:
-        raw, _digest = raw_disk(LocalFile(file), work, progress, given=given, ova=ova)
+        raw, _digest = raw_disk(source, work, progress, given=given, ova=ova)
         try:
             with _refusals():
                 snapshot_id = snapshot_blocks.write(

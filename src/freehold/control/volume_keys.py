@@ -19,8 +19,9 @@ from freehold.control.acts import Acts
 from freehold.host.wire import VolumeKey
 from freehold.records.audit import service_event
 from freehold.records.compute import Instance, StateReason, Volume, VolumeAttachment
+from freehold.records.encryption import WrappedKey, keys_of
 from freehold.records.feed import publish, take_turn
-from freehold.records.ids import InstanceId, VolumeId
+from freehold.records.ids import InstanceId, SnapshotId, VolumeId
 from freehold.records.instances import give_up_start
 from freehold.records.keys import Key
 from freehold.records.secrets import Sealer, SealError
@@ -138,11 +139,12 @@ def volume_keys(
     for attachment in tx.select(VolumeAttachment, instance_id=list(needy)):
         owners[attachment.volume_id].append(attachment)
     encrypted = [volume for volume in (*tx.select(Volume, id=list(owners)), *to_make) if volume.encrypted]
+    wrapped = keys_of(tx, [volume.id for volume in encrypted])
     keys: list[VolumeKey] = []
     hopeless: list[Hopeless] = []
     for volume in encrypted:
         try:
-            keys.append(_opened(tx, sealer, volume))
+            keys.append(_opened(tx, sealer, volume, wrapped[volume.id]))
         except _Unusable as error:
             if volume.state == "creating":
                 hopeless.append(Hopeless(volume.id, None, error.reason))
@@ -162,12 +164,10 @@ def snapshot_keys(tx: Transaction, sealer: Sealer, pending: Sequence[Snapshot]) 
     """The keys of the volumes of which snapshots are to be taken; none of those whose KMS key can not be used."""
     copies = [snapshot for snapshot in pending if snapshot.source_id is not None]
     keys: dict[str, VolumeKey] = {each.volume_id: each for each in _keys_of_copies(tx, sealer, copies)}
-    for snapshot in pending:
-        if snapshot.encrypted and snapshot.source_id is None:
-            with contextlib.suppress(_Unusable):
-                keys[snapshot.volume_id] = msgspec.structs.replace(
-                    _opened(tx, sealer, snapshot), volume_id=snapshot.volume_id
-                )
+    taken = {each.id: each for each in pending if each.source_id is None}
+    for key in _keys_of(tx, sealer, list(taken.values())):
+        volume_id = taken[SnapshotId(key.volume_id)].volume_id
+        keys[volume_id] = msgspec.structs.replace(key, volume_id=volume_id)
     return tuple(keys.values())
 
 
@@ -188,11 +188,12 @@ def keys_on_host(tx: Transaction, sealer: Sealer, host_id: str, ids: Sequence[st
 
 def _keys_of(tx: Transaction, sealer: Sealer, found: Sequence[Volume | Snapshot]) -> tuple[VolumeKey, ...]:
     """None of those whose KMS key can not be used."""
+    encrypted = [each for each in found if each.encrypted]
+    wrapped = keys_of(tx, [each.id for each in encrypted])
     keys = []
-    for each in found:
-        if each.encrypted:
-            with contextlib.suppress(_Unusable):
-                keys.append(_opened(tx, sealer, each))
+    for each in encrypted:
+        with contextlib.suppress(_Unusable):
+            keys.append(_opened(tx, sealer, each, wrapped[each.id]))
     return tuple(keys)
 
 
@@ -222,10 +223,10 @@ def give_up(
             publish(tx, "guest", instance.id)
 
 
-def _opened(tx: Transaction, sealer: Sealer, volume: Volume | Snapshot) -> VolumeKey:
+def _opened(tx: Transaction, sealer: Sealer, volume: Volume | Snapshot, wrapped: Sequence[WrappedKey]) -> VolumeKey:
     """Raises _Unusable."""
     try:
-        if (found := open_volume_keys(tx, sealer, volume.id)) is not None:
+        if (found := open_volume_keys(tx, sealer, wrapped)) is not None:
             return VolumeKey(volume.id, *found)
     except SealError as error:
         log.error("volume key not opened", volume=volume.id, reason=str(error))

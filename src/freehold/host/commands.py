@@ -76,6 +76,25 @@ async def start_confined(
         raise HostError(f"{argv[0]} is not installed; run 'freehold doctor --fix'.") from error
 
 
+async def leave_running(
+    argv: Sequence[str],
+    uid: int,
+    oom_score: int,
+    *,
+    groups: Sequence[int] = (),
+    pass_fds: Sequence[int] = (),
+    log: int | IO[bytes] = asyncio.subprocess.DEVNULL,
+) -> bool:
+    """Start such a program (`start_confined`) that outlives us: in a session of its own, with init as its parent.
+    Whether it was started. When memory runs out the kernel ends the one with the highest `oom_score` first (choom(1)).
+
+    Raises HostError when choom is not installed.
+    """
+    argv = ("choom", "-n", str(oom_score), "--", "setsid", "--fork", *argv)
+    process = await start_confined(argv, uid, groups=groups, pass_fds=pass_fds, stdout=log, stderr=log)
+    return await process.wait() == 0
+
+
 def last_line(output: bytes) -> str:
     """The last line that says something, with control characters escaped."""
     lines = [line.strip() for line in output.decode(errors="replace").splitlines() if line.strip()]

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
+
 from freehold.records.ids import AccountId, VolumeId
 from freehold.records.schema import Record, table
 from freehold.records.store import Transaction
@@ -34,6 +36,14 @@ class WrappedKey(Record, frozen=True):
 
 ebs_encryption = table("ebs_encryption", EbsEncryption, key=("account_id", "region"))
 wrapped_keys = table("wrapped_keys", WrappedKey, key=("volume_id", "made_for"), indexes=(("account_id",),))
+
+
+def keys_of(tx: Transaction, ids: Sequence[str]) -> Mapping[str, Sequence[WrappedKey]]:
+    """The keys of volumes and snapshots, by their ids."""
+    found: dict[str, list[WrappedKey]] = {each: [] for each in ids}
+    for each in tx.select(WrappedKey, volume_id=list(ids)):
+        found[each.volume_id].append(each)
+    return found
 
 
 def share_keys(tx: Transaction, source_id: str, target_id: str, account_id: AccountId) -> None:

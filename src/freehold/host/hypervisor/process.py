@@ -14,7 +14,7 @@ from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
 from pathlib import Path
 
-from freehold.host.commands import last_line, start_confined
+from freehold.host.commands import last_line, leave_running
 from freehold.host.errors import CannotStart, HostError
 from freehold.host.hypervisor.accelerator import groups
 from freehold.host.hypervisor.disks import Disk
@@ -126,18 +126,9 @@ async def spawn(
             memory=None if template is None else template.memory,
         )
         log = opened.enter_context(_truncated_log(paths.qemu_log).open("ab"))
-        # When memory runs out the kernel ends a guest, not what all guests need (choom). `setsid --fork` leaves QEMU in
-        # a session of its own with init as its parent.
         line = command_line(spec, tag, accelerator, descriptors, ports)
-        process = await start_confined(
-            ("choom", "-n", str(_OOM_SCORE), "--", "setsid", "--fork", *line),
-            uid,
-            groups=groups(accelerator),
-            pass_fds=descriptors.all(),
-            stdout=log,
-            stderr=log,
-        )
-        if await process.wait() != 0:
+        given = {"groups": groups(accelerator), "pass_fds": descriptors.all()}
+        if not await leave_running(line, uid, _OOM_SCORE, **given, log=log):
             raise HostError(f"{BINARY} could not be started: {last_words(paths)}")
 
 

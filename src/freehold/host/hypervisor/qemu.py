@@ -24,6 +24,7 @@ from freehold.host.wire import GuestSpec
 from freehold.volume_types import DEVICES_MAX
 
 BINARY = "qemu-system-x86_64"
+_CONFINED = "on,obsolete=deny,spawn=deny,resourcecontrol=deny"
 _MACHINE = "pc-q35-7.2"  # pinned: a guest must see the same machine after an upgrade of QEMU
 ROOT_PORTS = DEVICES_MAX  # each takes one disk or network card, also later by hot-plug
 USUAL_PORTS = tuple(f"rp{number}" for number in range(1, ROOT_PORTS + 1))
@@ -230,9 +231,17 @@ def root_ports(names: Iterable[str] = USUAL_PORTS) -> list[str]:
     return argv
 
 
+def without_machine(name: str, monitor: int) -> list[str]:
+    """The arguments of a QEMU that has nothing but disks, to be added by its monitor, a socket that listens."""
+    argv = [BINARY, "-name", name, "-nodefaults", "-no-user-config", "-display", "none", "-machine", "none", "-S"]
+    argv += ["-sandbox", _CONFINED]
+    argv += ["-chardev", f"socket,id=monitor,fd={monitor},server=on,wait=off", "-mon", "chardev=monitor,mode=control"]
+    return argv
+
+
 def _beginning(name: str) -> list[str]:
     argv = [BINARY, "-name", f"guest={name}", "-nodefaults", "-no-user-config", "-display", "none"]
-    return [*argv, "-msg", "timestamp=on", "-sandbox", "on,obsolete=deny,spawn=deny,resourcecontrol=deny"]
+    return [*argv, "-msg", "timestamp=on", "-sandbox", _CONFINED]
 
 
 def _disks_and_cards(spec: GuestSpec, descriptors: Descriptors, ports: Mapping[str, str | None] | None) -> list[str]:

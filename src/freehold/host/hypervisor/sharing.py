@@ -21,11 +21,12 @@ import socket
 from collections.abc import Iterator
 from typing import TypedDict, cast
 
+from freehold.host.commands import leave_running
 from freehold.host.errors import CannotStart, HostError
 from freehold.host.hypervisor import devices, disks
 from freehold.host.hypervisor.disks import Disk
 from freehold.host.hypervisor.monitor import Monitor, Refused
-from freehold.host.hypervisor.qemu import BINARY
+from freehold.host.hypervisor.qemu import BINARY, without_machine
 from freehold.host.layout import Layout, SharePaths, guest_uid, process_name
 
 PATIENCE_SECONDS = 60
@@ -62,28 +63,8 @@ async def spawn(layout: Layout, volume_id: str) -> None:
         listener.bind(str(paths.monitor))
         paths.monitor.chmod(0o600)
         listener.listen(1)
-        try:
-            process = await asyncio.create_subprocess_exec(
-                *("choom", "-n", str(_OOM_SCORE), "--", "setsid", "--fork"),
-                *(BINARY, "-name", f"guest={process_name(layout.tag, volume_id)}"),
-                *("-nodefaults", "-no-user-config", "-display", "none", "-machine", "none", "-S"),
-                *("-sandbox", "on,obsolete=deny,spawn=deny,resourcecontrol=deny"),
-                *("-chardev", f"socket,id=monitor,fd={listener.fileno()},server=on,wait=off"),
-                *("-mon", "chardev=monitor,mode=control"),
-                stdin=asyncio.subprocess.DEVNULL,
-                stdout=asyncio.subprocess.DEVNULL,
-                stderr=asyncio.subprocess.DEVNULL,
-                pass_fds=(listener.fileno(),),
-                user=uid,
-                group=uid,
-                extra_groups=(),
-                umask=0o077,
-                cwd="/",
-                env={"PATH": "/usr/bin:/bin"},
-            )
-        except FileNotFoundError as error:
-            raise HostError("setsid is not installed; run 'freehold doctor --fix'.") from error
-        if await process.wait() != 0:
+        argv = without_machine(f"guest={process_name(layout.tag, volume_id)}", listener.fileno())
+        if not await leave_running(argv, uid, _OOM_SCORE, pass_fds=(listener.fileno(),)):
             raise HostError(f"{BINARY} could not be started for {volume_id}")
 
 

@@ -13,7 +13,7 @@ from contextlib import asynccontextmanager
 
 from freehold.host.commands import start_confined
 from freehold.host.hypervisor.monitor import Monitor, MonitorError
-from freehold.host.hypervisor.qemu import BINARY
+from freehold.host.hypervisor.qemu import without_machine
 from freehold.host.layout import Layout, guest_uid
 
 _END_SECONDS_MAX = 10.0
@@ -30,13 +30,8 @@ async def keeper(layout: Layout, name: str) -> AsyncIterator[Monitor]:
         listener.bind(str(path))
         path.chmod(0o600)
         listener.listen(1)
-        argv = (
-            *("setpriv", "--pdeathsig", "KILL", BINARY, "-name", f"freehold-{layout.tag}-keeper-{name}"),
-            *("-nodefaults", "-no-user-config", "-display", "none", "-machine", "none", "-S"),
-            *("-sandbox", "on,obsolete=deny,spawn=deny,resourcecontrol=deny"),
-            *("-chardev", f"socket,id=monitor,fd={listener.fileno()},server=on,wait=off"),
-            *("-mon", "chardev=monitor,mode=control"),
-        )
+        argv = without_machine(f"freehold-{layout.tag}-keeper-{name}", listener.fileno())
+        argv = ["setpriv", "--pdeathsig", "KILL", *argv]
         process = await start_confined(argv, uid, pass_fds=(listener.fileno(),))
     try:
         monitor = await Monitor.connect(path, lambda: None)

@@ -10,6 +10,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from freehold.questions import NoAnswer, Question
+from freehold.records.encryption import WrappedKey
 from freehold.records.snapshots import Snapshot
 from freehold.records.tags import Tag
 from freehold.services.ebs.errors import InternalServerError, SnapshotNotFound, ValidationError
@@ -57,7 +58,8 @@ def keys_of(call: Call, snapshot: Snapshot) -> tuple[bytes | None, tuple[bytes, 
     if not snapshot.encrypted:
         return None, ()
     try:
-        if (opened := open_volume_keys(call.tx, call.sealer, snapshot.id)) is not None:
+        wrapped = call.tx.select(WrappedKey, volume_id=snapshot.id)
+        if (opened := open_volume_keys(call.tx, call.sealer, wrapped)) is not None:
             return opened
     except AwsError:
         pass

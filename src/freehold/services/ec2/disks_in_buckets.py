@@ -26,7 +26,7 @@ from freehold.services.ec2.import_errors import (
     NoSuchObject,
 )
 from freehold.services.ec2.parameters import refuse_others
-from freehold.services.ec2.resources import IMAGE, SNAPSHOT, made
+from freehold.services.ec2.resources import IMAGE, SNAPSHOT, made, made_as
 from freehold.services.ec2.tags import specified
 from freehold.services.operation import Call, Needed, Response, operation
 
@@ -119,16 +119,7 @@ def cancel_export_task(_call: Call, request: CancelExportTaskRequestTypeDef) -> 
 
 def _task(call: Call, request: Any, kind: str) -> Iterator[Needed]:
     """The task that the request would begin, and its tags."""
-    tags = {
-        str(tag.get("Key", "")): str(tag.get("Value", ""))
-        for specification in request.get("TagSpecifications") or ()
-        if specification.get("ResourceType") == kind
-        for tag in specification.get("Tags") or ()
-    }
-    arn = call.arn(f"{kind}/*")
-    yield Needed(arn, request_tags=tags)
-    if tags:
-        yield Needed(arn, "ec2:CreateTags", lambda: {"ec2:CreateAction": call.operation}, request_tags=tags)
+    return made_as(call, request, call.arn(f"{kind}/*"), kind)
 
 
 def _missing(prefix: str, task_id: str, malformed: type[Malformed], not_found: type[NotFound]) -> None:

@@ -216,13 +216,20 @@ def made(
 
     https://docs.aws.amazon.com/AWSEC2/latest/UserGuide/supported-iam-actions-tagging.html
     """
+    return made_as(call, request, kind.arn(call, name), kind.resource_type, keys=keys, own=own)
+
+
+def made_as(
+    call: Call, request: Any, arn: str, resource_type: str, *, keys: Keys | None = None, own: bool = True
+) -> Iterator[Needed]:
+    """`made`, of a type that nothing is ever stored of."""
     tags = {
         str(tag.get("Key", "")): str(tag.get("Value", ""))
         for specification in request.get("TagSpecifications") or ()
-        if specification.get("ResourceType") == kind.resource_type
+        if specification.get("ResourceType") == resource_type
         for tag in specification.get("Tags") or ()
     }
-    arn, given = kind.arn(call, name), keys or (dict)
+    given = keys or (dict)
     if own:
         yield Needed(arn, keys=given, request_tags=tags)
     if tags:

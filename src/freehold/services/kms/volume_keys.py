@@ -7,6 +7,7 @@ https://docs.aws.amazon.com/kms/latest/developerguide/services-ebs.html
 from __future__ import annotations
 
 import secrets
+from collections.abc import Iterable
 
 from freehold.records.encryption import WrappedKey
 from freehold.records.ids import VolumeId
@@ -50,12 +51,14 @@ def open_volume_key(tx: Transaction, sealer: Sealer, volume_id: VolumeId, cipher
     return read.decrypt(materials.opened(tx, sealer, key, record), context(volume_id))
 
 
-def open_volume_keys(tx: Transaction, sealer: Sealer, volume_id: str) -> tuple[bytes, tuple[bytes, ...]] | None:
-    """What opens a volume or snapshot, and what opens layers below it that have other keys; None: it has no key. Raises
-    as `open_volume_key`."""
+def open_volume_keys(
+    tx: Transaction, sealer: Sealer, wrapped: Iterable[WrappedKey]
+) -> tuple[bytes, tuple[bytes, ...]] | None:
+    """Of the keys of a volume or snapshot what opens it, and what opens layers below it that have other keys; None: it
+    has no key. Raises as `open_volume_key`."""
     own: list[bytes] = []
     below: list[bytes] = []
-    for each in tx.select(WrappedKey, volume_id=volume_id):
+    for each in wrapped:
         (below if each.below else own).append(open_volume_key(tx, sealer, each.made_for, each.ciphertext))
     return (own[0], tuple(below)) if own else None
 
