@@ -74,7 +74,7 @@ class StateReason(msgspec.Struct, frozen=True):
     message: str
 
 
-class Instance(Record, frozen=True):
+class Instance(Record, frozen=True, cache_hash=True):
     """A server.
 
     States (https://docs.aws.amazon.com/AWSEC2/latest/UserGuide/ec2-instance-lifecycle.html)::
@@ -363,6 +363,7 @@ instances = table(
         ("capacity_reservation_id",),
         ("state", "terminated_at"),
     ),
+    remembered=True,
 )
 default_credits = table("default_credits", DefaultCredits, key=("account_id", "region", "family"))
 metadata_defaults = table("metadata_defaults", MetadataDefaults, key=("account_id", "region"))

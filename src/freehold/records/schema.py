@@ -30,6 +30,12 @@ class Record(msgspec.Struct, frozen=True):
 
 
 TABLES: dict[type[Record], sa.Table] = {}
+REMEMBERED: set[type[Record]] = set()
+"""Those that are read over and over by the thousand: of the same row the same object is made."""
+
+
+def moment(microseconds: int) -> dt.datetime:
+    return _EPOCH + microseconds * _MICROSECOND
 
 
 class Instant(sa.types.TypeDecorator[dt.datetime]):
@@ -42,7 +48,7 @@ class Instant(sa.types.TypeDecorator[dt.datetime]):
         return None if value is None else (value - _EPOCH) // _MICROSECOND
 
     def process_result_value(self, value: int | None, dialect: sa.Dialect) -> dt.datetime | None:
-        return None if value is None else _EPOCH + value * _MICROSECOND
+        return None if value is None else moment(value)
 
 
 class Json(sa.types.TypeDecorator[Any]):
@@ -101,9 +107,10 @@ def table(
     unique: tuple[tuple[str, ...], ...] = (),
     sparse: tuple[str, ...] = (),
     autoincrement: bool = False,
+    remembered: bool = False,
 ) -> sa.Table:
     """Declare the table of `record`. `key` is its primary key; each tuple in `indexes` and `unique` is one index, and
-    each column in `sparse` has one of the rows where it is not NULL."""
+    each column in `sparse` has one of the rows where it is not NULL; `remembered`: see REMEMBERED."""
     hints = typing.get_type_hints(record)
     columns = []
     for field in msgspec.structs.fields(record):
@@ -132,4 +139,6 @@ def table(
         sqlite_with_rowid=autoincrement,  # else a table is its key's own index: one tree less to write
     )
     TABLES[record] = result
+    if remembered:
+        REMEMBERED.add(record)
     return result

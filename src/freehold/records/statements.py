@@ -110,7 +110,7 @@ def delete(kind: type[Record], of: Shape) -> sa.Delete:
     return sa.delete(TABLES[kind]).where(*_where(kind, of))
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, eq=False)
 class Rendered:
     """A statement in a database's own words. `take` gives the values of its parameters in the order of the driver,
     `converts` says how those at some places become the driver's; `names` are there when the driver wants a mapping;
@@ -131,15 +131,13 @@ class Rendered:
 
     def rows(self, found: list[Sequence[Any]]) -> list[Sequence[Any]]:
         """Rows as the driver gives them, with our types in them."""
-        if not self.results:
-            return found
-        rows: list[Sequence[Any]] = []
-        for driver_row in found:
-            row = list(driver_row)
-            for place, convert in self.results:
-                row[place] = convert(row[place])
-            rows.append(tuple(row))
-        return rows
+        return [self.row(row) for row in found] if self.results else found
+
+    def row(self, found: Sequence[Any]) -> Sequence[Any]:
+        row = list(found)
+        for place, convert in self.results:
+            row[place] = convert(row[place])
+        return tuple(row)
 
 
 _rendered: dict[tuple[str, sa.Executable], Rendered] = {}

@@ -22,7 +22,7 @@ import sqlalchemy as sa
 from freehold.records import statements
 from freehold.records.connections import LOG_BYTES, Connections, Kept, Pooled, Queue, driver_of
 from freehold.records.durable import Log
-from freehold.records.schema import TABLES, Record
+from freehold.records.schema import REMEMBERED, TABLES, Record
 from freehold.records.statements import Rendered
 from freehold.records.wake import Bell
 
@@ -74,7 +74,11 @@ class Transaction:
             rows = self.connection.execute(query.order_by(*(order_by or table.primary_key.columns)))
             return [kind(*row) for row in rows]
         query = statements.select(kind, statements.shape(equal), tuple(order_by), limited=limit is not None)
-        return [kind(*row) for row in self.rows(query, limit=limit, **equal)]
+        rendered = self._rendered(query)
+        found = self._execute(rendered, equal | {"limit": limit}).fetchall()
+        if kind in REMEMBERED:
+            return [_remembered(kind, rendered, row) for row in found]
+        return [kind(*row) for row in rendered.rows(found)]
 
     def rows(self, query: sa.Select[Any], /, **values: Any) -> list[Sequence[Any]]:
         """The rows of a query that is kept (made once, not for each call), with the values of its parameters."""
@@ -153,6 +157,11 @@ class Transaction:
         except driver.Error as error:
             raise sa.exc.DBAPIError.instance(rendered.sql, None, error, driver.Error) from error
         return cursor
+
+
+@functools.lru_cache(4096)
+def _remembered(kind: type[R], rendered: Rendered, row: Sequence[Any]) -> R:
+    return kind(*rendered.row(row))
 
 
 @functools.cache

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-import datetime as dt
 import functools
+import itertools
 from collections import defaultdict
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from operator import attrgetter
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import sqlalchemy as sa
@@ -13,6 +14,7 @@ import sqlalchemy as sa
 from freehold.dns_names import private_dns_name, public_dns_name
 from freehold.records.compute import CapacitySpecification, Instance, profile_associations, volume_attachments
 from freehold.records.network import addresses, interface_groups, network_interfaces, security_groups
+from freehold.records.schema import moment
 from freehold.records.statements import any_of, places
 from freehold.records.tags import Tag, tags_of
 from freehold.services.ec2 import launch_capacity, metadata_options
@@ -76,40 +78,42 @@ def reservations(call: Call, rows: Sequence[Instance]) -> list[dict[str, Any]]:
     return list(found.values())
 
 
-class _Interface(NamedTuple):
-    """A row of `_attached_to`, with (id, name) of its groups and (address, owner) of its association."""
+# Rows as the database has them (moments as microseconds): what they say is only worked out when it is new.
+_Row = Sequence[Any]
 
+
+class _Interface(NamedTuple):
+    """A row of `_attached_to`: an interface, with one of its groups."""
+
+    instance_id: str
     id: str
+    group_id: str | None
+    group_name: str | None
+    public_ip: str | None
+    public_ip_kind: str | None
+    public_ip_owner: str | None
     account_id: str
     vpc_id: str
     subnet_id: str
     description: str
     mac_address: str
     private_ip: str
-    source_dest_check: bool
+    source_dest_check: int
     attachment_id: str
     device_index: int
-    delete_on_termination: bool
-    attached_at: dt.datetime
-    groups: tuple[tuple[str, str], ...]
-    association: tuple[str, str] | None
+    delete_on_termination: int
+    attached_at: int
 
 
 class _Mapping(NamedTuple):
     """A row of `_volumes_of`."""
 
+    instance_id: str
     volume_id: str
     device: str
     state: str
-    delete_on_termination: bool
-    attached_at: dt.datetime
-
-
-class _Profile(NamedTuple):
-    """A row of `_profiles_of`."""
-
-    arn: str
-    id: str
+    delete_on_termination: int
+    attached_at: int
 
 
 def descriptions(call: Call, rows: Sequence[Instance]) -> Iterable[Shared]:
@@ -117,15 +121,15 @@ def descriptions(call: Call, rows: Sequence[Instance]) -> Iterable[Shared]:
     if not rows:
         return []
     ids = [instance.id for instance in rows]
-    interfaces, mappings, tags = _interfaces_of(call, ids), _mappings_of(call, ids), tags_of(call.tx, ids)
-    profiles = {row[0]: _Profile(*row[1:]) for row in call.tx.rows(_profiles_of(places(len(ids))), ids=ids)}
+    attached, mapped, profiles = (_rows_of(call, query, ids) for query in (_attached_to, _volumes_of, _profiles_of))
+    tags = tags_of(call.tx, ids)
     return [
         _description(
             instance,
-            tuple(interfaces.get(instance.id, ())),
-            tuple(mappings.get(instance.id, ())),
+            tuple(attached.get(instance.id, ())),
+            tuple(mapped.get(instance.id, ())),
+            tuple(profiles.get(instance.id, ())),
             tuple(tags[instance.id]),
-            profiles.get(instance.id),
         )
         for instance in rows
     ]
@@ -136,12 +140,13 @@ def descriptions(call: Call, rows: Sequence[Instance]) -> Iterable[Shared]:
 @functools.lru_cache(2048)
 def _description(
     instance: Instance,
-    attached: tuple[_Interface, ...],
-    mapped: tuple[_Mapping, ...],
+    attached: tuple[_Row, ...],
+    mapped: tuple[_Row, ...],
+    profiles: tuple[_Row, ...],
     held: tuple[Tag, ...],
-    profile: _Profile | None,
 ) -> Shared:
-    interfaces = [_interface(interface, instance.region) for interface in attached]
+    by_interface = itertools.groupby(map(_Interface._make, attached), attrgetter("id"))
+    interfaces = [_interface(list(rows), instance.region) for _, rows in by_interface]
     description = Shared(_SAME)
     description |= {
         "InstanceId": instance.id,
@@ -165,7 +170,7 @@ def _description(
         "Monitoring": _MONITORING[instance.monitoring],
         "EbsOptimized": instance.ebs_optimized,
         "RootDeviceName": instance.root_device_name,
-        "BlockDeviceMappings": [_mapping(mapping) for mapping in mapped],
+        "BlockDeviceMappings": [_mapping(_Mapping(*row)) for row in mapped],
         "CapacityReservationSpecification": _capacity(instance.capacity),
         "CpuOptions": _cpu_options(instance.core_count or instance.vcpus),
         "MaintenanceOptions": _maintenance_options(instance.auto_recovery, instance.reboot_migration),
@@ -182,8 +187,8 @@ def _description(
         description["CapacityReservationId"] = instance.capacity_reservation_id
     if instance.key_name is not None:
         description["KeyName"] = instance.key_name
-    if profile is not None:
-        description["IamInstanceProfile"] = {"Arn": profile.arn, "Id": profile.id}
+    for _, arn, profile_id in profiles:
+        description["IamInstanceProfile"] = {"Arn": arn, "Id": profile_id}
     if instance.state_reason is not None:
         description["StateReason"] = {"Code": instance.state_reason.code, "Message": instance.state_reason.message}
     if instance.state == "terminated":
@@ -236,13 +241,14 @@ def _mapping(mapping: _Mapping) -> dict[str, Any]:
         "Ebs": {
             "VolumeId": mapping.volume_id,
             "Status": mapping.state,
-            "AttachTime": mapping.attached_at,
-            "DeleteOnTermination": mapping.delete_on_termination,
+            "AttachTime": moment(mapping.attached_at),
+            "DeleteOnTermination": bool(mapping.delete_on_termination),
         },
     }
 
 
-def _interface(of: _Interface, region: str) -> dict[str, Any]:
+def _interface(rows: Sequence[_Interface], region: str) -> dict[str, Any]:
+    of = rows[0]
     dns_name = private_dns_name(region, of.private_ip)
     address = {"Primary": True, "PrivateIpAddress": of.private_ip, "PrivateDnsName": dns_name}
     interface = {
@@ -258,30 +264,33 @@ def _interface(of: _Interface, region: str) -> dict[str, Any]:
         "PrivateDnsName": dns_name,
         "PrivateIpAddresses": [address],
         "Ipv6Addresses": [],
-        "SourceDestCheck": of.source_dest_check,
-        "Groups": [{"GroupId": group_id, "GroupName": name} for group_id, name in of.groups],
+        "SourceDestCheck": bool(of.source_dest_check),
+        "Groups": [{"GroupId": row.group_id, "GroupName": row.group_name} for row in rows if row.group_id is not None],
         "Attachment": {
             "AttachmentId": of.attachment_id,
-            "AttachTime": of.attached_at,
+            "AttachTime": moment(of.attached_at),
             "Status": "attached",
             "DeviceIndex": of.device_index,
-            "DeleteOnTermination": of.delete_on_termination,
+            "DeleteOnTermination": bool(of.delete_on_termination),
             "NetworkCardIndex": 0,
         },
     }
-    if of.association is not None:
-        public_ip, owner = of.association
+    if of.public_ip is not None:
         interface["Association"] = address["Association"] = {
-            "PublicIp": public_ip,
-            "PublicDnsName": public_dns_name(region, public_ip),
-            "IpOwnerId": owner,
+            "PublicIp": of.public_ip,
+            "PublicDnsName": public_dns_name(region, of.public_ip),
+            "IpOwnerId": "amazon" if of.public_ip_kind == "auto" else of.public_ip_owner,
         }
     return interface
 
 
 def block_device_mappings(call: Call, instance: Instance) -> list[dict[str, Any]]:
     """The InstanceBlockDeviceMappings of an instance."""
-    return [_mapping(mapping) for mapping in _mappings_of(call, [instance.id])[instance.id]]
+    return [_mapping(_Mapping(*row)) for row in _rows_of(call, _volumes_of, [instance.id])[instance.id]]
+
+
+def _as_stored(column: sa.Column[Any]) -> sa.ColumnElement[Any]:
+    return sa.type_coerce(column, sa.BigInteger())
 
 
 @functools.cache
@@ -293,19 +302,12 @@ def _volumes_of(size: int) -> sa.Select[Any]:
             columns.volume_id,
             columns.device,
             columns.state,
-            columns.delete_on_termination,
-            columns.attached_at,
+            _as_stored(columns.delete_on_termination),
+            _as_stored(columns.attached_at),
         )
         .where(any_of(columns.instance_id, "ids", size))
         .order_by(columns.attached_at, columns.device)
     )
-
-
-def _mappings_of(call: Call, ids: Sequence[str]) -> dict[str, list[_Mapping]]:
-    found: dict[str, list[_Mapping]] = defaultdict(list)
-    for instance_id, *row in call.tx.rows(_volumes_of(places(len(ids))), ids=ids):
-        found[instance_id].append(_Mapping(*row))
-    return found
 
 
 @functools.cache
@@ -318,62 +320,41 @@ def _profiles_of(size: int) -> sa.Select[Any]:
 
 @functools.cache
 def _attached_to(size: int) -> sa.Select[Any]:
-    """Interfaces with their address, once for each of their groups: joined, since a page has a thousand."""
-    columns = network_interfaces.c
+    """Interfaces with their address, once for each of their groups, the primary one first: joined, since a page has a
+    thousand."""
+    columns, groups = network_interfaces.c, interface_groups.c
     return (
         sa.select(
-            interface_groups.c.group_id,
+            columns.instance_id,
+            columns.id,
+            security_groups.c.id,
+            security_groups.c.name,
             addresses.c.public_ip,
             addresses.c.kind,
             addresses.c.account_id,
-            columns.instance_id,
-            columns.id,
             columns.account_id,
             columns.vpc_id,
             columns.subnet_id,
             columns.description,
             columns.mac_address,
             columns.private_ip,
-            columns.source_dest_check,
+            _as_stored(columns.source_dest_check),
             columns.attachment_id,
             columns.device_index,
-            columns.delete_on_termination,
-            columns.attached_at,
+            _as_stored(columns.delete_on_termination),
+            _as_stored(columns.attached_at),
         )
         .outerjoin(addresses, addresses.c.interface_id == columns.id)
-        .outerjoin(interface_groups, interface_groups.c.interface_id == columns.id)
+        .outerjoin(interface_groups, groups.interface_id == columns.id)
+        .outerjoin(security_groups, security_groups.c.id == groups.group_id)
         .where(any_of(columns.instance_id, "ids", size))
-        .order_by(columns.device_index, interface_groups.c.position)
+        .order_by(columns.device_index, columns.id, groups.position)
     )
 
 
-@functools.cache
-def _names_of(size: int) -> sa.Select[Any]:
-    return sa.select(security_groups.c.id, security_groups.c.name).where(any_of(security_groups.c.id, "ids", size))
-
-
-def _interfaces_of(call: Call, ids: Sequence[str]) -> dict[str, list[_Interface]]:
-    """The interfaces of each instance, the primary one first."""
-    rows = call.tx.rows(_attached_to(places(len(ids))), ids=ids)
-    group_ids = list({row[0] for row in rows if row[0] is not None})
-    names: dict[str, str] = {}
-    if group_ids:
-        names = {row[0]: row[1] for row in call.tx.rows(_names_of(places(len(group_ids))), ids=group_ids)}
-    groups: dict[str, tuple[tuple[str, str], ...]] = {}
-    of_instance: dict[str, dict[str, Sequence[Any]]] = defaultdict(dict)
-    for row in rows:
-        group_id, interface_id = row[0], row[5]
-        if group_id is not None:
-            groups[interface_id] = (*groups.get(interface_id, ()), (group_id, names[group_id]))
-        of_instance[row[4]][interface_id] = row
-    return {
-        instance_id: [
-            _Interface(*(*row[5:], groups.get(interface_id, ()), _association(*row[1:4])))
-            for interface_id, row in interfaces.items()
-        ]
-        for instance_id, interfaces in of_instance.items()
-    }
-
-
-def _association(public_ip: str | None, kind: str | None, owner: str) -> tuple[str, str] | None:
-    return None if public_ip is None else (public_ip, "amazon" if kind == "auto" else owner)
+def _rows_of(call: Call, query: Callable[[int], sa.Select[Any]], ids: Sequence[str]) -> dict[str, list[_Row]]:
+    """The rows of each instance."""
+    found: dict[str, list[_Row]] = defaultdict(list)
+    for row in call.tx.rows(query(places(len(ids))), ids=ids):
+        found[row[0]].append(row)
+    return found
