@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import base64
+import hashlib
 import json
 from collections.abc import Iterator
 from contextlib import nullcontext
@@ -164,6 +166,12 @@ def test_a_role_must_be_allowed_to_be_passed(grants: Grants) -> None:
             run(ec2, **profile)
 
 
+def open_to(grants: Grants, account_id: str, *actions: str) -> str:
+    """The policy of a key of the account, which lets another one do this."""
+    own = allow("kms:*") | {"Principal": {"AWS": f"arn:aws:iam::{grants.api.account_id}:root"}}
+    return json.dumps({"Statement": [own, allow(list(actions)) | {"Principal": {"AWS": account_id}}]})
+
+
 def test_a_customer_managed_key_must_be_allowed_to_be_used(grants: Grants) -> None:
     """https://docs.aws.amazon.com/ebs/latest/userguide/ebs-encryption-requirements.html#ebs-encryption-permissions"""
     root = grants.api.client("kms")
@@ -206,10 +214,7 @@ def test_a_keys_policy_counts_for_root_too_and_may_let_in_another_account(grants
     disk = {"BlockDeviceMappings": [{"DeviceName": "/dev/xvda", "Ebs": {"KmsKeyId": key}}]}
     with denied(f"arn:aws:iam::{other_id}:root is not authorized to perform: kms:GenerateDataKeyWithoutPlaintext"):
         run(other, **disk)
-    account = {"Effect": "Allow", "Principal": {"AWS": f"arn:aws:iam::{grants.api.account_id}:root"}, "Resource": "*"}
-    guest = account | {"Principal": {"AWS": other_id}, "Action": ["kms:CreateGrant", "kms:GenerateDataKey*"]}
-    policy = json.dumps({"Statement": [account | {"Action": "kms:*"}, guest]})
-    owner.put_key_policy(KeyId=key, Policy=policy)
+    owner.put_key_policy(KeyId=key, Policy=open_to(grants, other_id, "kms:CreateGrant", "kms:GenerateDataKey*"))
     instance_id = run(other, **disk)
     (volume,) = other.describe_volumes(Filters=[{"Name": "attachment.instance-id", "Values": [instance_id]}])["Volumes"]
     assert volume["KmsKeyId"] == key
@@ -219,8 +224,9 @@ def test_a_keys_policy_counts_for_root_too_and_may_let_in_another_account(grants
     assert not hopeless
     # An account's own root is not above the policy of its key.
     grants.api.create_role("keeper")
-    keeper = account | {"Principal": {"AWS": f"arn:aws:iam::{grants.api.account_id}:role/keeper"}, "Action": "kms:*"}
-    owner.put_key_policy(KeyId=key, Policy=json.dumps({"Statement": [keeper]}), BypassPolicyLockoutSafetyCheck=True)
+    keeper = f"arn:aws:iam::{grants.api.account_id}:role/keeper"
+    policy = json.dumps({"Statement": [allow("kms:*") | {"Principal": {"AWS": keeper}}]})
+    owner.put_key_policy(KeyId=key, Policy=policy, BypassPolicyLockoutSafetyCheck=True)
     with denied("root is not authorized to perform: kms:GenerateDataKeyWithoutPlaintext"):
         run(grants.api.client("ec2"), **disk)
 
@@ -253,14 +259,56 @@ def test_another_accounts_encrypted_snapshot_needs_its_key_too(grants: Grants) -
         code = "AccessDeniedException" if name == "read" else "UnauthorizedOperation"
         with denied("is not authorized to perform: kms:Decrypt", code=code):
             use()
-    account = {"Effect": "Allow", "Principal": {"AWS": f"arn:aws:iam::{grants.api.account_id}:root"}, "Resource": "*"}
-    guest = account | {"Principal": {"AWS": other_id}, "Action": ["kms:CreateGrant", "kms:Decrypt", "kms:ReEncrypt*"]}
-    owner.put_key_policy(KeyId=key, Policy=json.dumps({"Statement": [account | {"Action": "kms:*"}, guest]}))
+    policy = open_to(grants, other_id, "kms:CreateGrant", "kms:Decrypt", "kms:ReEncrypt*")
+    owner.put_key_policy(KeyId=key, Policy=policy)
     del uses["read"]  # no host is there to be asked
     for use in uses.values():
         use()
     seen = [each for each in written(grants.api.store) if each["eventName"] == "ReEncrypt"]
     assert {each["recipientAccountId"] for each in seen} == {other_id, grants.api.account_id}
+
+
+def test_a_snapshot_that_is_written_by_blocks_needs_its_key(grants: Grants) -> None:
+    """https://docs.aws.amazon.com/ebs/latest/userguide/ebsapi-permissions.html"""
+    owner = grants.api.client("kms")
+    key = owner.create_key()["KeyMetadata"]["Arn"]
+    encrypted = {"VolumeSize": 1, "Encrypted": True, "KmsKeyArn": key}
+    refused = {"code": "AccessDeniedException"}
+
+    def ebs(*statements: Any) -> Any:
+        return grants.api.client("ebs", keys=grants.user(f"writer-{next(_users)}", allow("ebs:*"), *statements))
+
+    for needed, other in (
+        ("kms:GenerateDataKeyWithoutPlaintext", "kms:CreateGrant"),
+        ("kms:CreateGrant", "kms:GenerateDataKeyWithoutPlaintext"),
+    ):
+        with denied(f"is not authorized to perform: {needed} on resource: {key}", **refused):
+            ebs(allow(other, key)).start_snapshot(**encrypted)
+    able = ebs(allow(["kms:GenerateDataKeyWithoutPlaintext", "kms:CreateGrant"], key))
+    started = able.start_snapshot(**encrypted)["SnapshotId"]
+    ebs().start_snapshot(VolumeSize=1)  # the AWS managed key lets in its account
+    data = bytes(512 << 10)
+    block = {"BlockIndex": 0, "BlockData": data, "DataLength": len(data), "ChecksumAlgorithm": "SHA256"}
+    block |= {"SnapshotId": started, "Checksum": base64.b64encode(hashlib.sha256(data).digest()).decode()}
+    with denied(f"is not authorized to perform: kms:Decrypt on resource: {key}", **refused):
+        able.put_snapshot_block(**block)
+    with denied(code="InternalServerException"):  # no host is there to be asked
+        ebs(allow("kms:Decrypt", key)).put_snapshot_block(**block)
+
+    host_took(grants.api.store, started)
+    child = {"VolumeSize": 1, "ParentSnapshotId": started}
+    with denied(f"is not authorized to perform: kms:GenerateDataKeyWithoutPlaintext on resource: {key}", **refused):
+        ebs().start_snapshot(**child)
+    assert able.start_snapshot(**child)["KmsKeyArn"] == key
+
+    other_id, other_keys = grants.api.create_account()
+    other = grants.api.client("ebs", keys=other_keys)
+    with denied(
+        f"root is not authorized to perform: kms:GenerateDataKeyWithoutPlaintext on resource: {key}", **refused
+    ):
+        other.start_snapshot(**encrypted)
+    owner.put_key_policy(KeyId=key, Policy=open_to(grants, other_id, "kms:CreateGrant", "kms:GenerateDataKey*"))
+    assert other.start_snapshot(**encrypted)["KmsKeyArn"] == key
 
 
 def test_a_launch_must_use_a_key(grants: Grants) -> None:

@@ -9,7 +9,7 @@ import base64
 import hashlib
 import struct
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import Any
 
 from freehold.config import Config
@@ -52,9 +52,18 @@ def _needed_to_start(call: Call, request: Mapping[str, Any]) -> Iterator[Needed]
     yield Needed(SNAPSHOT.arn(call, "*"), keys=lambda: keys, request_tags=tags)
     if parent:
         yield on_snapshot(call, parent)
+    with suppress(AwsError):  # the operation says what is wrong
+        yield from ebs_encryption.to_create(call, _asked(call, request, readable(call, parent) if parent else None))
 
 
-@operation(resources=_needed_to_start)
+def _needed_to_put(call: Call, request: Mapping[str, Any]) -> Iterator[Needed]:
+    yield on_snapshot(call, request["SnapshotId"])
+    snapshot = SNAPSHOT.find(call, request["SnapshotId"])
+    if snapshot is not None:
+        yield from ebs_encryption.to_decrypt(call, snapshot)
+
+
+@operation(resources=_needed_to_start, resource_policies=True)
 def start_snapshot(call: Call, request: Mapping[str, Any]) -> Response:
     """A snapshot that blocks may be put into, over those of its parent. Raises ConflictError, ValidationError."""
     size_gib = request["VolumeSize"]
@@ -124,7 +133,7 @@ def _put(call: Call, request: Mapping[str, Any]) -> None:
     ask(call, snapshot, WriteBlock(snapshot.id, snapshot.size_gib, snapshot.parent_id, key, number, data, below))
 
 
-@operation(resources=on("SnapshotId"), receive=_received, prepare=_put)
+@operation(resources=_needed_to_put, resource_policies=True, receive=_received, prepare=_put)
 def put_snapshot_block(call: Call, request: Mapping[str, Any]) -> Response:
     """A block that was put before is replaced. It is written before the transaction begins: BlockData, DataLength,
     Checksum and ChecksumAlgorithm are looked at then."""
@@ -192,14 +201,21 @@ def _encryption(call: Call, request: Mapping[str, Any], parent: Snapshot | None)
         if not parent.encrypted and ebs_encryption.chosen(call).by_default:
             raise ValidationError("Encryption by default is enabled, and the parent snapshot is not encrypted.")
         return ebs_encryption.VolumeEncryption(parent.kms_key_id)
-    given: Any = {"Encrypted": bool(request.get("Encrypted"))}
-    if request.get("KmsKeyArn"):
-        given["KmsKeyId"] = request["KmsKeyArn"]
     try:
-        asked = ebs_encryption.asked_for(call, given)
+        asked = _asked(call, request, parent)
     except AwsError as error:
         raise ValidationError(error.message) from error
     return ebs_encryption.resolved(call, asked)
+
+
+def _asked(call: Call, request: Mapping[str, Any], parent: Snapshot | None) -> ebs_encryption.Asked:
+    """How it is to be encrypted: as its parent is. Raises InvalidParameterDependency."""
+    if parent is not None:
+        return ebs_encryption.Asked(parent.encrypted, parent.kms_key_id)
+    given: Any = {"Encrypted": bool(request.get("Encrypted"))}
+    if request.get("KmsKeyArn"):
+        given["KmsKeyId"] = request["KmsKeyArn"]
+    return ebs_encryption.asked_for(call, given)
 
 
 def _make_key(
