@@ -13,15 +13,17 @@ from freehold.host.errors import CommandError, HostError
 _ENVIRONMENT = {"PATH": "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin", "LC_ALL": "C"}
 
 
-async def run(argv: Sequence[str], *, pass_fds: Sequence[int] = (), seconds_max: float = 20) -> bytes:
-    """Run a program and return what it wrote to standard output.
+async def run(
+    argv: Sequence[str], *, given: bytes = b"", pass_fds: Sequence[int] = (), seconds_max: float = 20
+) -> bytes:
+    """Run a program, with `given` as its standard input, and return what it wrote to standard output.
 
     Raises CommandError when it fails, HostError when it is not installed or takes longer than `seconds_max`.
     """
     try:
         process = await asyncio.create_subprocess_exec(
             *argv,
-            stdin=asyncio.subprocess.DEVNULL,
+            stdin=asyncio.subprocess.PIPE if given else asyncio.subprocess.DEVNULL,
             stdout=asyncio.subprocess.PIPE,
             stderr=asyncio.subprocess.PIPE,
             pass_fds=pass_fds,
@@ -31,7 +33,7 @@ async def run(argv: Sequence[str], *, pass_fds: Sequence[int] = (), seconds_max:
         raise HostError(f"{argv[0]} is not installed; run 'freehold doctor --fix'.") from error
     try:
         async with asyncio.timeout(seconds_max):
-            output, errors = await process.communicate()
+            output, errors = await process.communicate(given or None)
     except TimeoutError as error:
         raise HostError(f"{argv[0]} gave no answer within {seconds_max:.0f} seconds.") from error
     finally:
@@ -41,6 +43,14 @@ async def run(argv: Sequence[str], *, pass_fds: Sequence[int] = (), seconds_max:
     if process.returncode != 0:
         raise CommandError(os.path.basename(argv[0]), process.returncode or 0, last_line(errors))
     return output
+
+
+async def ip(*commands: str) -> None:
+    """Run some commands of ip(8), up to the first that fails, in one process: to start one is most of what each takes.
+
+    Raises CommandError, HostError.
+    """
+    await run(("ip", "-batch", "-"), given="".join(f"{command}\n" for command in commands).encode())
 
 
 async def start_confined(
@@ -96,8 +106,9 @@ async def leave_running(
 
 
 def last_line(output: bytes) -> str:
-    """The last line that says something, with control characters escaped."""
+    """The last line that says why, with control characters escaped."""
     lines = [line.strip() for line in output.decode(errors="replace").splitlines() if line.strip()]
+    lines = [line for line in lines if not line.startswith("Command failed -:")] or lines  # which of ip's it was
     return lines[-1].encode("unicode_escape").decode()[:500] if lines else ""
 
 

@@ -337,7 +337,9 @@ class Guest:
         template = self._templates.of(self.spec) if saved is None else None
         if template is not None:
             try:
-                return await clone.build(self._machine, self.spec, keys, template)
+                await clone.build(self._machine, self.spec, keys, template)
+                self._plugged = True
+                return
             except CannotStart:
                 raise
             except (HostError, OSError) as error:
@@ -345,6 +347,7 @@ class Guest:
                 self._templates.discard(template)
                 await self._machine.end(self.spec.instance_id, None)
         await self._machine.build(self.spec, keys, saved)
+        self._plugged = True
 
     @property
     def rests(self) -> bool:

@@ -255,7 +255,9 @@ class Machine:
 
     async def limit(self, spec: GuestSpec, pid: int, vcpus: float | None = None) -> None:
         """Have the guest use no more than it may. `vcpus`: how many's worth of time; None: all of its own."""
-        await self._do("limit", partial(self.cgroups.ensure, spec.instance_id, Limits.of(spec, vcpus), pid))
+        # The kernel waits for all of its processors before a process is in a group.
+        ensure = partial(asyncio.to_thread, self.cgroups.ensure, spec.instance_id, Limits.of(spec, vcpus), pid)
+        await self.effects.perform("limit", ensure)
         if spec.metadata.spot:
             await self._do("mark as spare", partial(process.mark_as_spare, pid))
 

@@ -12,7 +12,7 @@ from __future__ import annotations
 import socket
 from functools import partial
 
-from freehold.host.commands import run
+from freehold.host.commands import ip, run, together
 from freehold.host.layout import metadata_link
 from freehold.host.machine import Machine
 from freehold.host.ports import taps
@@ -117,33 +117,18 @@ async def _make(tag: str, vpc_id: str) -> None:
     outer, inner = metadata_link(vpc_id), _inner(vpc_id)
     _port, mac = imds_port(vpc_id)
     if not taps.exists(outer):
-        peer = ("peer", "name", inner, "address", mac)
-        await run(("ip", "link", "add", "name", outer, "type", "veth", *peer))
-    metric = str(socket.if_nametoindex(inner))  # to tell the links' default routes apart
-    for command in (
-        # Open vSwitch's own data path expects packets with their checksums made.
-        ("ethtool", "-K", inner, "tx", "off"),
-        ("ip", "address", "replace", f"{ADDRESS}/32", "dev", inner),
-        ("ip", "address", "replace", f"{RESOLVER}/32", "dev", inner),
-        ("ip", "link", "set", "dev", inner, "up"),
-        (
-            "ip",
-            "route",
-            "replace",
-            "default",
-            "via",
-            _ROUTER,
-            "dev",
-            inner,
-            "onlink",
-            "table",
-            _TABLE,
-            "metric",
-            metric,
-        ),
-        ("ip", "link", "set", "dev", outer, "alias", f"freehold-{tag}-imds {vpc_id}", "up"),
-    ):
-        await run(command)
+        await ip(f"link add name {outer} type veth peer name {inner} address {mac}")
+    metric = socket.if_nametoindex(inner)  # to tell the links' default routes apart
+    # Open vSwitch's own data path expects packets with their checksums made.
+    checksums = run(("ethtool", "-K", inner, "tx", "off"))
+    addresses = ip(
+        f"address replace {ADDRESS}/32 dev {inner}",
+        f"address replace {RESOLVER}/32 dev {inner}",
+        f"link set dev {inner} up",
+        f"route replace default via {_ROUTER} dev {inner} onlink table {_TABLE} metric {metric}",
+        f'link set dev {outer} alias "freehold-{tag}-imds {vpc_id}" up',
+    )
+    await together(checksums, addresses)
 
 
 def _inner(vpc_id: str) -> str:

@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from functools import partial
 
 from freehold.host.commands import together
+from freehold.host.errors import HostError
 from freehold.host.hypervisor import devices, migration
 from freehold.host.hypervisor.monitor import Monitor
 from freehold.host.machine import Machine
@@ -24,8 +25,8 @@ async def build(machine: Machine, spec: GuestSpec, keys: Mapping[str, VolumeKey]
     Raises CannotStart, HostError: a QEMU may be there, and is to be ended.
     """
     async with machine.disks(volume.volume_id for volume in spec.volumes):
-        resume = _resume(machine, spec, template)
-        disks, _, monitor = await together(machine.make_disks(spec, keys), machine.plug(spec), resume)
+        resume = _resume(machine, spec, template)  # first: it takes longest
+        monitor, disks, _ = await together(resume, machine.make_disks(spec, keys), machine.plug(spec))
         boot = partial(devices.plug_disk, monitor, disks[0])
         cards = [partial(_plug_card, monitor, interface) for interface in spec.interfaces]
         try:
@@ -47,10 +48,13 @@ async def _resume(machine: Machine, spec: GuestSpec, template: Template) -> Moni
     await machine.start(spec, (), template=template)
     monitor = await Monitor.connect(machine.layout.guest(spec.instance_id).spare_monitor, lambda: None)
     try:
+        if (pid := machine.find(spec.instance_id)) is None:
+            raise HostError("QEMU has ended.")
         # A descriptor of its own: clones that are made at the same time read it each from the beginning.
         state = os.open(f"/proc/self/fd/{template.state}", os.O_RDONLY | os.O_CLOEXEC)
         try:
-            await machine.effects.perform("load state", partial(migration.load, monitor, state))
+            load = machine.effects.perform("load state", partial(migration.load, monitor, state))
+            await together(load, machine.limit(spec, pid))
         finally:
             os.close(state)
     except BaseException:

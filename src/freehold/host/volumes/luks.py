@@ -2,7 +2,7 @@
 
 A volume's key is 256 random bits: nobody guesses it, so that the hash which slows down guessing is given the fewest
 rounds that LUKS allows. QEMU's own way to make such a header measures for two seconds what nobody needs to know; this
-one takes some hundredths of a second of one core.
+one takes a hundredth of a second of one core.
 
 LUKS On-Disk Format Specification 1.2.3
 (https://gitlab.com/cryptsetup/cryptsetup/-/wikis/LUKS-standard/on-disk-format.pdf)::
@@ -14,6 +14,7 @@ LUKS On-Disk Format Specification 1.2.3
 
 from __future__ import annotations
 
+import functools
 import hashlib
 import secrets
 import struct
@@ -103,11 +104,22 @@ def _derived(secret: bytes, salt: bytes, size: int) -> bytes:
 
 def _split(master: bytes) -> bytes:
     """The master key in stripes, all of which are needed to have it again (section 2.4 of the specification)."""
-    stripes = secrets.token_bytes((_STRIPES - 1) * len(master))
-    mixed = bytes(len(master))
-    for start in range(0, len(stripes), len(master)):
-        mixed = _diffused(_xor(mixed, stripes[start : start + len(master)]))
+    stripes, mixed = _stripes()
     return stripes + _xor(mixed, master)
+
+
+@functools.cache
+def _stripes() -> tuple[bytes, bytes]:
+    """All stripes but the last, and what they are mixed to: of every header that this process makes.
+
+    There are so many that a key is gone when a disk has lost one of them. Here it is gone with what opens the slot,
+    under which they are all encrypted: to make them anew for each volume would only take time from its launch.
+    """
+    stripes = secrets.token_bytes((_STRIPES - 1) * _MASTER_KEY_BYTES)
+    mixed = bytes(_MASTER_KEY_BYTES)
+    for start in range(0, len(stripes), _MASTER_KEY_BYTES):
+        mixed = _diffused(_xor(mixed, stripes[start : start + _MASTER_KEY_BYTES]))
+    return stripes, mixed
 
 
 def _diffused(block: bytes) -> bytes:
