@@ -33,6 +33,7 @@ from freehold.front.https import Certificate
 from freehold.front.limits import Limits
 from freehold.front.serve import listen, server
 from freehold.paths import Paths
+from freehold.questions import Wait, wait_for_nobody
 from freehold.records import sessions
 from freehold.records.accounts import AccessKey, Account, User
 from freehold.records.identities import Role
@@ -147,9 +148,10 @@ def api_server(
     package: str = "freehold.services",
     limits: Limits | None = None,
     store: Store | None = None,
+    wait: Wait = wait_for_nobody,
 ) -> Iterator[ApiServer]:
     """The front door over `store` or a fresh database in `directory`, on a free port of loopback. `package` holds the
-    services.
+    services; `wait` waits for hosts.
     With an `https_address` in `config` it serves HTTPS as well, on a free port; with certificates in `directory` (see
     pki.ensure) what hosts relay from guests."""
     config = config or Config()
@@ -162,7 +164,7 @@ def api_server(
     else:
         own = None
     sealer = Sealer.of(directory)
-    app = create_app(Catalog(package), store, sealer, config, package=package, limits=limits)
+    app = create_app(Catalog(package), store, sealer, config, package=package, limits=limits, wait=wait)
     https = None
     if config.https_address:
         https = (listen(config.https_address, 0), Certificate(config, directory / "pki"))

@@ -18,8 +18,9 @@ from typing import Annotated, Literal
 import msgspec
 
 ASK_SECONDS = 5.0
-WAIT_SECONDS = 30.0
-"""For what is on its way behind that of others; clients give up an answer after 60 seconds."""
+WAIT_SECONDS = 50.0
+"""For what is on its way behind that of others, or for a host that comes back; clients give up an answer after 60
+seconds."""
 
 WAITING_MAX = 1024
 ANSWER_BYTES_MAX = 2 << 20
@@ -152,8 +153,8 @@ Ask = Callable[[str, Question], bytes]
 """Ask a host, by its id, and wait. Raises NoAnswer."""
 
 
-Wait = Callable[[str, Question], Awaitable[None]]
-"""Ask a host and wait until it has answered, or has not in time."""
+Wait = Callable[[str, Question], Awaitable[bool]]
+"""Ask a host and wait until it has answered; False: it has not in time."""
 
 
 def ask_nobody(_host_id: str, _question: Question) -> bytes:
@@ -161,5 +162,6 @@ def ask_nobody(_host_id: str, _question: Question) -> bytes:
     raise NoAnswer("away")
 
 
-async def wait_for_nobody(_host_id: str, _question: Question) -> None:
-    """The same of `Wait`."""
+async def wait_for_nobody(_host_id: str, _question: Question) -> bool:
+    """Where nothing is to be waited for: the hosts are not there yet."""
+    return True

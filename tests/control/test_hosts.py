@@ -244,12 +244,41 @@ def test_a_host_is_asked_and_answers_or_does_not(plane: Any, tmp_path: Path, mon
     plane(test)
 
 
+def test_who_waits_for_a_host_waits_until_it_is_there_and_has_answered(
+    plane: Any, tmp_path: Path, monkeypatch: Any
+) -> None:
+    asking, question = HostQuestions(tmp_path / "questions.sock"), Taken(("snap-0",))
+
+    async def test(links: HostLinks, connect: Any, store: Store) -> None:
+        waiting = asyncio.create_task(asking.wait(HOST, question))
+        await asyncio.sleep(0.1)  # no controllers
+        server = await take_questions(tmp_path / "questions.sock", links)
+        await asyncio.sleep(0.3)  # no host
+        records(store)
+        host = await connect(HOST)
+        await host.send(HELLO)
+        await host.assigned()
+        await host.send(Answer((await host.asked()).number, refusal="failed"))
+        again = await host.asked()
+        assert again.question == question
+        assert not waiting.done()
+        await host.send(Answer(again.number))
+        assert await waiting
+
+        monkeypatch.setattr("freehold.questions.WAIT_SECONDS", 0.1)
+        assert not await asking.wait(HOST, question)
+        await asyncio.sleep(0.3)  # the controllers see that nobody waits
+        server.close()
+        await host.close()
+
+    plane(test)
+
+
 def test_as_many_wait_for_a_host_as_want_to(plane: Any, tmp_path: Path) -> None:
     """None is refused, and none keeps others from being answered."""
     asking = HostQuestions(tmp_path / "questions.sock")
 
     async def test(links: HostLinks, connect: Any, store: Store) -> None:
-        await asking.wait(HOST, Taken(("snap-0",)))  # nobody is there to be asked
         server = await take_questions(tmp_path / "questions.sock", links)
         records(store)
         host = await connect(HOST)

@@ -122,8 +122,10 @@ class FrontDoor:
             if journey.body == "whole":
                 arrival.request.body = await self._receive_body(arrival.request, incoming, journey.body_bytes_max)
             response = await self._threads.do(self._dispatcher.answer, arrival, journey)
-            for host_id, question in journey.answered_after:
-                await self._wait(host_id, question)
+            for awaited in journey.answered_after:
+                if not await self._wait(awaited.host_id, awaited.question):
+                    undone = await self._threads.do(self._dispatcher.unanswered, arrival, journey, awaited)
+                    response = undone or response
             return response
         if self._streams == self.limits.streams:
             raise SlowDown()

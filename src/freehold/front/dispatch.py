@@ -33,7 +33,7 @@ from freehold.front.signature import Claim
 from freehold.front.signature_errors import MissingSignature
 from freehold.front.throttle import Limiter
 from freehold.iam.policy import decide
-from freehold.questions import Ask, Question, ask_nobody
+from freehold.questions import Ask, ask_nobody
 from freehold.records import audit
 from freehold.records.access_keys import Use, Uses
 from freehold.records.accounts import OpenedRegion
@@ -42,7 +42,7 @@ from freehold.records.ids import AccountId
 from freehold.records.secrets import Sealer
 from freehold.records.store import Store, Transaction
 from freehold.services.errors import AwsError, DryRunOperation, InternalError, PartlyDone
-from freehold.services.operation import Call, Catalog, Operation, Prove, Response, WriteNeeded, folder
+from freehold.services.operation import Awaited, Call, Catalog, Operation, Prove, Response, WriteNeeded, folder
 
 log = structlog.get_logger()
 
@@ -89,8 +89,8 @@ class Journey:
 
     `body` says what is to become of the body: ``whole``, read it (`body_bytes_max`) before the request goes on;
     ``stream``, give a reader in its place; ``unread``, the request is refused by its head alone. `refusal` is for a
-    caller who is proven: strangers are not told what there is. `answered_after`: what hosts are to be asked before the
-    response is sent, which waits for them in no thread.
+    caller who is proven: strangers are not told what there is. `answered_after`: what hosts are to have answered
+    before the response is sent, which waits for them in no thread.
     """
 
     body: Literal["whole", "stream", "unread"] = "unread"
@@ -104,7 +104,7 @@ class Journey:
     caller: Caller | None = None
     handler: Handler | None = None
     params: Mapping[str, Any] = field(default_factory=dict)
-    answered_after: Sequence[tuple[str, Question]] = ()
+    answered_after: Sequence[Awaited] = ()
 
 
 class Dispatcher:
@@ -185,6 +185,18 @@ class Dispatcher:
             log.exception("request failed", request_id=arrival.request_id, operation=journey.name)
             refusal = InternalError(arrival.request_id)
         return self._refused(arrival, journey, refusal)
+
+    def unanswered(self, arrival: Arrival, journey: Journey, awaited: Awaited) -> HttpResponse | None:
+        """The response instead of the one there is, when a host has not answered in time, if that does not stand; never
+        raises. The audit trail has both."""
+        refusal: AwsError | None
+        try:
+            with self._store.write() as tx:
+                refusal = awaited.unanswered(tx)
+        except Exception:
+            log.exception("request not undone", request_id=arrival.request_id, operation=journey.name)
+            refusal = InternalError(arrival.request_id)
+        return None if refusal is None else self._refused(arrival, journey, refusal)
 
     def refuse(self, arrival: Arrival, error: AwsError) -> HttpResponse:
         """The response to a request that did not arrive whole; never raises. Who sent it is not proven."""

@@ -13,7 +13,7 @@ import msgspec
 from freehold.questions import ANSWER_BYTES_MAX, Answer, NoAnswer, Question, Questioned, encode, patience
 
 _AT_ONCE_MAX = 8  # of the threads that answer requests: a host that hangs must not have them all
-_READ_BYTES = 64 * 1024
+_AGAIN_SECONDS = 0.25
 _FRAME_BYTES_MAX = ANSWER_BYTES_MAX * 2  # in JSON, bytes are half as many again
 
 
@@ -40,18 +40,32 @@ class HostQuestions:
             raise NoAnswer(answer.refusal)
         return answer.data
 
-    async def wait(self, host_id: str, question: Question) -> None:
-        """Wait until the host has answered, or has not in time: in the event loop, so that those who wait for a host
-        take nothing from those who do not."""
-        with contextlib.suppress(OSError, TimeoutError):
-            async with asyncio.timeout(patience(question) + 1.0):
-                reader, writer = await asyncio.open_unix_connection(self._path)
-                try:
-                    writer.write(encode(Questioned(host_id, question)))
-                    while await reader.read(_READ_BYTES):
-                        pass
-                finally:
-                    writer.close()
+    async def wait(self, host_id: str, question: Question) -> bool:
+        """Wait until the host has answered; False: it has not in time. One that can not answer now is asked again: its
+        agent, or the controllers, may just be starting anew. In the event loop, so that those who wait for a host take
+        nothing from those who do not."""
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(patience(question)):
+                while not await self._answered(host_id, question):
+                    await asyncio.sleep(_AGAIN_SECONDS)
+                return True
+        return False
+
+    async def _answered(self, host_id: str, question: Question) -> bool:
+        try:
+            reader, writer = await asyncio.open_unix_connection(self._path)
+        except OSError:
+            return False
+        try:
+            writer.write(encode(Questioned(host_id, question)))
+            length = int.from_bytes(await reader.readexactly(4), "big")
+            if length > _FRAME_BYTES_MAX:
+                return False
+            return msgspec.json.decode(await reader.readexactly(length), type=Answer).refusal is None
+        except (OSError, asyncio.IncompleteReadError, msgspec.MsgspecError):
+            return False
+        finally:
+            writer.close()
 
     def _ask(self, asked: Questioned) -> Answer:
         with socket.socket(socket.AF_UNIX) as line:

@@ -31,6 +31,7 @@ from freehold.records.ids import AccountId
 from freehold.records.secrets import Sealer
 from freehold.records.sessions import Session as Session
 from freehold.records.store import Transaction
+from freehold.services.errors import AwsError
 
 Request = Mapping[str, Any]
 Response = Mapping[str, Any]
@@ -68,13 +69,26 @@ class Principal:
 
 
 @dataclass(frozen=True, slots=True)
+class Awaited:
+    """A question to a host, asked when an operation's transaction is committed: the operation is answered after it.
+
+    `unanswered` is for when the host does not answer in time: in a transaction of its own it undoes what the operation
+    has written, and says what the caller gets instead of the answer; None: that stands all the same.
+    """
+
+    host_id: str
+    question: Question
+    unanswered: Callable[[Transaction], AwsError | None]
+
+
+@dataclass(frozen=True, slots=True)
 class Call:
     """One authenticated call: who, where, when, and the transaction that it works in. `sealer` opens and makes the
     sealed secrets in records; `prepared` is what `prepare` of the operation made (see `operation`); `secure`: the call
     came by HTTPS; `mfa_at`: the request itself had a code of the caller's MFA device; `source_vpc`: it
     came from a guest in this VPC, whose private address `source_ip` is; `referer` is the header of this name; `ask`
-    asks a host and waits, which no operation does in a write transaction; `answered_after` are hosts and questions for
-    after the commit: the answer of the operation waits for theirs, whatever they are."""
+    asks a host and waits, which no operation does in a write transaction; `answered_after` is what hosts are to have
+    answered before the operation is."""
 
     service: str
     operation: str
@@ -92,7 +106,7 @@ class Call:
     source_vpc: str | None = None
     referer: str = ""
     ask: Ask = ask_nobody
-    answered_after: list[tuple[str, Question]] = field(default_factory=list)
+    answered_after: list[Awaited] = field(default_factory=list)
 
     @property
     def account_id(self) -> AccountId:

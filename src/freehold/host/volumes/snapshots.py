@@ -84,10 +84,13 @@ class Snapshots(Worker):
                 log.error("not the id of a snapshot", snapshot=snapshot_id)
 
     async def until_taken(self, snapshot_ids: Sequence[str]) -> None:
-        """Wait until these are taken: also for those of which nobody has told yet."""
-        layers = self._machine.pool.layers
+        """Wait until these are taken, or can not be: also for those of which nobody has told yet."""
+
+        def over(snapshot_id: str) -> bool:
+            return snapshot_id in self._taken or self._machine.pool.layers.frozen(snapshot_id)
+
         async with self._progress:
-            await self._progress.wait_for(lambda: all(map(layers.frozen, filter(is_snapshot_id, snapshot_ids))))
+            await self._progress.wait_for(lambda: all(map(over, filter(is_snapshot_id, snapshot_ids))))
 
     def report_again(self, snapshot_id: str) -> None:
         """Say what a snapshot holds: it has changed."""
@@ -133,17 +136,15 @@ class Snapshots(Worker):
             except NotYet as error:
                 since = self._since.setdefault(group[0].group, time.monotonic())
                 if not group[0].at_rest and time.monotonic() - since > _PATIENCE_SECONDS:
-                    self._report(group, str(error))
+                    await self._report(group, str(error))
                 pause = error.seconds
             except CannotStart as error:
-                self._report(group, str(error))
+                await self._report(group, str(error))
             except (HostError, OSError) as error:
                 log.warning("snapshot not taken, it is tried again", snapshot=group[0].snapshot_id, error=str(error))
                 pause = pause or _RETRY_SECONDS
             else:
-                self._report(group, None)
-                async with self._progress:
-                    self._progress.notify_all()
+                await self._report(group, None)
         begun = {snapshot_id: volume_id for volume_id, snapshot_id in self._machine.pool.layers.prepared()}
         if (sources := self._sources()) & self._doomed:
             pause = pause or NotYet.seconds
@@ -156,7 +157,7 @@ class Snapshots(Worker):
             self._changed()
         return pause
 
-    def _report(self, group: Sequence[SnapshotSpec], failure: str | None) -> None:
+    async def _report(self, group: Sequence[SnapshotSpec], failure: str | None) -> None:
         self._since.pop(group[0].group, None)
         for spec in group:
             if failure is None:
@@ -169,6 +170,8 @@ class Snapshots(Worker):
                 self._keys.pop(spec.volume_id, None)
                 self._machine.to_freeze.discard(spec.volume_id)
         self._changed()
+        async with self._progress:
+            self._progress.notify_all()
 
     async def _take(self, group: Sequence[SnapshotSpec]) -> None:
         """Take what is not taken yet of a group. Raises NotYet, CannotStart for what is not to be tried again,

@@ -44,6 +44,16 @@ class PublicSharingBlocked(AwsError):
         )
 
 
+class ServiceUnavailable(AwsError):
+    """A host did not take a snapshot in time: clients try again."""
+
+    code = "ServiceUnavailable"
+    status = 503
+
+    def __init__(self) -> None:
+        super().__init__("The request has failed due to a temporary failure of the server. Try again.")
+
+
 class SnapshotLimitExceeded(AwsError):
     code = "SnapshotLimitExceeded"
 

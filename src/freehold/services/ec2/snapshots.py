@@ -1,8 +1,9 @@
 """Snapshots: CreateSnapshot, DeleteSnapshot.
 
 A snapshot has what the volume's guest had written, and the host acknowledged, when the call is answered: the answer
-waits for the host to say so, for some seconds at most. No guest has an agent that could be told to freeze its file
-systems: what its cache has not written yet is not in the snapshot, as on AWS.
+waits for the host to say so. If it does not in time, there is no snapshot, and the caller is told to try again. No
+guest has an agent that could be told to freeze its file systems: what its cache has not written yet is not in the
+snapshot, as on AWS.
 
 https://docs.aws.amazon.com/ebs/latest/userguide/ebs-create-snapshot.html
 """
@@ -10,6 +11,7 @@ https://docs.aws.amazon.com/ebs/latest/userguide/ebs-create-snapshot.html
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from freehold.questions import Taken
@@ -21,6 +23,7 @@ from freehold.records.ids import SnapshotId, new_id
 from freehold.records.images import image_with
 from freehold.records.recycle_bin import retention
 from freehold.records.snapshots import Snapshot, delete
+from freehold.records.store import Transaction
 from freehold.records.tags import Tag, put_tags
 from freehold.services.ec2.errors import IncorrectState, InvalidParameterValue
 from freehold.services.ec2.parameters import refuse_others
@@ -28,11 +31,13 @@ from freehold.services.ec2.resources import SNAPSHOT, VOLUME, made, named_by
 from freehold.services.ec2.snapshot_errors import (
     ConcurrentSnapshotLimitExceeded,
     InvalidSnapshotInUse,
+    ServiceUnavailable,
     SnapshotLimitExceeded,
 )
 from freehold.services.ec2.snapshot_locks import check_not_locked
 from freehold.services.ec2.tags import specified, tag_list
-from freehold.services.operation import Call, Needed, Response, Value, operation
+from freehold.services.errors import AwsError
+from freehold.services.operation import Awaited, Call, Needed, Response, Value, operation
 from freehold.services.quotas import limit
 
 if TYPE_CHECKING:
@@ -109,8 +114,8 @@ def begin(
     *,
     at_rest: bool = False,
 ) -> list[Snapshot]:
-    """Have snapshots of some volumes, all of one instant; the call is answered when their host has taken them, but not
-    if it takes them `at_rest`, when the instance has shut down to reboot. `tags` by volume id."""
+    """Have snapshots of some volumes, all of one instant; the call is answered when their host has taken them, or that
+    it has not, but not if it takes them `at_rest`, when the instance has shut down to reboot. `tags` by volume id."""
     check_limit(call, len(volumes))
     instant = new_id("instant")
     begun = []
@@ -143,8 +148,18 @@ def begin(
         begun.append(snapshot)
     for host_id in {snapshot.host_id for snapshot in begun if not at_rest}:
         ids = tuple(snapshot.id for snapshot in begun if snapshot.host_id == host_id)
-        call.answered_after.append((host_id, Taken(ids)))
+        call.answered_after.append(Awaited(host_id, Taken(ids), partial(_give_up, ids)))
     return begun
+
+
+def _give_up(snapshot_ids: Sequence[str], tx: Transaction) -> AwsError | None:
+    """What is not taken by now may be of an instant after the answer, so it goes; an image's of any instant will do."""
+    take_turn(tx)
+    pending = tx.select(Snapshot, id=list(snapshot_ids), state="pending")
+    late = [snapshot for snapshot in pending if image_with(tx, snapshot.id) is None]
+    for snapshot in late:
+        delete(tx, snapshot)
+    return ServiceUnavailable() if late else None
 
 
 def check_limit(call: Call, more: int) -> None:
