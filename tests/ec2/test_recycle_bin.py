@@ -80,6 +80,28 @@ def test_rules_say_by_tags_what_is_kept(ready: Caller, snapshot: str) -> None:
         ready.create_rule(**RULE | {"ResourceType": "EBS_VOLUME"})
 
 
+def test_what_is_in_the_bin_has_tags_that_may_be_changed(ready: Caller, stranger: Caller, snapshot: str) -> None:
+    """https://docs.aws.amazon.com/ebs/latest/userguide/recycle-bin-working-with-snaps.html#snap-perms"""
+    ready.create_rule(**RULE)
+    ready.create_rule(**RULE | {"ResourceType": "EC2_IMAGE"})
+    image_id = image_of(ready, run_one(ready))
+    ready.modify_image_attribute(ImageId=image_id, LaunchPermission={"Add": [{"UserId": stranger.account}]})
+    both = {"Resources": [snapshot, image_id]}
+    ready.create_tags(**both, Tags=[{"Key": "old", "Value": "1"}])
+    ready.delete_snapshot(SnapshotId=snapshot)
+    ready.deregister_image(ImageId=image_id)
+    ready.create_tags(**both, Tags=[{"Key": "why", "Value": "by mistake"}])
+    ready.delete_tags(**both, Tags=[{"Key": "old"}])
+    for each, code in ((snapshot, "InvalidSnapshot.NotFound"), (image_id, "InvalidAMIID.NotFound")):
+        with refused(code):
+            stranger.create_tags(Resources=[each], Tags=[{"Key": "mine", "Value": "1"}])
+    held = ready.describe_tags(Filters=[{"Name": "key", "Values": ["why", "old", "mine"]}])["Tags"]
+    assert sorted((tag["ResourceId"], tag["Key"]) for tag in held) == sorted([(snapshot, "why"), (image_id, "why")])
+    ready.restore_snapshot_from_recycle_bin(SnapshotId=snapshot)
+    (restored,) = ready.describe_snapshots(SnapshotIds=[snapshot])["Snapshots"]
+    assert restored["Tags"] == [{"Key": "why", "Value": "by mistake"}]
+
+
 def test_a_deregistered_image_is_restored_with_its_snapshots(ready: Caller, stranger: Caller) -> None:
     """Its snapshots can be deleted meanwhile, and go to the bin themselves; they must be restored first."""
     ready.create_rule(**RULE)

@@ -7,8 +7,8 @@ the id of another account or region is never distinguishable from one that does 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
-from typing import Any, Generic, TypeVar
+from dataclasses import dataclass, replace
+from typing import Any, Generic, Self, TypeVar
 
 import sqlalchemy as sa
 
@@ -92,6 +92,10 @@ class Kind(Generic[R]):
     def id(self) -> sa.Column[str]:
         return TABLES[self.record].c[self.id_column]
 
+    def or_in_bin(self) -> Self:
+        """The same with what its owner has in the recycle bin."""
+        return replace(self, hidden_by=None)
+
     def owner(self, call: Call) -> dict[str, Any]:
         """What a row has that is the caller's, in the region of the call; nothing, of what is not its owner's alone."""
         if self.shared:
@@ -174,10 +178,13 @@ class ImageKind(Kind[Image]):
         shared = sa.exists().where(of.image_id == images.c.id, of.account_id == call.account_id)
         return [
             sa.or_(images.c.region.is_(None), images.c.region == call.region),
-            images.c.recycled_at.is_(None),
+            images.c.recycled_at.is_(None) if self.hidden_by else self._in_own_bin(call),
             usable(call),
             sa.or_(images.c.public, images.c.owner_id == call.account_id, shared),
         ]
+
+    def _in_own_bin(self, call: Call) -> sa.ColumnElement[bool]:
+        return sa.or_(images.c.recycled_at.is_(None), images.c.owner_id == call.account_id)
 
     def find(self, call: Call, resource_id: str) -> Image | None:
         return next(iter(self.find_all(call, [resource_id])), None)
@@ -246,7 +253,9 @@ CAPACITY_RESERVATION = Kind(
     InvalidCapacityReservationIdMalformed,
 )
 FLEET = Kind(Fleet, "fleet", "fleet", InvalidFleetIdNotFound, InvalidFleetIdMalformed)
-IMAGE = ImageKind(Image, "image", "ami", InvalidAMIIDNotFound, InvalidAMIIDMalformed, shared=True)
+IMAGE = ImageKind(
+    Image, "image", "ami", InvalidAMIIDNotFound, InvalidAMIIDMalformed, shared=True, hidden_by="recycled_at"
+)
 IMPORT_IMAGE_TASK = Kind(
     ImportTask,
     "import-image-task",

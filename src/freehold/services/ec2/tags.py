@@ -117,11 +117,15 @@ def _kind_of(resource_id: str) -> Kind[Record]:
 def _tagged_resources(
     call: Call, request: ClientCreateTagsRequestTypeDef | ClientDeleteTagsRequestTypeDef
 ) -> list[Needed]:
-    return [_kind_of(resource_id).needed(call, resource_id) for resource_id in request["Resources"]]
+    return [_kind_of(resource_id).or_in_bin().needed(call, resource_id) for resource_id in request["Resources"]]
 
 
 def _load(call: Call, ids: Sequence[str]) -> dict[str, Record]:
-    """The resources to be tagged, by id. Raises InvalidID or the code of the missing one's kind."""
+    """The resources to be tagged, by id; those in the recycle bin have tags too. Raises InvalidID or the code of the
+    missing one's kind.
+
+    https://docs.aws.amazon.com/ebs/latest/userguide/recycle-bin-working-with-snaps.html#snap-perms
+    """
     if len(ids) > MAX_RESOURCES:
         raise InvalidParameterValue(f"At most {MAX_RESOURCES} resources may be given in a request.")
     by_kind: dict[str, list[str]] = {}
@@ -129,7 +133,8 @@ def _load(call: Call, ids: Sequence[str]) -> dict[str, Record]:
         by_kind.setdefault(_kind_of(resource_id).prefix, []).append(resource_id)
     found: dict[str, Record] = {}
     for prefix, kind_ids in by_kind.items():
-        for resource_id, record in zip(kind_ids, KINDS[prefix].load_all(call, kind_ids), strict=True):
+        kind = KINDS[prefix].or_in_bin()
+        for resource_id, record in zip(kind_ids, kind.load_all(call, kind_ids), strict=True):
             if isinstance(record, Image) and record.owner_id != call.account_id:
                 raise UnsupportedOperation("Tagging an image of another account")
             found[resource_id] = record
