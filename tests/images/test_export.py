@@ -2,6 +2,12 @@
 
 from __future__ import annotations
 
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -85,3 +91,32 @@ def test_nothing_is_left_of_an_export_that_fails(tmp_path: Path, monkeypatch: py
         export(Made(CONTENT), NewFile(tmp_path / "late.vmdk"), "vmdk", silent)
     assert [path.name for path in tmp_path.iterdir()] == ["there.vmdk"]
     assert there.read_bytes() == b"mine"
+
+
+@contextmanager
+def exporting(file: Path) -> Iterator[subprocess.Popen[str]]:
+    """A process that is in the middle of an export."""
+    program = (
+        "import sys; from pathlib import Path; from freehold.images.targets import NewFile\n"
+        "with NewFile(Path(sys.argv[1])).scratch() as work:\n"
+        "    (work / 'disk.raw').write_text('half'); print(work, flush=True); sys.stdin.read()\n"
+    )
+    with subprocess.Popen((sys.executable, "-c", program, str(file)), stdin=-1, stdout=-1, text=True) as process:
+        yield process
+
+
+def test_what_an_export_left_that_was_killed_goes_with_the_next_one(tmp_path: Path) -> None:
+    target = tmp_path / "disk.raw"
+    with exporting(tmp_path / "one.raw") as living, exporting(tmp_path / "other.raw") as killed:
+        assert living.stdout is not None
+        assert killed.stdout is not None
+        kept, left = Path(living.stdout.readline().strip()), Path(killed.stdout.readline().strip())
+        os.kill(killed.pid, signal.SIGKILL)
+        killed.wait()
+        assert left.is_dir()
+        export(Made(CONTENT), NewFile(target), "raw", silent)
+        assert set(tmp_path.iterdir()) == {target, kept}
+        assert (kept / "disk.raw").read_text() == "half"
+        living.communicate("")
+    assert living.returncode == 0
+    assert list(tmp_path.iterdir()) == [target]

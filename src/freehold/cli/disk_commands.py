@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 
 import click
@@ -10,6 +11,14 @@ from freehold.cli.options import PATH, data_dir_option, json_option
 
 _EXPORTED = click.Choice(["raw", "qcow2", "vmdk", "vhd", "vhdx"])
 _IMPORTED = click.Choice([*_EXPORTED.choices, "ova"])
+
+
+_format = click.option("--format", "file_format", type=_EXPORTED, help="As the file's name says, unless given.")
+
+
+def _to_file(command: Callable[..., None]) -> Callable[..., None]:
+    """What exports have after the name of what is exported."""
+    return click.argument("file", type=PATH)(_format(json_option(data_dir_option(command))))
 
 
 @click.group()
@@ -81,10 +90,7 @@ def image_list(as_json: bool, data_dir: Path) -> None:
 
 @image.command("export")
 @click.argument("image_id", metavar="IMAGE")
-@click.argument("file", type=PATH)
-@click.option("--format", "file_format", type=_EXPORTED, help="As the file's name says, unless given.")
-@json_option
-@data_dir_option
+@_to_file
 def image_export(image_id: str, file: Path, file_format: str | None, as_json: bool, data_dir: Path) -> None:
     """Export the root disk of an image to a new file.
 
@@ -126,10 +132,7 @@ def snapshot_import(file: Path, description: str, file_format: str | None, as_js
 
 @snapshot.command("export")
 @click.argument("snapshot_id", metavar="SNAPSHOT")
-@click.argument("file", type=PATH)
-@click.option("--format", "file_format", type=_EXPORTED, help="As the file's name says, unless given.")
-@json_option
-@data_dir_option
+@_to_file
 def snapshot_export(snapshot_id: str, file: Path, file_format: str | None, as_json: bool, data_dir: Path) -> None:
     """Export a snapshot to a new file.
 

@@ -3,22 +3,26 @@ will be one more target."""
 
 from __future__ import annotations
 
+import fcntl
 import os
+import shutil
 import tempfile
 from collections.abc import Iterator
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import AbstractContextManager, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
 from freehold.images.disk_formats import UnusableDisk
 
+_PREFIX, _LOCK = ".freehold-export-", ".lock"
+
 
 class Target(Protocol):
     """Takes a file that is finished; until then there is nothing of it."""
 
     def scratch(self) -> AbstractContextManager[Path]:
-        """An empty directory to make the file in. Raises UnusableDisk if it could not be taken afterwards."""
+        """A directory to make the file in. Raises UnusableDisk if it could not be taken afterwards."""
         ...
 
     def take(self, file: Path) -> None:
@@ -38,10 +42,31 @@ class NewFile:
             raise UnusableDisk(f"There is a file {self.path} already: it is not overwritten.")
         if not self.path.absolute().parent.is_dir():
             raise UnusableDisk(f"There is no directory {self.path.parent}.")
-        with tempfile.TemporaryDirectory(prefix=f".{self.path.name}-", dir=self.path.absolute().parent) as made:
+        parent = self.path.absolute().parent
+        _clear(parent)
+        with tempfile.TemporaryDirectory(prefix=_PREFIX, dir=parent) as made, _in_use(Path(made)):
             yield Path(made)
 
     def take(self, file: Path) -> None:
         with file.open("rb") as content:
             os.fsync(content.fileno())
         file.rename(self.path)
+
+
+@contextmanager
+def _in_use(directory: Path) -> Iterator[None]:
+    """Have it be seen that the directory is in use: by a lock, which the kernel releases when we end, however we end.
+    The lock's file has its name only when it is locked."""
+    with (directory / ".unlocked").open("x") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        Path(lock.name).rename(directory / _LOCK)
+        yield
+
+
+def _clear(parent: Path) -> None:
+    """Remove what exports into this directory have left that were killed; not what anyone else has made, as in /tmp."""
+    for path in parent.glob(f"{_PREFIX}*/{_LOCK}"):
+        with suppress(OSError), open(os.open(path, os.O_RDWR | os.O_NOFOLLOW)) as lock:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            if os.fstat(lock.fileno()).st_uid == os.geteuid():
+                shutil.rmtree(path.parent)
