@@ -43,7 +43,8 @@ class Caller:
         self.ask = ask
 
     def call(self, tx: Transaction, operation: str) -> Call:
-        principal = Principal(self.account, f"arn:aws:iam::{self.account}:root", self.account, "root", "AKIATEST")
+        arn = f"arn:aws:iam::{self.account}:root"
+        principal = Principal(self.account, arn, self.account, "root", "AKIATEST", self.account, arn)
         of = (self.region, "request-1", "127.0.0.1", "test", self.config, tx, self.sealer)
         return Call("ec2", operation, principal, *of, ask=self.ask)
 

@@ -108,6 +108,26 @@ def test_condition_keys_of_a_launch(grants: Grants, resource: str, condition: An
         run(ec2)
 
 
+def test_a_launch_needs_the_subnet_that_it_gets(grants: Grants) -> None:
+    """Not the others that it might have got: the only host is in us-east-1a."""
+    root = grants.api.client("ec2")
+    default = {each["AvailabilityZone"]: each["SubnetId"] for each in root.describe_subnets()["Subnets"]}
+    assert len(default) > 1
+    others = [f"{EVERY}{one}/*" for one in TYPES if one != "subnet"]
+    for zone, subnet_id in default.items():
+        ec2 = client(grants, allow("ec2:RunInstances", [*others, f"{EVERY}subnet/{subnet_id}"]))
+        refused = zone != "us-east-1a"
+        said = f"ec2:RunInstances on resource: arn:aws:ec2:us-east-1:{grants.api.account_id}:subnet/"
+        with allowed_or(refused, said + default["us-east-1a"], "Encoded authorization failure message: "):
+            run(ec2, ClientToken=zone)
+        with denied(said + default["us-east-1a"]) if refused else denied(code="DryRunOperation"):
+            run(ec2, DryRun=True)
+    elsewhere = {"StringNotEquals": {"ec2:AvailabilityZone": "us-east-1a"}}
+    in_another = {"ArnNotLike": {"ec2:Subnet": f"{EVERY}subnet/{default['us-east-1a']}"}}
+    for resource, condition in (("instance", elsewhere), ("volume", elsewhere), ("network-interface", in_another)):
+        run(client(grants, allow("ec2:*"), deny("ec2:RunInstances", f"{EVERY}{resource}/*", **condition)))
+
+
 def tagged(**tags: str) -> dict[str, Any]:
     pairs = [{"Key": key, "Value": value} for key, value in tags.items()]
     return {"TagSpecifications": [{"ResourceType": "instance", "Tags": pairs}]}

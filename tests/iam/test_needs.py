@@ -28,7 +28,11 @@ ARNS = {
     "SerialNumber": "mfa/a",
 }
 VALUES: Mapping[str, Mapping[str, Any]] = {
-    "ec2:RunInstances": {"ImageId": "ami-0123456789abcdef0", "InstanceType": "t3.nano"},
+    "ec2:RunInstances": {
+        "ImageId": "ami-0123456789abcdef0",
+        "InstanceType": "t3.nano",
+        "Placement": {"AvailabilityZone": "us-east-1a"},  # else what depends on the subnet is known when it is chosen
+    },
     "kms:CreateAlias": {"AliasName": "alias/a"},
     "kms:DeleteAlias": {"AliasName": "alias/a"},
     "kms:UpdateAlias": {"AliasName": "alias/a"},

@@ -186,6 +186,16 @@ class SecurityGroupsPerInterfaceLimitExceeded(AwsError):
         super().__init__(f"The maximum number of security groups per interface ({limit}) has been reached.")
 
 
+class UnauthorizedOperation(AwsError):
+    """What the front door answers, of what only the operation itself can say whether it is needed."""
+
+    code = "UnauthorizedOperation"
+    status = 403
+
+    def __init__(self, explanation: str) -> None:
+        super().__init__(f"You are not authorized to perform this operation. {explanation}")
+
+
 class VPCIdNotSpecified(AwsError):
     code = "VPCIdNotSpecified"
 

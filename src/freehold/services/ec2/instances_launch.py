@@ -61,7 +61,7 @@ from freehold.services.ec2.instances import reservations
 from freehold.services.ec2.interfaces import create_primary_interface
 from freehold.services.ec2.key_pairs import load_named
 from freehold.services.ec2.launch_interface import PrimaryInterface
-from freehold.services.ec2.launch_needs import needs
+from freehold.services.ec2.launch_needs import check_chosen, needs
 from freehold.services.ec2.launch_placement import Place, Seating, Wanted
 from freehold.services.ec2.launch_volumes import Disk
 from freehold.services.ec2.parameters import refuse_others
@@ -192,9 +192,12 @@ def run_instances(call: Call, request: RunInstancesRequestTypeDef) -> Response:
     reservation_id = new_id("r")
     made_before = claim(call, asked, reservation_id)
     if made_before is not None:
-        return _answer(call, _instances_of(call, made_before, request.get("ClientToken", "")))
+        earlier = _instances_of(call, made_before, request.get("ClientToken", ""))
+        check_chosen(call, asked, template, earlier[0].subnet_id)
+        return _answer(call, earlier)
     take_turn(call.tx)
     made = launch_all(call, request, launch, reservation_id)
+    check_chosen(call, asked, template, made[0].subnet_id)
     for instance in made:
         put_tags(call.tx, call.account_id, call.region, INSTANCE.resource_type, instance.id, template.tags)
     return _answer(call, made)

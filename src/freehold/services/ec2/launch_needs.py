@@ -6,10 +6,11 @@ https://docs.aws.amazon.com/service-authorization/latest/reference/list_amazonec
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from functools import partial
 from typing import TYPE_CHECKING
 
+from freehold.iam.policy import decide_on
 from freehold.records.identities import InstanceProfile
 from freehold.records.ids import is_ec2_id
 from freehold.records.network import SecurityGroup, Subnet
@@ -39,6 +40,7 @@ from freehold.services.ec2.condition_keys import (
     of_metadata_options,
     written,
 )
+from freehold.services.ec2.errors import UnauthorizedOperation
 from freehold.services.ec2.launch_from_template import FromTemplate, under_template
 from freehold.services.ec2.launch_interface import PrimaryInterface
 from freehold.services.ec2.launch_volumes import Disk
@@ -65,13 +67,41 @@ if TYPE_CHECKING:
 
 def needs(call: Call, request: RunInstancesRequestTypeDef) -> Iterator[Needed]:
     """One after the other: what follows one that is denied is not looked up. Of a request that is wrong in itself no
-    more is needed: the operation looks up the same, and refuses it."""
+    more is needed: the operation looks up the same, and refuses it. Where the cloud chooses the subnet, `check_chosen`
+    looks at what depends on it."""
     try:
         launch = launch_from_template.resolved(call, request)
     except AwsError:
         yield LAUNCH_TEMPLATE.needed(call, "*")
         return
-    yield from of_launch(call, request, launch)
+    chosen_later = _is_choice(call, launch.request)
+    for needed in of_launch(call, request, launch):
+        if not (chosen_later and _depends_on_subnet(needed)):
+            yield needed
+
+
+def check_chosen(call: Call, request: RunInstancesRequestTypeDef, launch: FromTemplate, subnet_id: str) -> None:
+    """What a launch needs of the subnet that was chosen for it, and of what is in it, if there were others. Raises
+    UnauthorizedOperation."""
+    if not _is_choice(call, launch.request):
+        return
+    all_needed = under_template(call, request, launch, plain_launch(call, launch.request, SUBNET.load(call, subnet_id)))
+    needed = filter(_depends_on_subnet, all_needed)
+    decision = decide_on(call, "ec2:RunInstances", needed, request, encoded=True)
+    if not decision.allowed:
+        raise UnauthorizedOperation(decision.explanation)
+
+
+def _is_choice(call: Call, request: RunInstancesRequestTypeDef) -> bool:
+    try:
+        return len(launch_interface.possible_subnets(call, launch_interface.asked_for(call, request))) > 1
+    except AwsError:
+        return False  # it is refused
+
+
+def _depends_on_subnet(needed: Needed) -> bool:
+    resource_type = needed.arn.rpartition(":")[2].partition("/")[0]
+    return resource_type in {kind.resource_type for kind in (INSTANCE, NETWORK_INTERFACE, SUBNET, VOLUME)}
 
 
 def of_launch(call: Call, request: RunInstancesRequestTypeDef, launch: FromTemplate) -> Iterator[Needed]:
@@ -79,12 +109,12 @@ def of_launch(call: Call, request: RunInstancesRequestTypeDef, launch: FromTempl
     yield from under_template(call, request, launch, plain_launch(call, launch.request))
 
 
-def plain_launch(call: Call, request: RunInstancesRequestTypeDef) -> Iterator[Needed]:
-    """The same of a launch without a template."""
+def plain_launch(call: Call, request: RunInstancesRequestTypeDef, chosen: Subnet | None = None) -> Iterator[Needed]:
+    """The same of a launch without a template, in any of the subnets that it may get unless one is `chosen`."""
     yield IMAGE.needed(call, request.get("ImageId") or "*")
     try:
         wanted = launch_interface.asked_for(call, request)
-        subnets = launch_interface.possible_subnets(call, wanted)
+        subnets = [chosen] if chosen is not None else launch_interface.possible_subnets(call, wanted)
         groups = _groups(call, wanted, subnets[0].vpc_id)
         profile = instance_profiles.asked_for(call, request.get("IamInstanceProfile") or {})
         group = launch_placement.named(call, request.get("Placement") or {})
@@ -95,7 +125,8 @@ def plain_launch(call: Call, request: RunInstancesRequestTypeDef) -> Iterator[Ne
     except AwsError:
         yield INSTANCE.needed(call, "*")
         return
-    placed = _zone(call, wanted, subnets)
+    zone = wanted.zone if chosen is None and wanted.subnet_id is None else subnets[0].zone
+    placed: Mapping[str, Value] = {} if zone is None else in_zone(call.region, zone)
     yield from made(call, request, INSTANCE, keys=lambda: _instance(call, request, placed, profile, group))
     if is_spot(request):
         yield from made(call, request, SPOT_REQUEST, own=False)
@@ -160,12 +191,6 @@ def _interface(call: Call, wanted: PrimaryInterface, subnet: Subnet) -> Mapping[
         **in_subnet(call, subnet.id),
         **in_vpc(call, subnet.vpc_id),
     }
-
-
-def _zone(call: Call, wanted: PrimaryInterface, subnets: Sequence[Subnet]) -> Mapping[str, Value]:
-    """Where it will be, as far as the request says."""
-    zone = subnets[0].zone if wanted.subnet_id is not None else wanted.zone
-    return {} if zone is None else in_zone(call.region, zone)
 
 
 def _groups(call: Call, wanted: PrimaryInterface, vpc_id: str) -> list[str]:
