@@ -164,7 +164,7 @@ def _template(directory: Path, image_id: str) -> Template:
     """One made and kept by Freehold's own code: the guests on both sides are the same."""
     shape = Shape(image_id, "fh1.nano", 1, MEMORY_MIB)
     image = images.load_kernel(directory / "images", image_id)
-    recipe = Recipe(shape, "bench", "", "", image.append, maker.machine(shape, "tcg"))
+    recipe = Recipe(shape, "bench", "", "", image.append, maker.machine(shape, "tcg", image))
     store = Store(directory / "templates")
     asyncio.run(maker.make(store, recipe, image, "tcg", "freehold-bench-template"))
     return store.load(recipe)

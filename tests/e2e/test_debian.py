@@ -3,14 +3,19 @@ what these do then is what they do after a boot. Minutes of work, so only `make 
 
 from __future__ import annotations
 
+import os
 import re
+import signal
 import subprocess
+import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
 
 from freehold.cli.host_keys import host_keys
+from freehold.host.layout import Layout
 from freehold.images.build import build
 from freehold.processes import guests
 from tests.cli.clouds import CommandCloud, short_place
@@ -162,3 +167,90 @@ def test_user_data_that_may_say_who_is_let_in_is_read_before_anybody_is(debian: 
     assert "Permission denied" in debian.try_run(server, "true").stderr
     debian.ec2.terminate_instances(InstanceIds=[server])
     debian.wait_for_state("terminated", server)
+
+
+WRITE = "head -c 4M /dev/urandom >/var/tmp/words && md5sum </var/tmp/words"
+JOURNAL = "sudo dumpe2fs -h /dev/vdb 2>&1 | grep -c needs_recovery || true"
+CHECK = """
+sudo e2fsck -fn /dev/vdb >/tmp/check 2>&1 || cat /tmp/check
+sudo mount -o ro,noload /dev/vdb /mnt && md5sum </mnt/var/tmp/words && test ! -e /mnt/var/tmp/later && sudo umount /mnt
+"""
+FREEZES = "sudo journalctl --unit qemu-guest-agent --output cat | grep -c 'fsfreeze called' || true"
+GOES_ON = "date >/var/tmp/later && sync"
+
+
+def test_snapshots_have_file_systems_as_if_they_had_been_unmounted(debian: Guests, group: str) -> None:
+    """What was written is in them though nobody has said `sync`, and nothing is to be recovered: the agent of the guest
+    freezes them once for all that is taken at an instant. The guest goes on, whoever is killed meanwhile."""
+    (server,) = debian.launch(group, ImageId=debian.image, InstanceType=TYPE, HibernationOptions={"Configured": True})
+    debian.wait_for_state("running", server)
+    debian.wait_for_login(server)
+    debian.run(server, "cloud-init status --wait && systemctl is-active qemu-guest-agent")
+    (root,) = volumes_of(debian, server)
+    written = debian.run(server, WRITE)
+    snapshot = debian.ec2.create_snapshot(VolumeId=root)["SnapshotId"]
+    debian.run(server, GOES_ON)
+    assert debian.run(server, FREEZES) == "1"
+    volume = attached(debian, server, snapshot)
+    assert debian.run(server, JOURNAL) == "0"
+    assert debian.run(server, CHECK) == written
+
+    # Both disks in one instant; an image of the server that runs; then one that went on where it was.
+    debian.ec2.create_snapshots(InstanceSpecification={"InstanceId": server})
+    debian.run(server, GOES_ON)
+    assert debian.run(server, FREEZES) == "2"
+    debian.ec2.create_image(InstanceId=server, Name="as it runs", NoReboot=True)
+    debian.run(server, GOES_ON)
+    assert debian.run(server, FREEZES) == "3"
+    detach(debian, volume)
+    booted = debian.run(server, "cat /proc/sys/kernel/random/boot_id")
+    debian.ec2.stop_instances(InstanceIds=[server], Hibernate=True)
+    debian.wait_for_state("stopped", server)
+    debian.ec2.start_instances(InstanceIds=[server])
+    debian.wait_for_state("running", server)
+    debian.wait_for_login(server)
+    assert not has_booted(debian, server, booted)
+    debian.ec2.create_snapshot(VolumeId=root)
+    debian.run(server, GOES_ON)
+    assert debian.run(server, FREEZES) == "4"
+
+    # The host agent is killed when the guest is told to freeze. The next one thaws it, and takes the snapshot.
+    mark, agent = Layout(debian.cloud.paths).guest(server).frozen, debian.cloud.pids()["host"]
+    with ThreadPoolExecutor(1) as caller:
+        asked = caller.submit(debian.ec2.create_snapshot, VolumeId=root)
+        deadline = time.monotonic() + MINUTES
+        while not mark.exists():
+            assert time.monotonic() < deadline
+        os.kill(agent, signal.SIGKILL)
+        debian.run(server, GOES_ON)
+        wait(lambda: not mark.exists(), "the guest has said that it is thawed", MINUTES)
+        snapshot = asked.result()["SnapshotId"]
+    debian.ec2.get_waiter("snapshot_completed").wait(SnapshotIds=[snapshot], WaiterConfig={"Delay": 1})
+
+    # Without the agent it is as after a power cut: there is a journal to go through.
+    debian.run(server, "sudo systemctl stop qemu-guest-agent")
+    snapshot = debian.ec2.create_snapshot(VolumeId=root)["SnapshotId"]
+    attached(debian, server, snapshot)
+    assert debian.run(server, JOURNAL) == "1"
+    debian.ec2.terminate_instances(InstanceIds=[server])
+    debian.wait_for_state("terminated", server)
+
+
+def volumes_of(debian: Guests, instance_id: str) -> list[str]:
+    return [each["Ebs"]["VolumeId"] for each in debian.get(instance_id)["BlockDeviceMappings"]]
+
+
+def attached(debian: Guests, instance_id: str, snapshot: str) -> str:
+    """A volume of a snapshot, which the guest sees as its second disk."""
+    zone = debian.get(instance_id)["Placement"]["AvailabilityZone"]
+    volume = debian.ec2.create_volume(SnapshotId=snapshot, AvailabilityZone=zone)["VolumeId"]
+    debian.ec2.get_waiter("volume_available").wait(VolumeIds=[volume], WaiterConfig={"Delay": 1})
+    debian.ec2.attach_volume(VolumeId=volume, InstanceId=instance_id, Device="/dev/sdf")
+    wait(lambda: debian.try_run(instance_id, "test -b /dev/vdb").returncode == 0, "it has the disk")
+    return volume
+
+
+def detach(debian: Guests, volume: str) -> None:
+    debian.ec2.detach_volume(VolumeId=volume)
+    debian.ec2.get_waiter("volume_available").wait(VolumeIds=[volume], WaiterConfig={"Delay": 1})
+    debian.ec2.delete_volume(VolumeId=volume)

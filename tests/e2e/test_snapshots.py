@@ -34,6 +34,7 @@ def test_a_snapshot_is_taken_when_the_call_returns(servers: Servers, server: str
     layout = Layout(Paths(servers.cloud.data_dir))
     snapshot = servers.ec2.create_snapshot(VolumeId=volume)["SnapshotId"]
     assert layout.layer(snapshot).exists()
+    assert not layout.guest(server).guest_agent.exists()  # its image has no agent that could be asked to hold still
 
     def shown() -> str:
         return servers.ec2.describe_snapshots(SnapshotIds=[snapshot])["Snapshots"][0]["State"]

@@ -25,6 +25,7 @@ from freehold.host import hibernation
 from freehold.host.errors import CannotStart, HostError, NotYet
 from freehold.host.guest_disks import GuestDisks
 from freehold.host.hypervisor import devices, memory, process
+from freehold.host.hypervisor.guest_agent import AgentError
 from freehold.host.hypervisor.monitor import Monitor
 from freehold.host.machine import Machine
 from freehold.host.records import GuestRecord, Saved, State, new_record
@@ -146,6 +147,7 @@ class Guest:
                             await self._woken.wait()
         finally:
             self._starts.give_back(self.spec.instance_id)
+            self._machine.agents.drop(self.spec.instance_id)
             if self._monitor is not None:
                 await self._monitor.close()
 
@@ -230,6 +232,8 @@ class Guest:
                 raise HostError(f"QEMU ended: {process.last_words(paths) or 'without a word'}") from error
             if self.spec.desired == "running":
                 raise
+        with contextlib.suppress(AgentError):  # it has no port for one
+            await self._machine.agents.get(self.spec.instance_id, paths.guest_agent)
 
     async def _towards_running(self) -> float | None:
         spec, monitor = self.spec, self._monitor

@@ -17,7 +17,7 @@ from typing import Literal
 import structlog
 
 from freehold.host.errors import CannotStart
-from freehold.host.hypervisor import devices, memory
+from freehold.host.hypervisor import devices, guest_agent, memory
 from freehold.host.hypervisor.monitor import Monitor
 from freehold.host.machine import Machine
 from freehold.host.records import Saved
@@ -30,7 +30,8 @@ Outcome = Literal["working", "done", "failed"]
 
 async def shape(machine: Machine, spec: GuestSpec, monitor: Monitor) -> Saved:
     """What the guest's machine is like."""
-    return Saved(spec.vcpus, spec.memory_mib, machine.accelerator, await devices.ports(monitor))
+    ports, has_agent = await devices.ports(monitor), await guest_agent.has_port(monitor)
+    return Saved(spec.vcpus, spec.memory_mib, machine.accelerator, ports, has_agent)
 
 
 def fits(machine: Machine, spec: GuestSpec, saved: Saved | None) -> bool:

@@ -19,18 +19,21 @@ class _Manifest(msgspec.Struct, frozen=True):
     append: str = ""
     warm: bool = False
     minimum_memory: int = 0
+    guest_agent: bool = False
 
 
 @dataclass(frozen=True, slots=True)
 class Kernel:
     """What QEMU starts by itself, without firmware. `warm` = it can be started as a clone of a template: before it has
-    a root volume, it waits for one. `minimum_memory` is of all that comes after that, in MiB."""
+    a root volume, it waits for one. `minimum_memory` is of all that comes after that, in MiB. `guest_agent` = QEMU's
+    is in the image, and wants a port to speak by."""
 
     kernel: Path
     initrd: Path
     append: str
     warm: bool = False
     minimum_memory: int = 0
+    guest_agent: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,7 +61,7 @@ def load(images: Path, image_id: str) -> Image:
     if manifest.kernel and manifest.initrd:
         kernel = Kernel(
             *(directory / manifest.kernel, directory / manifest.initrd, manifest.append),
-            *(manifest.warm, manifest.minimum_memory),
+            *(manifest.warm, manifest.minimum_memory, manifest.guest_agent),
         )
     return Image(directory / manifest.disk, kernel)
 

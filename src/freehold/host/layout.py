@@ -112,6 +112,16 @@ class GuestPaths:
         return self.directory / "console.before"
 
     @property
+    def guest_agent(self) -> Path:
+        """The port of QEMU's guest agent."""
+        return self.directory / "agent.sock"
+
+    @property
+    def frozen(self) -> Path:
+        """There while the guest may have its file systems frozen."""
+        return self.directory / "frozen"
+
+    @property
     def uefi_variables(self) -> Path:
         """What UEFI firmware remembers: boot entries, keys."""
         return self.directory / "uefi.vars"
@@ -200,7 +210,7 @@ class Layout:
         """Make the directories. Raises ValueError if the data directory's name is too long for sockets below it."""
         guest = self.guest("i-0123456789abcdef0")
         share = self.share("vol-0123456789abcdef0")
-        sockets = (guest.monitor, guest.spare_monitor, guest.console, share.monitor, share.socket)
+        sockets = (guest.monitor, guest.spare_monitor, guest.console, guest.guest_agent, share.monitor, share.socket)
         if max(len(bytes(path.absolute())) for path in sockets) > _SOCKET_PATH_BYTES_MAX:
             raise ValueError(f"The path {self.paths.data_dir} is too long for sockets in it; choose a shorter one.")
         for directory in (self.paths.host, self.guests, self.volumes, self.shares):

@@ -25,6 +25,7 @@ from freehold.host.host_memory import check_memory
 from freehold.host.hypervisor import devices, process, sharing
 from freehold.host.hypervisor.disks import Disk, Layer, check_keys
 from freehold.host.hypervisor.firmware import have_variables
+from freehold.host.hypervisor.guest_agent import GuestAgents
 from freehold.host.hypervisor.monitor import Monitor, MonitorError
 from freehold.host.hypervisor.qemu import Accelerator
 from freehold.host.layout import Layout, SharePaths, tap_name, volume_of
@@ -54,6 +55,7 @@ class Machine:
     _known: dict[str, Identity] = field(default_factory=dict)
     _disks: dict[str, asyncio.Lock] = field(default_factory=dict)
     shares: ShareMonitors = field(default_factory=ShareMonitors)
+    agents: GuestAgents = field(default_factory=GuestAgents)
     to_freeze: set[str] = field(default_factory=set)
     """The volumes of which a snapshot is still to be taken: they are not deleted before."""
     to_keep: set[str] = field(default_factory=set)
@@ -110,13 +112,8 @@ class Machine:
                 interfaces=tuple(each for each in spec.interfaces if each.interface_id in saved.devices),
             )
         async with self.disks(volume.volume_id for volume in spec.volumes):
-            await self._build(spec, keys, None if saved is None else saved.ports)
-
-    async def _build(
-        self, spec: GuestSpec, keys: Mapping[str, VolumeKey], ports: Mapping[str, str | None] | None
-    ) -> None:
-        disks, _ = await together(self.make_disks(spec, keys), self.plug(spec))
-        await self.start(spec, disks, ports=ports)
+            disks, _ = await together(self.make_disks(spec, keys), self.plug(spec))
+            await self.start(spec, disks, saved=saved)
 
     async def make_disks(self, spec: GuestSpec, keys: Mapping[str, VolumeKey]) -> list[Disk]:
         """Have the files of a guest's volumes, and what QEMU needs to know of them, the boot disk first; not of those
@@ -132,19 +129,23 @@ class Machine:
         spec: GuestSpec,
         disks: Sequence[Disk],
         *,
-        ports: Mapping[str, str | None] | None = None,
+        saved: Saved | None = None,
         template: Template | None = None,
     ) -> None:
-        """Have QEMU running, as `process.spawn` says."""
+        """Have QEMU running, as `process.spawn` says; its machine like `saved`."""
         stored = self.layout.paths.images
         kernel = images.load_kernel(stored, spec.kernel_image_id) if spec.kernel_image_id else None
         paths = self.layout.guest(spec.instance_id)
         if kernel is None and spec.boot_mode == "uefi":
             await self._do("make variables", partial(have_variables, paths, spec.instance_id))
 
+        agent = kernel is None or kernel.guest_agent if saved is None else saved.guest_agent
+        ports = None if saved is None else saved.ports
+        given = (spec, self.layout.tag, self.accelerator, kernel, paths, disks)
+
         async def start() -> None:
             if self.find(spec.instance_id) is None:
-                await process.spawn(spec, self.layout.tag, self.accelerator, kernel, paths, disks, ports, template)
+                await process.spawn(*given, guest_agent=agent, ports=ports, template=template)
 
         await self.effects.perform("start process", start)
 

@@ -24,12 +24,13 @@ T = TypeVar("T")
 
 class Saved(msgspec.Struct, frozen=True):
     """The machine whose memory is kept, which one that goes on with it must be like. `ports` has the disk or network
-    card behind each of its root ports."""
+    card behind each of its root ports, `guest_agent` whether it has a port for that."""
 
     vcpus: int
     memory_mib: int
     accelerator: str
     ports: dict[str, str | None]
+    guest_agent: bool = False
 
     @property
     def devices(self) -> set[str]:

@@ -115,6 +115,7 @@ def _cook(recipe: Recipe, digest: str, cache: Path, progress: Progress) -> Image
             created_at=datetime.now(UTC).replace(microsecond=0),
             recipe=digest,
             warm=recipe.warm,
+            guest_agent=recipe.guest_agent,
         )
         (output / MANIFEST_FILE).write_bytes(msgspec.json.format(msgspec.json.encode(manifest)) + b"\n")
         publish(output, images_directory(cache) / manifest.image_id)

@@ -43,6 +43,7 @@ class ImageManifest(msgspec.Struct, frozen=True):
     append: str = ""  # kernel command line
     boot_mode: BootMode = "legacy-bios"  # the firmware
     warm: bool = False  # its first program waits for the root volume: a template can be saved before that
+    guest_agent: bool = False  # QEMU's guest agent is in it
 
 
 @dataclass(frozen=True)

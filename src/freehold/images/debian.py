@@ -34,6 +34,7 @@ PACKAGES = (
     *(kernel.PACKAGE, "initramfs-tools", "systemd", "systemd-sysv", "systemd-resolved", "udev", "dbus"),
     *("cloud-init", "cloud-guest-utils", "fdisk", "openssh-server", "sudo", "iproute2", "netplan.io"),
     *("ca-certificates", "procps", "e2fsprogs", "curl", "less", "nano", "iputils-ping"),
+    "qemu-guest-agent",  # udev starts it where there is a port for it
 )
 PROGRAMS = ("connect-keys", "running-sshd")
 USER = "admin"  # in etc/cloud/cloud.cfg.d and guest/helper/debian.c too
@@ -138,4 +139,5 @@ RECIPE = Recipe(
         GUEST_FILES / "debian",
     ),
     assemble=assemble,
+    guest_agent=True,
 )

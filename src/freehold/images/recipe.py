@@ -41,6 +41,7 @@ class Recipe:
     # (work directory, output directory, cache directory, progress) → the ingredients, one line each
     assemble: Callable[[Path, Path, Path, Progress], list[str]]
     warm: bool = True
+    guest_agent: bool = False
 
     def digest(self) -> str:
         """A digest of the recipe itself: another one means that existing images of the family are out of date."""

@@ -60,12 +60,14 @@ async def spawn(
     kernel: Kernel | None,
     paths: GuestPaths,
     disks: Sequence[Disk],
+    *,
+    guest_agent: bool,
     ports: Mapping[str, str | None] | None = None,
     template: Template | None = None,
 ) -> None:
     """Start a guest's QEMU, its CPUs stopped. `kernel` None: its firmware starts it. `disks` has the boot disk first;
-    `ports` says what is behind each root port of the machine, if that must not be as usual. With a `template` it waits
-    for the template's state, and has no disks and network cards.
+    `guest_agent`: its machine has a port for that. `ports` says what is behind each root port of the machine, if that
+    must not be as usual. With a `template` it waits for the template's state, and has no disks and network cards.
 
     Returns when the process is on its way; whether it came up is seen on its monitor. Raises CannotStart if a file
     is missing, HostError if the program can not be run.
@@ -118,6 +120,7 @@ async def spawn(
             spare_monitor=listener(paths.spare_monitor),
             console=listener(paths.console),
             console_log=file(paths.console_log),
+            guest_agent=listener(paths.guest_agent) if guest_agent else None,
             disks=tuple(
                 InheritedDisk(opened_disk(disk, opened), {key: secret(words) for key, words in disk.keys.items()})
                 for disk in disks

@@ -28,6 +28,7 @@ _CONFINED = "on,obsolete=deny,spawn=deny,resourcecontrol=deny"
 _MACHINE = "pc-q35-7.2"  # pinned: a guest must see the same machine after an upgrade of QEMU
 ROOT_PORTS = DEVICES_MAX  # each takes one disk or network card, also later by hot-plug
 USUAL_PORTS = tuple(f"rp{number}" for number in range(1, ROOT_PORTS + 1))
+AGENT_PORT = "agent"  # what is behind the port of QEMU's guest agent
 _FIRST_PORT_SLOT = 0x10
 _PORTS_IN_A_SLOT = 8
 
@@ -89,12 +90,13 @@ class Descriptors:
     disks: tuple[InheritedDisk, ...] = ()
     taps: tuple[int, ...] = ()
     memory: int | None = None  # of a template: the guest is a clone of it, and gets disks and cards later
+    guest_agent: int | None = None  # None: the guest has no port for it
 
     def all(self) -> tuple[int, ...]:
         disks = [number for disk in self.disks for layer in disk.opened.files for number in layer]
         disks += [secret for disk in self.disks for secret in disk.secrets.values()]
         own = (*self.boot.files, self.monitor, self.spare_monitor, self.console, self.console_log)
-        return (*own, *disks, *self.taps, *(() if self.memory is None else (self.memory,)))
+        return (*own, *disks, *self.taps, *(each for each in (self.guest_agent, self.memory) if each is not None))
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,6 +111,8 @@ class Hardware:
     which the kernel refuses (freehold.host.templates.memory)."""
     video_bios: bool = False
     """Whether the screen has what a boot loader shows its menu by. It costs a boot 4 % of its instructions."""
+    guest_agent: bool = False
+    """Whether there is a port for QEMU's guest agent."""
 
     def arguments(self, options: str = "") -> list[str]:
         """`options` are further ones of the machine."""
@@ -118,7 +122,8 @@ class Hardware:
         balloon = {"driver": "virtio-balloon-pci", "id": "balloon0", "deflate-on-oom": True}
         argv += ["-device", _json({**balloon, "free-page-reporting": self.reporting})]
         screen = {"driver": "VGA", "id": "screen0", "vgamem_mb": 4, "edid": False}
-        return [*argv, "-device", _json(screen if self.video_bios else {**screen, "romfile": ""})]
+        argv += ["-device", _json(screen if self.video_bios else {**screen, "romfile": ""})]
+        return argv + (_agent_port() if self.guest_agent else [])
 
     def in_file(self, memory: int, *, shared: bool) -> list[str]:
         """The same with the memory in a file: `shared`, it is written; else what the guest writes is its own."""
@@ -159,7 +164,8 @@ def command_line(
     """The arguments that start this guest with its CPUs stopped. `ports` says what is behind each root port, if that is
     not to be as usual. Raises CannotStart if it has too many devices."""
     bios = isinstance(descriptors.boot, Bios)
-    hardware = Hardware(spec.vcpus, spec.memory_mib, accelerator, descriptors.memory is None, bios)
+    has_agent = descriptors.guest_agent is not None
+    hardware = Hardware(spec.vcpus, spec.memory_mib, accelerator, descriptors.memory is None, bios, has_agent)
     argv = _beginning(process_name(tag, spec.instance_id))
     argv += ["-no-shutdown"]  # a guest that powers off stays, with state `shutdown`, until the agent has seen it
     argv += ["-S"]  # the guest's first instruction waits for its limits
@@ -176,6 +182,8 @@ def command_line(
     log = f"logfile=/dev/fd/{descriptors.console_log},logappend=on"
     argv += ["-chardev", f"socket,id=console,fd={descriptors.console},server=on,wait=off,{log}"]
     argv += ["-serial", "chardev:console"]
+    if has_agent:
+        argv += ["-chardev", f"socket,id={AGENT_PORT},fd={descriptors.guest_agent},server=on,wait=off"]
     if isinstance(descriptors.boot, DirectKernel):
         argv += boot(descriptors.boot.kernel, descriptors.boot.initrd, descriptors.boot.append)
     return argv
@@ -198,6 +206,8 @@ def template_line(
     argv = [*_beginning(name), *identity(instance_type, None), *hardware.in_file(memory, shared=True), *root_ports()]
     argv += ["-chardev", f"socket,id=monitor,fd={monitor},server=on,wait=off", "-mon", "chardev=monitor,mode=control"]
     argv += ["-chardev", f"file,id=console,path=/dev/fd/{console}", "-serial", "chardev:console"]
+    if hardware.guest_agent:
+        argv += ["-chardev", f"null,id={AGENT_PORT}"]
     return argv + boots
 
 
@@ -237,6 +247,12 @@ def without_machine(name: str, monitor: int) -> list[str]:
     argv += ["-sandbox", _CONFINED]
     argv += ["-chardev", f"socket,id=monitor,fd={monitor},server=on,wait=off", "-mon", "chardev=monitor,mode=control"]
     return argv
+
+
+def _agent_port() -> list[str]:
+    serial = {"driver": "virtio-serial-pci", "id": "ports", "max_ports": 2}  # the first can be a console only
+    port = {"driver": "virtserialport", "bus": "ports.0", "chardev": AGENT_PORT, "name": "org.qemu.guest_agent.0"}
+    return ["-device", _json(serial), "-device", _json(port)]
 
 
 def _beginning(name: str) -> list[str]:

@@ -35,13 +35,13 @@ async def qemu_version() -> str:
     return (await run((BINARY, "--version"))).decode().splitlines()[0]
 
 
-def hardware(shape: Shape, accelerator: Accelerator) -> Hardware:
-    return Hardware(shape.vcpus, shape.memory_mib, accelerator, reporting=False)
+def hardware(shape: Shape, accelerator: Accelerator, image: Kernel) -> Hardware:
+    return Hardware(*(shape.vcpus, shape.memory_mib, accelerator), reporting=False, guest_agent=image.guest_agent)
 
 
-def machine(shape: Shape, accelerator: Accelerator) -> tuple[str, ...]:
+def machine(shape: Shape, accelerator: Accelerator, image: Kernel) -> tuple[str, ...]:
     """QEMU's arguments that must be the same in a template and its clones."""
-    return (*hardware(shape, accelerator).arguments(), *root_ports())
+    return (*hardware(shape, accelerator, image).arguments(), *root_ports())
 
 
 async def make(store: Store, recipe: Recipe, image: Kernel, accelerator: Accelerator, name: str) -> None:
@@ -66,7 +66,7 @@ async def make(store: Store, recipe: Recipe, image: Kernel, accelerator: Acceler
         os.fchown(writing, uid, uid)  # QEMU opens it anew, by /dev/fd
         line = template_line(
             name,
-            hardware(recipe.shape, accelerator),
+            hardware(recipe.shape, accelerator, image),
             recipe.shape.instance_type,
             ram,
             listener.fileno(),

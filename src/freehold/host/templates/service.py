@@ -166,7 +166,7 @@ class Templates(Worker):
         if stamp not in self._digests:
             self._digests[stamp] = await asyncio.to_thread(lambda: (_digest(image.kernel), _digest(image.initrd)))
         kernel, initrd = self._digests[stamp]
-        arguments = maker.machine(shape, self._accelerator)
+        arguments = maker.machine(shape, self._accelerator, image)
         return Recipe(shape, await maker.qemu_version(), kernel, initrd, image.append, arguments)
 
 

@@ -11,7 +11,8 @@ from functools import partial
 import structlog
 
 from freehold.host.errors import CannotStart, HostError, NotYet
-from freehold.host.hypervisor import devices, layering
+from freehold.host.freezing import Freezing
+from freehold.host.hypervisor import devices, guest_agent, layering
 from freehold.host.hypervisor.disks import Layer, file_name, layer_node
 from freehold.host.hypervisor.monitor import Monitor
 from freehold.host.layout import is_snapshot_id, is_volume_id
@@ -61,6 +62,15 @@ class Snapshots(Worker):
         self._taken: dict[str, SnapshotReport] = {}
         self._deleted: set[str] = set()
         self._progress = asyncio.Condition()
+        self._freezing = Freezing(machine, self.wake)
+
+    def start(self) -> None:
+        self._freezing.start()
+        super().start()
+
+    async def close(self) -> None:
+        await super().close()
+        await self._freezing.close()
 
     def take(self, wanted: Iterable[SnapshotSpec], keys: Mapping[str, VolumeKey]) -> None:
         """Have these snapshots taken, as soon as can be. `keys` open the encrypted ones' volumes, by volume id."""
@@ -150,7 +160,7 @@ class Snapshots(Worker):
             pause = pause or NotYet.seconds
         for snapshot_id in sorted(self._doomed - self._wanted.keys() - self._machine.to_keep - sources):
             if snapshot_id in begun:  # and QEMU may have gone over
-                await self._take([SnapshotSpec(snapshot_id, begun[snapshot_id], snapshot_id)])
+                await self._take([SnapshotSpec(snapshot_id, begun[snapshot_id], snapshot_id)], still=False)
             await self._machine.delete_snapshot(snapshot_id)
             self._doomed.discard(snapshot_id)
             self._deleted.add(snapshot_id)
@@ -173,9 +183,9 @@ class Snapshots(Worker):
         async with self._progress:
             self._progress.notify_all()
 
-    async def _take(self, group: Sequence[SnapshotSpec]) -> None:
-        """Take what is not taken yet of a group. Raises NotYet, CannotStart for what is not to be tried again,
-        HostError, OSError."""
+    async def _take(self, group: Sequence[SnapshotSpec], *, still: bool = True) -> None:
+        """Take what is not taken yet of a group, while its guest holds `still`. Raises NotYet, CannotStart for what is
+        not to be tried again, HostError, OSError."""
         async with self._machine.disks(spec.volume_id for spec in group):
             left = [spec for spec in group if not self._machine.pool.layers.frozen(spec.snapshot_id)]
             for spec in left:
@@ -191,9 +201,19 @@ class Snapshots(Worker):
                 monitor = self._monitor_of(user)
                 if monitor is None:
                     raise NotYet(f"the monitor of {user} is not connected")
-                await self._machine.effects.perform("go over", partial(self._go_over, monitor, specs))
+                if still and not await self._holds_still(user, monitor):
+                    raise NotYet(f"{user} is made to hold still")
+                try:
+                    await self._machine.effects.perform("go over", partial(self._go_over, monitor, specs))
+                finally:
+                    self._freezing.release(user)
             for spec in left:
                 await self._machine.freeze(spec.volume_id, spec.snapshot_id)
+
+    async def _holds_still(self, user: str, monitor: Monitor) -> bool:
+        """Whether a guest writes nothing, as far as it can be had to: one whose CPUs are stopped writes nothing new."""
+        speaks = await guest_agent.is_there(monitor) and await monitor.status() == "running"
+        return not speaks or self._freezing.hold(user)
 
     async def _prepare(self, spec: SnapshotSpec) -> None:
         layers = self._machine.pool.layers
