@@ -11,6 +11,7 @@ import subprocess
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import asynccontextmanager, contextmanager
 from pathlib import Path
+from typing import TypeVar
 
 import pytest
 from hypothesis import given
@@ -29,6 +30,7 @@ from freehold.paths import Paths
 from tests.cli.clouds import short_place
 
 INSTANCE = "i-0123456789abcdef0"
+T = TypeVar("T")
 
 
 class Agent:
@@ -66,10 +68,14 @@ class Agent:
 
 
 @pytest.fixture(autouse=True)
-def _soon(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(guest_agent, "SYNC_SECONDS_MAX", 0.3)
-    monkeypatch.setattr(guest_agent, "FREEZE_SECONDS_MAX", 0.3)
+def _again_soon(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(freezing, "_RETRY_SECONDS", 0.05)
+
+
+@pytest.fixture
+def impatient(monkeypatch: pytest.MonkeyPatch) -> Callable[[str], None]:
+    """For tests whose agent will not do that: from now on it has less time to."""
+    return lambda do: monkeypatch.setattr(guest_agent, f"{do}_SECONDS_MAX", 0.3)
 
 
 class Guest:
@@ -113,11 +119,19 @@ def process_of(layout: Layout) -> Iterator[subprocess.Popen[bytes]]:
             process.kill()
 
 
+def machine_of(layout: Layout, effects: Effects) -> Machine:
+    return Machine(layout, "tcg", Vswitch(layout.ovsdb), Cgroups(layout.tag, ()), effects)
+
+
 def with_guest(
-    act: Callable[[Guest, subprocess.Popen[bytes]], Awaitable[None]], agent: Agent, *, marked: bool = False
+    act: Callable[[Guest, subprocess.Popen[bytes]], Awaitable[None]],
+    agent: Agent,
+    *,
+    marked: bool = False,
+    effects: Effects | None = None,
 ) -> None:
     async def run(layout: Layout, process: subprocess.Popen[bytes]) -> None:
-        machine = Machine(layout, "tcg", Vswitch(layout.ovsdb), Cgroups(layout.tag, ()), Effects())
+        machine = machine_of(layout, effects or Effects())
         guest = Guest(machine, agent)
         guest.paths.directory.mkdir()
         if marked:
@@ -185,8 +199,68 @@ def test_what_an_agent_that_was_cut_left_frozen_is_thawed_by_the_next() -> None:
     with_guest(act, Agent(frozen=True), marked=True)
 
 
+class Cut(Effects):
+    """After its effect number `last` nothing more is done."""
+
+    def __init__(self, last: int) -> None:
+        self.left = last
+        self.over = asyncio.Event()
+
+    async def perform(self, name: str, action: Callable[[], Awaitable[T]]) -> T:
+        result = await action()
+        self.left -= 1
+        if self.left == 0:
+            self.over.set()
+            await asyncio.Event().wait()
+        return result
+
+
+@pytest.mark.parametrize("last", range(1, 5))
+def test_an_agent_may_be_cut_after_any_effect(last: int) -> None:
+    cut = Cut(last)
+
+    async def live(guest: Guest) -> None:
+        await guest.hold()
+        guest.freezing.release(INSTANCE)
+
+    async def act(guest: Guest, _: object) -> None:
+        living = asyncio.create_task(live(guest))
+        async with asyncio.timeout(20):
+            await cut.over.wait()
+        tasks = [living, *(hold.task for hold in guest.freezing._holds.values() if hold.task)]
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+        guest.machine.agents.drop(INSTANCE)
+        assert guest.agent.frozen == (last == 2)
+        following = Guest(machine_of(guest.machine.layout, Effects()), guest.agent)
+        following.freezing.start()
+        await following.until_thawed()
+        await following.freezing.close()
+        following.machine.agents.drop(INSTANCE)
+
+    with_guest(act, Agent(), effects=cut)
+
+
+class Twice(Effects):
+    async def perform(self, name: str, action: Callable[[], Awaitable[T]]) -> T:
+        await action()
+        return await action()
+
+
+def test_every_effect_may_be_done_twice() -> None:
+    async def act(guest: Guest, _: object) -> None:
+        await guest.hold()
+        guest.freezing.release(INSTANCE)
+        await guest.until_thawed()
+
+    with_guest(act, Agent(), effects=Twice())
+
+
 @pytest.mark.parametrize("deaf", ["sync-delimited", "fsfreeze-freeze"])
-def test_a_snapshot_does_not_wait_for_an_agent_that_is_silent(deaf: str) -> None:
+def test_a_snapshot_does_not_wait_for_an_agent_that_is_silent(deaf: str, impatient: Callable[[str], None]) -> None:
+    impatient("SYNC" if deaf == "sync-delimited" else "FREEZE")
+
     async def act(guest: Guest, _: object) -> None:
         guest.agent.deaf = {deaf}
         await guest.hold()
@@ -198,9 +272,10 @@ def test_a_snapshot_does_not_wait_for_an_agent_that_is_silent(deaf: str) -> None
     with_guest(act, Agent())
 
 
-def test_a_guest_that_does_not_thaw_is_told_again_while_snapshots_are_taken() -> None:
+def test_a_guest_that_does_not_thaw_is_told_again_while_snapshots_are_taken(impatient: Callable[[str], None]) -> None:
     async def act(guest: Guest, _: object) -> None:
         await guest.hold()
+        impatient("FREEZE")
         guest.agent.deaf = {"fsfreeze-thaw"}
         guest.freezing.release(INSTANCE)
         for _ in range(2):
@@ -214,10 +289,11 @@ def test_a_guest_that_does_not_thaw_is_told_again_while_snapshots_are_taken() ->
     with_guest(act, Agent())
 
 
-def test_a_guest_that_has_ended_needs_no_thaw() -> None:
+def test_a_guest_that_has_ended_needs_no_thaw(impatient: Callable[[str], None]) -> None:
     async def act(guest: Guest, process: subprocess.Popen[bytes]) -> None:
         guest.agent.deaf = {"fsfreeze-thaw"}
         await guest.hold()
+        impatient("FREEZE")
         guest.freezing.release(INSTANCE)
         os.kill(process.pid, signal.SIGKILL)
         process.wait()
@@ -281,7 +357,8 @@ WRONG = {
 
 @pytest.mark.parametrize("answers", WRONG.values(), ids=WRONG)
 @pytest.mark.parametrize("silent", [False, True], ids=["ends", "stays"])
-def test_nonsense_is_refused(answers: bytes, silent: bool) -> None:
+def test_nonsense_is_refused(answers: bytes, silent: bool, impatient: Callable[[str], None]) -> None:
+    impatient("SYNC")
     asyncio.run(refuses("sync", answers, silent=silent))
 
 
