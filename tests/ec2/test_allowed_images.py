@@ -121,7 +121,10 @@ def test_what_a_criterion_says_must_all_hold(ready: Caller, stranger: Caller, sh
         ([{"ImageNames": ["?"]}], "InvalidParameterValue"),
         ([{"MarketplaceProductCodes": ["-"]}], "InvalidParameterValue"),
         ([{"ScanResultCondition": {"MaximumSeverityLabel": "low"}}], "UnsupportedOperation"),
-        ([{"ImageWatermarks": [{"WatermarkKey": "*"}]}], "UnsupportedOperation"),
+        ([{"ImageWatermarks": [{}]}], "InvalidParameterValue"),
+        ([{"ImageWatermarks": [{"WatermarkKey": "a;b"}]}], "InvalidParameterValue"),
+        ([{"ImageWatermarks": [{"WatermarkKey": "*"}] * 51}], "InvalidParameterValue"),
+        ([{"ImageWatermarks": [{"MaximumDaysSinceWatermarkCreated": -1}]}], "InvalidParameterValue"),
     ],
 )
 def test_what_is_no_criterion(caller: Caller, criteria: list[dict[str, Any]], code: str) -> None:

@@ -289,6 +289,8 @@ class Owner:
         ec2.enable_allowed_images_settings(AllowedImagesSettingsState="audit-mode")
         ec2.modify_image_attribute(ImageId=image, LaunchPermission={"Add": [{"UserId": "999999999999"}]})
         self.values |= dict.fromkeys(("ImageId", "ImageIds", "SourceImageId"), image)
+        mark = ec2.attach_image_watermark(ImageId=image, WatermarkName="mine")
+        self.values["WatermarkKey"] = mark["WatermarkKey"]
 
     def rows(self) -> dict[str, list[str]]:
         """All rows of the account, but for what is written of calls."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import datetime as dt
 from typing import Literal
 
 import msgspec
@@ -48,14 +49,39 @@ class ImagePublicAccess(Record, frozen=True):
     state: PublicAccess
 
 
+class ImageWatermark(Record, frozen=True):
+    """A mark of an image, which its copies and the images of its servers have too: the name that the account which made
+    it gave it (`key` has both), and the image that it was attached to. `account_id` is the owner of the image that has
+    it."""
+
+    image_id: ImageId
+    key: str
+    account_id: AccountId
+    source_image_id: ImageId
+    source_image_region: str
+    source_image_created_at: dt.datetime
+    created_at: dt.datetime
+
+
+class WatermarkFilter(msgspec.Struct, frozen=True):
+    """What a watermark must be; None: anything. `key` and `region` may have ``*`` and ``?``."""
+
+    key: str | None = None
+    region: str | None = None
+    days_since_source_created: int | None = None
+    days_since_created: int | None = None
+
+
 class ImageCriterion(msgspec.Struct, frozen=True):
-    """What an image must be to be allowed; empty or None: anything. `names` may have ``*`` and ``?``."""
+    """What an image must be to be allowed; empty or None: anything. `names` may have ``*`` and ``?``; of `watermarks`
+    it must meet one."""
 
     providers: tuple[str, ...] = ()
     names: tuple[str, ...] = ()
     product_codes: tuple[str, ...] = ()
     days_since_created: int | None = None
     days_since_deprecated: int | None = None
+    watermarks: tuple[WatermarkFilter, ...] = ()
 
 
 class AllowedImages(Record, frozen=True):
@@ -75,6 +101,7 @@ image_permissions = table(
     "image_permissions", ImagePermission, key=("image_id", "account_id"), indexes=(("account_id",),)
 )
 image_public_access = table("image_public_access", ImagePublicAccess, key=("account_id", "region"))
+image_watermarks = table("image_watermarks", ImageWatermark, key=("image_id", "key"), indexes=(("account_id",),))
 allowed_images = table("allowed_images", AllowedImages, key=("account_id", "region"))
 
 
@@ -86,6 +113,20 @@ def mappings_of(tx: Transaction, image_ids: list[ImageId]) -> dict[ImageId, list
     for mapping in sorted(rows, key=lambda each: each.device != roots.get(each.image_id)):
         found[mapping.image_id].append(mapping)
     return found
+
+
+def watermarks_of(tx: Transaction, image_ids: list[ImageId]) -> dict[ImageId, list[ImageWatermark]]:
+    """Of each of these images, by their keys."""
+    found: dict[ImageId, list[ImageWatermark]] = {image_id: [] for image_id in image_ids}
+    for each in tx.select(ImageWatermark, image_id=image_ids, order_by=(image_watermarks.c.key,)):
+        found[each.image_id].append(each)
+    return found
+
+
+def inherit_watermarks(tx: Transaction, source_id: ImageId, image: Image) -> None:
+    """Have an image that is made of another carry its watermarks."""
+    for each in watermarks_of(tx, [source_id])[source_id]:
+        tx.insert(msgspec.structs.replace(each, image_id=image.id, account_id=image.owner_id))
 
 
 def image_with(tx: Transaction, snapshot_id: SnapshotId) -> ImageId | None:
@@ -133,5 +174,6 @@ def remove(tx: Transaction, image: Image) -> None:
     """Nobody can find or use it any more; its snapshots and servers stay."""
     tx.delete_where(ImageMapping, image_id=image.id)
     tx.delete_where(ImagePermission, image_id=image.id)
+    tx.delete_where(ImageWatermark, image_id=image.id)
     delete_tags_of(tx, image.id)
     tx.delete(image)

@@ -10,13 +10,13 @@ https://docs.aws.amazon.com/AWSEC2/latest/UserGuide/ec2-allowed-amis.html
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from msgspec.structs import replace
 
 from freehold.records.feed import take_turn
-from freehold.records.images import AllowedImages, ImageCriterion
+from freehold.records.images import AllowedImages, ImageCriterion, WatermarkFilter
 from freehold.services.ec2.errors import InvalidParameterValue
 from freehold.services.ec2.image_criteria import settings
 from freehold.services.ec2.parameters import refuse_others
@@ -28,18 +28,22 @@ if TYPE_CHECKING:
         EnableAllowedImagesSettingsRequestTypeDef,
         GetAllowedImagesSettingsRequestTypeDef,
         ImageCriterionRequestTypeDef,
+        ImageWatermarkFilterRequestTypeDef,
         ReplaceImageCriteriaInAllowedImagesSettingsRequestTypeDef,
     )
 
-_CRITERIA_MAX, _PROVIDERS_MAX, _NAMES_MAX, _CODES_MAX = 10, 200, 50, 50
+_CRITERIA_MAX, _PROVIDERS_MAX, _NAMES_MAX, _CODES_MAX, _WATERMARKS_MAX = 10, 200, 50, 50, 50
 _PROVIDER = re.compile(r"amazon|aws-marketplace|aws-backup-vault|none|[0-9]{12}")
 _NAME = re.compile(r"(?=[^?]*$|.{3})[A-Za-z0-9 ()\[\]./'@_*?-]{1,128}")
+_WATERMARK = re.compile(r"[A-Za-z0-9 ()\[\]./'@_:*?-]{1,141}")
+_REGION = re.compile(r"[a-z0-9*?-]{1,64}")
 _CODE = re.compile(r"[A-Za-z0-9]{1,25}")
 _HONOURED = {
     "ImageCriteria.CreationDateCondition",
     "ImageCriteria.DeprecationTimeCondition",
     "ImageCriteria.ImageNames",
     "ImageCriteria.ImageProviders",
+    "ImageCriteria.ImageWatermarks",
     "ImageCriteria.MarketplaceProductCodes",
 }
 
@@ -103,10 +107,38 @@ def _criterion(given: ImageCriterionRequestTypeDef) -> ImageCriterion:
         product_codes=_texts("MarketplaceProductCodes", given.get("MarketplaceProductCodes"), _CODE, _CODES_MAX),
         days_since_created=given.get("CreationDateCondition", {}).get("MaximumDaysSinceCreated"),
         days_since_deprecated=given.get("DeprecationTimeCondition", {}).get("MaximumDaysSinceDeprecated"),
+        watermarks=_watermarks(given.get("ImageWatermarks") or ()),
     )
     if criterion == ImageCriterion():
         raise InvalidParameterValue("An image criterion must say something of the images that it allows.")
     return criterion
+
+
+def _watermarks(given: Sequence[ImageWatermarkFilterRequestTypeDef]) -> tuple[WatermarkFilter, ...]:
+    if len(given) > _WATERMARKS_MAX:
+        raise InvalidParameterValue(f"At most {_WATERMARKS_MAX} values may be given for ImageWatermarks.")
+    found = []
+    for each in given:
+        for member, form in (("WatermarkKey", _WATERMARK), ("SourceImageRegion", _REGION)):
+            if not form.fullmatch(str(each.get(member, "*"))):
+                raise InvalidParameterValue(f"Value ({each.get(member)}) for parameter {member} is invalid.")
+        wanted = WatermarkFilter(
+            key=each.get("WatermarkKey"),
+            region=each.get("SourceImageRegion"),
+            days_since_source_created=_days(each, "MaximumDaysSinceSourceImageCreated"),
+            days_since_created=_days(each, "MaximumDaysSinceWatermarkCreated"),
+        )
+        if wanted == WatermarkFilter():
+            raise InvalidParameterValue("A filter of ImageWatermarks must say something of the watermarks.")
+        found.append(wanted)
+    return tuple(found)
+
+
+def _days(given: Mapping[str, Any], member: str) -> int | None:
+    days: int | None = given.get(member)
+    if days is not None and days < 0:
+        raise InvalidParameterValue(f"Value ({days}) for parameter {member} is invalid: 0 or more.")
+    return days
 
 
 def _texts(name: str, given: Sequence[str] | None, form: re.Pattern[str], most: int) -> tuple[str, ...]:
@@ -129,4 +161,16 @@ def _shown(criterion: ImageCriterion) -> dict[str, Any]:
         answer["CreationDateCondition"] = {"MaximumDaysSinceCreated": criterion.days_since_created}
     if criterion.days_since_deprecated is not None:
         answer["DeprecationTimeCondition"] = {"MaximumDaysSinceDeprecated": criterion.days_since_deprecated}
+    if criterion.watermarks:
+        answer["ImageWatermarks"] = [_shown_watermark(each) for each in criterion.watermarks]
     return answer
+
+
+def _shown_watermark(wanted: WatermarkFilter) -> dict[str, Any]:
+    answer = {
+        "WatermarkKey": wanted.key,
+        "SourceImageRegion": wanted.region,
+        "MaximumDaysSinceSourceImageCreated": wanted.days_since_source_created,
+        "MaximumDaysSinceWatermarkCreated": wanted.days_since_created,
+    }
+    return {name: value for name, value in answer.items() if value is not None}

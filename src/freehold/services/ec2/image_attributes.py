@@ -12,10 +12,10 @@ from typing import TYPE_CHECKING, Any
 from freehold.records.compute import Image
 from freehold.records.feed import take_turn
 from freehold.records.ids import AccountId
-from freehold.records.images import ImagePermission, mappings_of
+from freehold.records.images import ImagePermission, ImageWatermark, mappings_of
 from freehold.services.ec2.errors import InvalidParameterCombination, InvalidParameterValue, MissingParameter
 from freehold.services.ec2.image_creation import checked_description
-from freehold.services.ec2.image_errors import InvalidAMIAttributeItemValue, PublicAccessBlocked
+from freehold.services.ec2.image_errors import ImageIsPublic, InvalidAMIAttributeItemValue, PublicAccessBlocked
 from freehold.services.ec2.image_mappings import shown
 from freehold.services.ec2.image_settings import public_access
 from freehold.services.ec2.parameters import refuse_others
@@ -171,6 +171,8 @@ def _share(call: Call, image: Image, add: Sequence[Any], remove: Sequence[Any]) 
             raise PublicAccessBlocked
         if any(mapping.encrypted for mapping in mappings_of(call.tx, [image.id])[image.id]):
             raise InvalidParameterValue("You can't make an image public that has encrypted snapshots.")
+        if call.tx.count(ImageWatermark, image_id=image.id):
+            raise ImageIsPublic(image.id)
     for item in add:
         if account_id := item.get("UserId"):
             call.tx.put(ImagePermission(image.id, AccountId(account_id)))

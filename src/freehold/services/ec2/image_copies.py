@@ -13,7 +13,7 @@ import msgspec
 
 from freehold.records.feed import take_turn
 from freehold.records.ids import ImageId, new_id
-from freehold.records.images import ImageMapping, mappings_of
+from freehold.records.images import ImageMapping, inherit_watermarks, mappings_of
 from freehold.records.snapshots import Snapshot
 from freehold.records.tags import put_tags, tags_of
 from freehold.services.ec2 import ebs_encryption, snapshot_copies
@@ -81,22 +81,21 @@ def copy_image(call: Call, request: CopyImageRequestTypeDef) -> Response:
         copies.append(
             msgspec.structs.replace(mapping, image_id=image_id, snapshot_id=snapshot.id, encrypted=snapshot.encrypted)
         )
-    call.tx.insert(
-        msgspec.structs.replace(
-            new_image(
-                *(call, image_id, name, description or f"[Copied {source.id} from {there.region}] {source.name}"),
-                *(source.root_device_name, source.size_gib, source.boot_mode, source.kernel_image_id),
-            ),
-            architecture=source.architecture,
-            default_user=source.default_user,
-            minimum_memory_mib=source.minimum_memory_mib,
-            state="pending",
-            imds_v2=source.imds_v2,
-            source_image_id=source.id,
-            source_image_region=there.region,
+    image = msgspec.structs.replace(
+        new_image(
+            *(call, image_id, name, description or f"[Copied {source.id} from {there.region}] {source.name}"),
+            *(source.root_device_name, source.size_gib, source.boot_mode, source.kernel_image_id),
         ),
-        *copies,
+        architecture=source.architecture,
+        default_user=source.default_user,
+        minimum_memory_mib=source.minimum_memory_mib,
+        state="pending",
+        imds_v2=source.imds_v2,
+        source_image_id=source.id,
+        source_image_region=there.region,
     )
+    call.tx.insert(image, *copies)
+    inherit_watermarks(call.tx, source.id, image)
     kept = {tag.key: tag.value for tag in tags_of(call.tx, [source.id])[source.id] if tag.account_id == call.account_id}
     kept = {key: value for key, value in kept.items() if not key.startswith("aws:")}
     pairs = (kept if request.get("CopyImageTags") else {}) | tags[IMAGE.resource_type]

@@ -15,7 +15,7 @@ from freehold.quotas import IMAGES
 from freehold.records.compute import Image, ImageBootMode, Instance, Volume
 from freehold.records.feed import take_turn
 from freehold.records.ids import ImageId, new_id
-from freehold.records.images import ImageMapping
+from freehold.records.images import ImageMapping, inherit_watermarks
 from freehold.records.instances import reboot
 from freehold.records.snapshots import Snapshot
 from freehold.records.tags import put_tags
@@ -99,17 +99,18 @@ def create_image(call: Call, request: CreateImageRequestTypeDef) -> Response:
         reboot(call.tx, instance)
     snapshot_of = {snapshot.volume_id: snapshot for snapshot in begun}
     origin, root = call.tx.get(Image, instance.image_id), instance.root_device_name
-    call.tx.insert(
-        replace(
-            new_image(
-                *(call, image_id, name, description, root, _size_gib(mappings, root)),
-                *(instance.boot_mode, instance.kernel_image_id),
-            ),
-            default_user=origin.default_user if origin is not None else "root",
-            minimum_memory_mib=origin.minimum_memory_mib if origin is not None else 0,
-            state="pending",
-            source_instance_id=instance.id,
+    image = replace(
+        new_image(
+            *(call, image_id, name, description, root, _size_gib(mappings, root)),
+            *(instance.boot_mode, instance.kernel_image_id),
         ),
+        default_user=origin.default_user if origin is not None else "root",
+        minimum_memory_mib=origin.minimum_memory_mib if origin is not None else 0,
+        state="pending",
+        source_instance_id=instance.id,
+    )
+    call.tx.insert(
+        image,
         *(
             mapping
             if mapping.device not in volumes
@@ -117,6 +118,7 @@ def create_image(call: Call, request: CreateImageRequestTypeDef) -> Response:
             for mapping in mappings
         ),
     )
+    inherit_watermarks(call.tx, instance.image_id, image)
     put_tags(call.tx, call.account_id, call.region, IMAGE.resource_type, image_id, tags[IMAGE.resource_type])
     return {"ImageId": image_id}
 

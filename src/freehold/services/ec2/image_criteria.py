@@ -11,7 +11,7 @@ from collections.abc import Sequence
 import sqlalchemy as sa
 
 from freehold.records.compute import images
-from freehold.records.images import AllowedImages, ImageCriterion
+from freehold.records.images import AllowedImages, ImageCriterion, WatermarkFilter, image_watermarks
 from freehold.services.ec2.filters import flag, matching
 from freehold.services.operation import Call
 
@@ -54,12 +54,31 @@ def _one(call: Call, criterion: ImageCriterion) -> sa.ColumnElement[bool]:
         conditions.append(matching(images.c.name, criterion.names))
     if criterion.product_codes:
         conditions.append(sa.false())
+    if criterion.watermarks:
+        that = sa.or_(*(_marked(call, each) for each in criterion.watermarks))
+        conditions.append(sa.exists().where(image_watermarks.c.image_id == images.c.id, that))
     if criterion.days_since_created is not None:
         conditions.append(images.c.created_at >= _days_ago(call, criterion.days_since_created))
     if criterion.days_since_deprecated is not None:
         at = images.c.deprecated_at
         conditions.append(sa.or_(at.is_(None), at > _days_ago(call, criterion.days_since_deprecated)))
     return sa.and_(*conditions)
+
+
+def _marked(call: Call, wanted: WatermarkFilter) -> sa.ColumnElement[bool]:
+    """The condition that a watermark is all that a filter says."""
+    conditions: list[sa.ColumnElement[bool]] = []
+    of = image_watermarks.c
+    for column, pattern in ((of.key, wanted.key), (of.source_image_region, wanted.region)):
+        if pattern is not None:
+            conditions.append(matching(column, [pattern]))
+    for at, days in (
+        (of.source_image_created_at, wanted.days_since_source_created),
+        (of.created_at, wanted.days_since_created),
+    ):
+        if days is not None:
+            conditions.append(at >= _days_ago(call, days))
+    return sa.and_(sa.true(), *conditions)
 
 
 def _days_ago(call: Call, days: int) -> sa.ColumnElement[dt.datetime]:

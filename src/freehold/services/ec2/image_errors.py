@@ -19,6 +19,15 @@ class AuthFailure(AwsError):
         super().__init__(f"Not authorized for image:{image_id}")
 
 
+class ImageIsPublic(AwsError):
+    """Public images have no watermarks, and images with watermarks can not be made public."""
+
+    code = "OperationNotPermitted"
+
+    def __init__(self, image_id: str) -> None:
+        super().__init__(f"Watermarks and public access of the image '{image_id}' exclude each other.")
+
+
 class ImageProtected(AwsError):
     code = "OperationNotPermitted"
 

@@ -13,7 +13,15 @@ import sqlalchemy as sa
 
 from freehold.records.compute import Image, ImageBootMode, images
 from freehold.records.ids import AccountId, ImageId
-from freehold.records.images import ImageMapping, image_mappings, image_permissions, mappings_of
+from freehold.records.images import (
+    ImageMapping,
+    ImageWatermark,
+    image_mappings,
+    image_permissions,
+    image_watermarks,
+    mappings_of,
+    watermarks_of,
+)
 from freehold.records.store import Transaction
 from freehold.records.tags import tags_of
 from freehold.services.ec2.filters import Condition, absent, any_row, constant, flag, moment, number, text
@@ -91,13 +99,16 @@ def _mapping(that: Condition) -> Condition:
     return any_row(image_mappings, _OF_IMAGE, that=that)
 
 
+_W = image_watermarks.c
+_MARKS_IMAGE = _W.image_id == images.c.id
+
+
+def _watermark(that: Condition) -> Condition:
+    return any_row(image_watermarks, _MARKS_IMAGE, that=that)
+
+
 # Every filter of the reference; those on what no image here has match nothing.
 _NOTHING = (
-    "image-watermark.source-image-creation-time",
-    "image-watermark.source-image-id",
-    "image-watermark.source-image-region",
-    "image-watermark.watermark-creation-time",
-    "image-watermark.watermark-key",
     "instance-type-specification.supported-instance-type",
     "instance-type-specification.unsupported-instance-type",
     "kernel-id",
@@ -126,6 +137,11 @@ _FILTERS: dict[str, Condition] = {
     "image-allowed": allowed_filter,
     "image-id": text(images.c.id),
     "image-type": constant("machine"),
+    "image-watermark.source-image-creation-time": _watermark(moment(_W.source_image_created_at)),
+    "image-watermark.source-image-id": _watermark(text(_W.source_image_id)),
+    "image-watermark.source-image-region": _watermark(text(_W.source_image_region)),
+    "image-watermark.watermark-creation-time": _watermark(moment(_W.created_at)),
+    "image-watermark.watermark-key": _watermark(text(_W.key)),
     "is-public": flag(images.c.public),
     "manifest-location": text(_LOCATION),
     "name": text(images.c.name),
@@ -193,15 +209,27 @@ def descriptions(call: Call, rows: Sequence[Image]) -> list[dict[str, Any]]:
     """The images as the API shows them."""
     ids = [image.id for image in rows]
     tags, mappings, allowed = tags_of(call.tx, ids), mappings_of(call.tx, ids), _allowed(call, ids)
+    watermarks = watermarks_of(call.tx, ids)
     return [
         _described(image)
         | {
             "BlockDeviceMappings": shown(mappings[image.id]),
             "ImageAllowed": image.id in allowed,
+            **({"ImageWatermarks": [_marked(each) for each in marks]} if (marks := watermarks[image.id]) else {}),
             "Tags": tag_list([tag for tag in tags[image.id] if tag.account_id == call.account_id]),
         }
         for image in rows
     ]
+
+
+def _marked(watermark: ImageWatermark) -> dict[str, Any]:
+    return {
+        "WatermarkKey": watermark.key,
+        "SourceImageId": watermark.source_image_id,
+        "SourceImageRegion": watermark.source_image_region,
+        "SourceImageCreationTime": watermark.source_image_created_at,
+        "WatermarkCreationTime": watermark.created_at,
+    }
 
 
 def _allowed(call: Call, ids: Sequence[ImageId]) -> set[str]:

@@ -459,6 +459,22 @@ def upgrade() -> None:
         sqlite_with_rowid=False,
     )
     op.create_table(
+        "image_watermarks",
+        sa.Column("image_id", sa.Text(), autoincrement=False, nullable=False),
+        sa.Column("key", sa.Text(), autoincrement=False, nullable=False),
+        sa.Column("account_id", sa.Text(), autoincrement=False, nullable=False),
+        sa.Column("source_image_id", sa.Text(), autoincrement=False, nullable=False),
+        sa.Column("source_image_region", sa.Text(), autoincrement=False, nullable=False),
+        sa.Column("source_image_created_at", sa.BigInteger(), autoincrement=False, nullable=False),
+        sa.Column("created_at", sa.BigInteger(), autoincrement=False, nullable=False),
+        sa.PrimaryKeyConstraint("image_id", "key"),
+        sqlite_autoincrement=False,
+        sqlite_with_rowid=False,
+    )
+    with op.batch_alter_table("image_watermarks", schema=None) as batch_op:
+        batch_op.create_index("image_watermarks_by_account_id", ["account_id"], unique=False)
+
+    op.create_table(
         "images",
         sa.Column("id", sa.Text(), autoincrement=False, nullable=False),
         sa.Column("owner_id", sa.Text(), autoincrement=False, nullable=False),
@@ -1966,6 +1982,10 @@ def downgrade() -> None:
         batch_op.drop_index("images_by_name")
 
     op.drop_table("images")
+    with op.batch_alter_table("image_watermarks", schema=None) as batch_op:
+        batch_op.drop_index("image_watermarks_by_account_id")
+
+    op.drop_table("image_watermarks")
     op.drop_table("image_public_access")
     with op.batch_alter_table("image_permissions", schema=None) as batch_op:
         batch_op.drop_index("image_permissions_by_account_id")
