@@ -45,7 +45,7 @@ class Freezing:
 
     def start(self) -> None:
         """Thaw what an agent that was cut has left frozen."""
-        for directory in self._machine.layout.guests.iterdir():
+        for directory in self._machine.layout.guests.glob("i-*"):
             if self._machine.layout.guest(directory.name).frozen.exists():
                 self._begin(directory.name).over.set()
 
