@@ -28,7 +28,8 @@ EVERY = "arn:aws:ec2:*:*:"
 @pytest.fixture(scope="module")
 def grants(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Grants]:
     with api_server(tmp_path_factory.mktemp("cloud")) as api:
-        add_host(api.store, memory_mib=65536)
+        for name in ("host-1", "host-2"):
+            add_host(api.store, name, memory_mib=65536)
         add_images(api.store)
         api.client("ec2").describe_vpcs()  # makes the default VPC
         add_profile(api)
@@ -109,7 +110,7 @@ def test_condition_keys_of_a_launch(grants: Grants, resource: str, condition: An
 
 
 def test_a_launch_needs_the_subnet_that_it_gets(grants: Grants) -> None:
-    """Not the others that it might have got: the only host is in us-east-1a."""
+    """Not the others that it might have got: us-east-1a comes first."""
     root = grants.api.client("ec2")
     default = {each["AvailabilityZone"]: each["SubnetId"] for each in root.describe_subnets()["Subnets"]}
     assert len(default) > 1
@@ -126,6 +127,31 @@ def test_a_launch_needs_the_subnet_that_it_gets(grants: Grants) -> None:
     in_another = {"ArnNotLike": {"ec2:Subnet": f"{EVERY}subnet/{default['us-east-1a']}"}}
     for resource, condition in (("instance", elsewhere), ("volume", elsewhere), ("network-interface", in_another)):
         run(client(grants, allow("ec2:*"), deny("ec2:RunInstances", f"{EVERY}{resource}/*", **condition)))
+
+
+def test_a_fleet_needs_the_subnet_that_it_gets(grants: Grants) -> None:
+    root = grants.api.client("ec2")
+    data = {"ImageId": IMAGE, "InstanceType": "t3.nano"}
+    template = root.create_launch_template(LaunchTemplateName="of-fleets", LaunchTemplateData=data)["LaunchTemplate"]
+    default = {each["AvailabilityZone"]: each["SubnetId"] for each in root.describe_subnets()["Subnets"]}
+    others = [f"{EVERY}{one}/*" for one in (*TYPES, "launch-template") if one != "subnet"]
+    named = {"LaunchTemplateId": template["LaunchTemplateId"], "Version": "1"}
+    for options in ({}, {"OnDemandOptions": {"SingleAvailabilityZone": True}}):
+        for zone in ("us-east-1a", "us-east-1b"):
+            subnet = allow("ec2:RunInstances", f"{EVERY}subnet/{default[zone]}")
+            answer = client(grants, allow("ec2:CreateFleet"), allow("ec2:RunInstances", others), subnet).create_fleet(
+                Type="instant",
+                LaunchTemplateConfigs=[{"LaunchTemplateSpecification": named}],
+                TargetCapacitySpecification={"TotalTargetCapacity": 1, "DefaultTargetCapacityType": "on-demand"},
+                **options,
+            )
+            if zone == "us-east-1a" or options:  # with them it tries one zone after the other
+                (launched,) = answer["Instances"][0]["InstanceIds"]
+                (found,) = root.describe_instances(InstanceIds=[launched])["Reservations"][0]["Instances"]
+                assert found["SubnetId"] == default[zone]
+            else:
+                assert answer["Instances"] == []
+                assert "UnauthorizedOperation" in {each["ErrorCode"] for each in answer["Errors"]}
 
 
 def tagged(**tags: str) -> dict[str, Any]:

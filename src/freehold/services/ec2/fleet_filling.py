@@ -21,6 +21,7 @@ from freehold.services.ec2.compute_errors import InsufficientInstanceCapacity
 from freehold.services.ec2.errors import InvalidParameterCombination, InvalidParameterValue
 from freehold.services.ec2.fleet_pools import Lifecycle, Pool
 from freehold.services.ec2.instances_launch import DEFAULTS, HONOURED, launch_all, launch_of
+from freehold.services.ec2.launch_needs import check_in
 from freehold.services.ec2.parameters import refuse_others
 from freehold.services.ec2.resources import INSTANCE
 from freehold.services.errors import AwsError
@@ -165,6 +166,7 @@ def _launch(
     launch = pool.for_count(count, **({"InstanceMarketOptions": _market(pool, options)} if lifecycle == "spot" else {}))
     refuse_others(launch.request, HONOURED, DEFAULTS)
     made = launch_all(call, launch.request, launch_of(call, launch.request), new_id("r"))
+    check_in(call, pool.asked, launch, made[0].subnet_id)
     tags = {**launch.tags, "aws:ec2:fleet-id": fleet_id}
     for instance in made:
         put_tags(call.tx, call.account_id, call.region, INSTANCE.resource_type, instance.id, tags)

@@ -67,24 +67,24 @@ if TYPE_CHECKING:
 
 def needs(call: Call, request: RunInstancesRequestTypeDef) -> Iterator[Needed]:
     """One after the other: what follows one that is denied is not looked up. Of a request that is wrong in itself no
-    more is needed: the operation looks up the same, and refuses it. Where the cloud chooses the subnet, `check_chosen`
-    looks at what depends on it."""
+    more is needed: the operation looks up the same, and refuses it."""
     try:
         launch = launch_from_template.resolved(call, request)
     except AwsError:
         yield LAUNCH_TEMPLATE.needed(call, "*")
         return
-    chosen_later = _is_choice(call, launch.request)
-    for needed in of_launch(call, request, launch):
-        if not (chosen_later and _depends_on_subnet(needed)):
-            yield needed
+    yield from of_launch(call, request, launch)
 
 
 def check_chosen(call: Call, request: RunInstancesRequestTypeDef, launch: FromTemplate, subnet_id: str) -> None:
     """What a launch needs of the subnet that was chosen for it, and of what is in it, if there were others. Raises
     UnauthorizedOperation."""
-    if not _is_choice(call, launch.request):
-        return
+    if _is_choice(call, launch.request):
+        check_in(call, request, launch, subnet_id)
+
+
+def check_in(call: Call, request: RunInstancesRequestTypeDef, launch: FromTemplate, subnet_id: str) -> None:
+    """The same, whether there were others or not."""
     all_needed = under_template(call, request, launch, plain_launch(call, launch.request, SUBNET.load(call, subnet_id)))
     needed = filter(_depends_on_subnet, all_needed)
     decision = decide_on(call, "ec2:RunInstances", needed, request, encoded=True)
@@ -105,8 +105,12 @@ def _depends_on_subnet(needed: Needed) -> bool:
 
 
 def of_launch(call: Call, request: RunInstancesRequestTypeDef, launch: FromTemplate) -> Iterator[Needed]:
-    """The same of a launch that is meant as `launch`, where `request` says what it says itself."""
-    yield from under_template(call, request, launch, plain_launch(call, launch.request))
+    """The same of a launch that is meant as `launch`, where `request` says what it says itself. Where the cloud chooses
+    the subnet, what depends on it is left to `check_chosen`."""
+    chosen_later = _is_choice(call, launch.request)
+    for needed in under_template(call, request, launch, plain_launch(call, launch.request)):
+        if not (chosen_later and _depends_on_subnet(needed)):
+            yield needed
 
 
 def plain_launch(call: Call, request: RunInstancesRequestTypeDef, chosen: Subnet | None = None) -> Iterator[Needed]:
