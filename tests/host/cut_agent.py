@@ -12,6 +12,7 @@ from typing import Literal, TypeVar
 
 from freehold.host.__main__ import run
 from freehold.host.effects import Effects
+from freehold.host.hypervisor.monitor import Monitor
 from freehold.host.layout import Layout
 from freehold.host.templates.service import WarmStart
 from freehold.network import namespace
@@ -62,12 +63,23 @@ class Gate(Effects):
             os._exit(DEATH)
 
 
-def agent(data_dir: Path, host_id: str, journal: Path, cut: Cut | None, times: int, warm: WarmStart) -> None:
-    """To be called in a process of its own."""
+def agent(
+    data_dir: Path, host_id: str, journal: Path, cut: Cut | None, times: int, warm: WarmStart, late: float
+) -> None:
+    """To be called in a process of its own. `late`: seconds that QEMUs take to say how they are."""
     log = os.open(data_dir / "agent.log", os.O_WRONLY | os.O_CREAT | os.O_APPEND)
     os.dup2(log, 1)
     os.dup2(log, 2)
     layout = Layout(Paths(data_dir))
     namespace.enter(layout.paths.namespace)
     layout.prepare()
+    ask = Monitor.status
+
+    async def ask_and_wait(monitor: Monitor) -> str:
+        status = await ask(monitor)
+        await asyncio.sleep(late)
+        return status
+
+    if late:
+        Monitor.status = ask_and_wait  # type: ignore[method-assign]
     asyncio.run(run(layout, host_id, None, Gate(layout, journal, cut, times), warm))

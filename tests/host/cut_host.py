@@ -30,12 +30,14 @@ class Host:
         self.plane = plane
         self.journal = data_dir / "effects"
 
-    def run(self, act: Callable[[], None], *cuts: Cut, times: int = 1, warm: WarmStart = COLD) -> list[str]:
+    def run(
+        self, act: Callable[[], None], *cuts: Cut, times: int = 1, warm: WarmStart = COLD, late: float = 0
+    ) -> list[str]:
         """Do `act` with an agent that suffers the first cut, then one that suffers the second, and so on, and each does
-        each effect `times` times; returns the effects of all."""
+        each effect `times` times, and its QEMUs answer `late` (seconds); returns the effects of all."""
         self.journal.write_text("")
         self._cuts: Iterator[Cut] = iter(cuts)
-        self._times, self._warm = times, warm
+        self._times, self._warm, self._late = times, warm, late
         self._agent = self._start()
         try:
             act()
@@ -66,7 +68,7 @@ class Host:
         return path.read_text() if path.exists() else ""
 
     def _start(self) -> Any:
-        arguments = (self.data_dir, HOST, self.journal, next(self._cuts, None), self._times, self._warm)
+        arguments = (self.data_dir, HOST, self.journal, next(self._cuts, None), self._times, self._warm, self._late)
         process = _processes.Process(target=agent, args=arguments)
         process.start()
         return process

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from ipaddress import IPv4Network
 from pathlib import Path
 
@@ -28,9 +29,10 @@ class Rebooting:
         self.image_id = image_id
         self._lives = 0
 
-    def live(self, *cuts: Cut, times: int = 1) -> list[str]:
+    def live(self, *cuts: Cut, times: int = 1, late: float = 0) -> list[str]:
         """Returns the effects of all agents."""
-        return self.host.run(self._replace_root, *cuts, times=times)
+        self._late = late
+        return self.host.run(self._replace_root, *cuts, times=times, late=late)
 
     def _replace_root(self) -> None:
         """The root volume is frozen while the guest is at rest, then it boots from another one."""
@@ -43,6 +45,9 @@ class Rebooting:
         self.host.reach(spec.instance_id, "running")
         before = guests(self.plane.paths.tag)[spec.instance_id]
         self.plane.snapshot(snapshot)
+        if self._late:  # it is being looked at when it gets the other volume
+            self.plane.want(spec.instance_id, "running")
+            time.sleep(self._late / 2)
         self.plane.want(
             spec.instance_id,
             "running",
@@ -87,3 +92,7 @@ def test_an_agent_may_die_while_a_guest_gets_another_root_volume(rebooting: Rebo
     rebooting.live(times=2)
     for name in between:
         rebooting.live(Cut(effects.index(name, begins) + 1))
+
+
+def test_a_guest_that_is_being_looked_at_gets_another_root_volume_by_a_reboot_too(rebooting: Rebooting) -> None:
+    rebooting.live(late=0.3)

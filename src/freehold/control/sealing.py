@@ -71,17 +71,15 @@ class Chain:
         # What takes long is done here, so that nobody waits for it.
         positions: list[int] = [row[0] for row in rows]
         digests = b"".join(seals.digest_of(row[1]) for row in rows)
-        events = [lookups.decode(row[1]) for row in rows]
-        rows_to_find = lookups.lookups_of(zip(events, positions, strict=True))
-        uses = lookups.last_uses(events)
+        index = lookups.index((lookups.decode(row[1]), row[0]) for row in rows)
         with self._store.write() as tx:
             seals.take_chain(tx)
             if seals.newest_seal(tx) != last:
                 return 0  # another controller was here
             key = seals.signing_key(tx, self._sealer) or seals.new_signing_key(tx, self._sealer)
             seal = _lengthened(tx, key, last, positions, digests, ending=ending)
-            tx.insert(*rows_to_find)
-            for use in uses.values():
+            tx.insert(*index.lookups)
+            for use in index.uses:
                 tx.put(use)
         self._remember(seal)
         return len(rows)
@@ -113,7 +111,7 @@ class Chain:
                 signature = key.sign(seals.prune_statement(seal, tx.now, key.id))
                 tx.update(seal, pruned_at=tx.now, pruned_key_id=key.id, pruned_signature=signature)
             events = tx.select(AuditEvent, position=seals.unpacked(block.positions))
-            for row in lookups.lookups_of((lookups.decode(event.body), event.position) for event in events):
+            for row in lookups.index((lookups.decode(event.body), event.position) for event in events).lookups:
                 tx.delete(row)
             for event in events:
                 tx.delete(event)

@@ -244,7 +244,7 @@ class Guest:
             self._plugged = True
         status = await monitor.status()
         if spec.reboots > self.record.reboots:
-            return await self._reboot(monitor, status)
+            return await self._reboot(spec, monitor, status)
         match status:
             case "inmigrate":
                 await self._take_down()  # a clone that was cut before it was one
@@ -263,7 +263,7 @@ class Guest:
                 self._starts.watch(spec.instance_id, pid)
             case "running":
                 await self._turn("running")
-                return await self._disks.fit(monitor, self.spec, self._keys or {})
+                return await self._disks.fit(monitor, spec, self._keys or {})
             case "shutdown":
                 await self._turn("stopped", guest_shutdown=True)
                 await self._take_down()
@@ -358,11 +358,6 @@ class Guest:
         """Whether it has shut down to reboot, or runs not at all."""
         return self.record.resetting or self._machine.find(self.spec.instance_id) is None
 
-    async def _has_its_root(self, monitor: Monitor) -> bool:
-        """Whether QEMU has the boot volume of the spec: it may have been replaced by another."""
-        held = await devices.held(monitor)
-        return all(volume.volume_id in held for volume in self.spec.volumes if volume.boot)
-
     def _awaits_snapshots(self) -> bool:
         """Whether its disks must stay as they are for a moment more."""
         return not all(map(self._machine.pool.layers.frozen, self.spec.snapshots_at_rest))
@@ -379,8 +374,8 @@ class Guest:
                 )
         return self._keys or {}
 
-    async def _reboot(self, monitor: Monitor, status: str) -> float | None:
-        """Ask the guest to shut down, then reset it, also if it does not."""
+    async def _reboot(self, spec: GuestSpec, monitor: Monitor, status: str) -> float | None:
+        """Ask the guest to shut down, then reset it, also if it does not. What a newer spec wants is still to come."""
         if not self.record.resetting:
             pause = await self._ask_to_shut_down(monitor, status)
             if pause is not None:
@@ -388,13 +383,13 @@ class Guest:
             await self._record(replace(self.record, resetting=True))
         if self._awaits_snapshots():
             return _LOOK_SECONDS
-        if not await self._has_its_root(monitor):
+        if not await _has_root(monitor, spec):
             await self._turn("starting")
             await self._take_down()  # it starts with another root volume
             return _NOW
         if status != "prelaunch":
             await self._machine.effects.perform("reset", monitor.reset)
-        await self._record(replace(self.record, reboots=self.spec.reboots, **_NOT_SHUTTING_DOWN))
+        await self._record(replace(self.record, reboots=spec.reboots, **_NOT_SHUTTING_DOWN))
         return _NOW
 
     async def _towards_stopped(self) -> float | None:
@@ -474,3 +469,9 @@ class Guest:
             await self._machine.record(self.spec.instance_id, record)
             self.record = record
             self._changed()
+
+
+async def _has_root(monitor: Monitor, spec: GuestSpec) -> bool:
+    """Whether QEMU has the boot volume of the spec: it may have been replaced by another."""
+    held = await devices.held(monitor)
+    return all(volume.volume_id in held for volume in spec.volumes if volume.boot)

@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import datetime as dt
 import functools
-import os
+import random
 import threading
 from collections import deque
 from typing import Any, Literal
@@ -124,14 +124,11 @@ def settled(tx: Transaction) -> int:
     return tx.rows(_NEWEST)[0][0] or 0
 
 
-_VARIANTS = "89ab"
-
-
 def new_event_id(at: dt.datetime) -> str:
     """A UUID of version 7 (RFC 9562 §5.7): it begins with its time, so that it is found by it (records/lookups)."""
-    time, chance = f"{int(at.timestamp() * 1000):012x}", os.urandom(10).hex()
-    variant = _VARIANTS[int(chance[3], 16) & 3]
-    return f"{time[:8]}-{time[8:]}-7{chance[:3]}-{variant}{chance[4:7]}-{chance[7:19]}"
+    time, chance = f"{int(at.timestamp() * 1000):012x}", f"{random.getrandbits(72):018x}"
+    variant = "89ab"[random.getrandbits(2)]
+    return f"{time[:8]}-{time[8:]}-7{chance[:3]}-{variant}{chance[3:6]}-{chance[6:]}"
 
 
 def event_time(at: dt.datetime) -> str:

@@ -103,7 +103,7 @@ def _actor(identity: bytes) -> Actor:
 
 _Said = tuple[str, str, bool, Actor]
 """What most records have in common with others: name, source, whether it only reads, who did it."""
-_Alike = tuple[str, str, _Said]  # account, region
+_Alike = tuple[str, str, str, str, str, bool, bytes]  # category, account, region, and that, its text of who did it
 
 
 class Indexed(msgspec.Struct, frozen=True):
@@ -209,23 +209,37 @@ def _key(account_id: str, region: str, attribute: str, value: str) -> int:
     return int.from_bytes(hashlib.blake2b(text, digest_size=8).digest(), "big", signed=True)
 
 
-def lookups_of(events: Iterable[tuple[Indexed, int]]) -> list[AuditLookup]:
-    """The rows by which records, each with its position, are found: the same for the same records. Those of data events
-    are found by nothing, as in CloudTrail."""
+class Index(NamedTuple):
+    """What finds some records: the same for the same records. Those of data events are found by nothing, as in
+    CloudTrail. `uses` are the last use of each service by each principal."""
+
+    lookups: list[AuditLookup]
+    uses: list[ServiceUse]
+
+
+def index(events: Iterable[tuple[Indexed, int]]) -> Index:
+    """Of records with their positions, in their order. What many have in common is looked at once."""
     alike: dict[_Alike, list[Place]] = defaultdict(list)
     places: dict[int, list[Place]] = defaultdict(list)
     for event, position in events:
-        if event.category != "Management":
-            continue
         place = (event.at, position)
-        alike[event.account_id, event.region, event.said()].append(place)
-        if event.parameters or event.elements:
+        said = (event.event_name, event.event_source, event.read_only, bytes(event.identity))
+        alike[event.category, event.account_id, event.region, *said].append(place)
+        if (event.parameters or event.elements) and event.category == "Management":
             for key in _keys_of_resources(event):
                 places[key].append(place)
-    for like, found in alike.items():
-        for key in _keys(*like):
-            places[key] += found
-    return [row for key in sorted(places) for row in _rows(key, sorted(places[key]))]
+    last: dict[tuple[str, str], tuple[int, ServiceUse]] = {}
+    for (category, account_id, region, name, source, read_only, identity), found in alike.items():
+        actor, service = _actor(identity), source.partition(".")[0]
+        if category == "Management":
+            for key in _keys(account_id, region, (name, source, read_only, actor)):
+                places[key] += found
+        at, position = found[-1]
+        if actor.unique_id and position > last.get((actor.unique_id, service), (0,))[0]:
+            use = ServiceUse(actor.unique_id, service, account_id, at, region)
+            last[actor.unique_id, service] = (position, use)
+    lookups = [row for key in sorted(places) for row in _rows(key, sorted(places[key]))]
+    return Index(lookups, [use for _, use in last.values()])
 
 
 def _rows(key: int, places: Sequence[Place]) -> Iterator[AuditLookup]:
@@ -258,17 +272,6 @@ def _keys(account_id: str, region: str, said: _Said) -> frozenset[int]:
     """The keys of a record but for its resources: most records have the same as others."""
     own = {_key(account_id, region, attribute, value) for attribute, value in _attributes(*said) if value}
     return frozenset(own | {_key(account_id, region, "", "")})
-
-
-def last_uses(events: Sequence[Indexed]) -> dict[tuple[str, str], ServiceUse]:
-    """The last use of each service by each principal in `events`, which are in their order."""
-    last = {(event.actor.unique_id, event.event_source): event for event in events}
-    uses = [
-        ServiceUse(actor_id, source.partition(".")[0], event.account_id, event.at, event.region)
-        for (actor_id, source), event in last.items()
-        if actor_id
-    ]
-    return {(use.principal_id, use.service): use for use in uses}
 
 
 def uses_of(tx: Transaction, principal_ids: Sequence[str]) -> list[ServiceUse]:
