@@ -21,6 +21,7 @@ from hypothesis import strategies as st
 
 from freehold.config import Config, Throttle
 from freehold.front.dispatch import Arrival, Dispatcher
+from freehold.front.errors import InvalidUri
 from freehold.front.protocols.message import HttpRequest, pairs
 from freehold.iam.document import MalformedPolicy, parse
 from freehold.services.operation import Catalog
@@ -108,12 +109,15 @@ class Target:
         headers = dict(request.headers)
         if tamper is not None:
             headers["authorization"] = tamper(headers["authorization"])
-        arrival = Arrival(
-            HttpRequest(request.method, request.path, pairs(request.query), headers), str(uuid4()), "127.0.0.1"
-        )
-        journey = self.dispatcher.begin(arrival)
-        arrival.request.body = request.body
-        answer = self.dispatcher.answer(arrival, journey)
+        arrival = Arrival(HttpRequest(request.method, request.path, [], headers), str(uuid4()), "127.0.0.1")
+        try:
+            arrival.request.query = pairs(request.query)
+        except InvalidUri as error:  # as the application does
+            answer = self.dispatcher.refuse(arrival, error)
+        else:
+            journey = self.dispatcher.begin(arrival)
+            arrival.request.body = request.body
+            answer = self.dispatcher.answer(arrival, journey)
         assert isinstance(answer.body, bytes)
         assert answer.status < 500 or answer.status == 501, (request, answer.body)
         return answer.status

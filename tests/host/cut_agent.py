@@ -64,7 +64,7 @@ class Gate(Effects):
 
 
 def agent(
-    data_dir: Path, host_id: str, journal: Path, cut: Cut | None, times: int, warm: WarmStart, late: float
+    data_dir: Path, host_id: str, journal: Path, cut: Cut | None, times: int, warm: WarmStart, late: float = 0
 ) -> None:
     """To be called in a process of its own. `late`: seconds that QEMUs take to say how they are."""
     log = os.open(data_dir / "agent.log", os.O_WRONLY | os.O_CREAT | os.O_APPEND)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import errno
 import os
 import signal
 from ipaddress import IPv4Network
@@ -159,11 +160,24 @@ def test_a_guest_that_is_ended_for_want_of_memory_does_not_come_back_in_silence(
     assert int(Path(f"/proc/{pid}/oom_score_adj").read_text()) > 0
     plane.states.clear()
     group = f"freehold-{plane.paths.tag}/{spec.instance_id}"
-    one, two = (
-        Path("/sys/fs/cgroup/memory", group, "memory.limit_in_bytes"),
-        Path("/sys/fs/cgroup", group, "memory.max"),
+    one, two = Path("/sys/fs/cgroup/memory", group), Path("/sys/fs/cgroup", group)
+    used, most = (
+        (one / "memory.usage_in_bytes", one / "memory.limit_in_bytes")
+        if one.exists()
+        else (two / "memory.current", two / "memory.max")
     )
-    (one if one.exists() else two).write_text(str(16 << 20))
+
+    def allow_no_more() -> bool:
+        """Whether it has been told that: the first version of control groups refuses less than is used already."""
+        try:
+            most.write_text(str(int(used.read_text()) + (1 << 20)))
+        except OSError as error:
+            if error.errno != errno.EBUSY:
+                raise
+            return False
+        return True
+
+    wait_until(allow_no_more, "no more memory is allowed")
     plane.wait_for(lambda: (spec.instance_id, "failed") in plane.states, "it is said")
     assert "memory" in (plane.guests[spec.instance_id].message or "")
     plane.wait_for_state(spec.instance_id, "running")

@@ -71,10 +71,10 @@ def test_nothing_but_the_template(grants: Grants, request_: dict[str, Any], reso
         run(grants, by_template, **request_)
 
 
-def fleet(grants: Grants, *statements: Any) -> None:
-    """CreateFleet by a new user with these statements."""
+def fleet(grants: Grants, *statements: Any) -> Any:
+    """CreateFleet by a new user with these statements; its answer."""
     ec2 = grants.api.client("ec2", keys=grants.user(f"user-{next(_users)}", *statements))
-    ec2.create_fleet(
+    return ec2.create_fleet(
         Type="instant",
         LaunchTemplateConfigs=[{"LaunchTemplateSpecification": TEMPLATE | {"Version": "$Latest"}}],
         TargetCapacitySpecification={"TotalTargetCapacity": 1},
@@ -88,9 +88,11 @@ def test_a_fleet_needs_what_its_launches_need(grants: Grants) -> None:
     with denied("ec2:RunInstances on resource: ", ":launch-template/"):
         fleet(grants, create)
     small = allow("ec2:RunInstances", StringNotEqualsIfExists={"ec2:InstanceType": "t3.nano"})
-    with denied("ec2:RunInstances on resource: ", ":instance/*"):
-        fleet(grants, create, small)
-    fleet(grants, create, allow("ec2:RunInstances"))
+    answer = fleet(grants, create, small)
+    assert answer["Instances"] == []
+    assert {each["ErrorCode"] for each in answer["Errors"]} == {"UnauthorizedOperation"}
+    assert all(":instance/*" in each["ErrorMessage"] for each in answer["Errors"])
+    assert fleet(grants, create, allow("ec2:RunInstances"))["Instances"]
 
 
 def test_an_instance_may_differ_from_the_template_and_its_subnet_not(grants: Grants) -> None:
