@@ -80,9 +80,9 @@ lint: setup-dev
 # dead, is in its way. What has to be fetched is fetched before.
 ALONE = unshare --net --mount sh -c 'ip link set lo up && exec "$$@"' --
 
-# Two workers a core: whoever has a guest waits for a good part of the time.
+# One worker more than two cores: whoever has a guest waits for a good part of the time.
 test: lint micro-image
-	$(ALONE) .venv/bin/pytest -n 4 --dist loadfile --no-loadscope-reorder -m "not clients and not debian"
+	$(ALONE) .venv/bin/pytest -n 3 --dist loadfile --no-loadscope-reorder -m "not clients and not debian"
 
 .PHONY: micro-image
 micro-image: setup-dev

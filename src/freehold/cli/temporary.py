@@ -26,6 +26,7 @@ from freehold.network.names import CloudNetwork, PoolTaken
 from freehold.paths import Paths
 
 _WHERE = Path("/var/tmp")  # noqa: S108 a name of its own below it; unlike /tmp never in memory
+_AGAIN_SECONDS = 0.2
 # For documentation (RFC 5737): nobody's on the internet.
 _POOLS = tuple(IPv4Network(pool) for pool in ("203.0.113.0/24", "198.51.100.0/24", "192.0.2.0/24"))
 
@@ -45,8 +46,7 @@ def temporary_cloud(
     ends, a signal too, the cloud is removed."""
     check_machine(Paths(_WHERE))
     pool = _free_pool(pool)
-    for number in (signal.SIGTERM, signal.SIGHUP):
-        signal.signal(number, signal.default_int_handler)  # both end it as Ctrl-C does
+    heed_interrupts()
     paths = Paths(Path(tempfile.mkdtemp(prefix="freehold-", dir=_WHERE)))
     try:
         (paths.data_dir / "freehold.toml").write_text(f'[network]\npublic_pool = "{pool}"\n{settings}')
@@ -57,10 +57,26 @@ def temporary_cloud(
         network = parts.cloud_network(paths.data_dir, config)
         yield TemporaryCloud(paths, network, running_endpoint(paths.data_dir))
     finally:
-        for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+        for number in (signal.SIGALRM, signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
             signal.signal(number, signal.SIG_IGN)  # what is half removed would stay for ever
+        signal.setitimer(signal.ITIMER_REAL, 0)
         progress("removing the cloud")
         _remove(paths)
+
+
+def heed_interrupts() -> None:
+    """End what is done by KeyboardInterrupt when Ctrl-C is pressed, and when the process is told to end."""
+    heeded = [signal.SIGALRM, signal.SIGTERM, signal.SIGHUP]
+    if signal.getsignal(signal.SIGINT) is not signal.SIG_IGN:  # as a shell starts what runs in the background
+        heeded.append(signal.SIGINT)
+    for number in heeded:
+        signal.signal(number, _interrupt)
+
+
+def _interrupt(_number: int, _frame: object) -> None:
+    """As Python's own handler, and again a moment later: what is raised within a destructor is lost."""
+    signal.setitimer(signal.ITIMER_REAL, _AGAIN_SECONDS)
+    raise KeyboardInterrupt
 
 
 def _free_pool(wanted: IPv4Network | None) -> IPv4Network:

@@ -1,9 +1,9 @@
 """Snapshots: CreateSnapshot, DeleteSnapshot.
 
 A snapshot has what the volume's guest had written, and the host acknowledged, when the call is answered: the answer
-waits for the host to say so. If it does not in time, there is no snapshot, and the caller is told to try again. No
-guest has an agent that could be told to freeze its file systems: what its cache has not written yet is not in the
-snapshot, as on AWS.
+waits for the host to say so. If it does not in time, there is no snapshot, and the caller is told to try again. A guest
+with QEMU's agent holds its file systems still for it (host/freezing); of others, what their cache has not written yet
+is not in the snapshot, as on AWS.
 
 https://docs.aws.amazon.com/ebs/latest/userguide/ebs-create-snapshot.html
 """
