@@ -4,7 +4,7 @@
 SHELL := /bin/bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := help
-.PHONY: help setup setup-dev setup-bench system-packages system-packages-tests demo lint test test-clients test-debian test-cuts bench lock docs clean
+.PHONY: help setup setup-dev setup-bench system-packages system-packages-tests micro-image demo lint test test-clients test-debian test-cuts bench lock docs clean
 
 SERVERS ?= 1
 IMAGE ?= freehold-micro
@@ -84,7 +84,6 @@ ALONE = unshare --net --mount sh -c 'ip link set lo up && exec "$$@"' --
 test: lint micro-image
 	$(ALONE) .venv/bin/pytest -n 3 --dist loadfile --no-loadscope-reorder -m "not clients and not debian"
 
-.PHONY: micro-image
 micro-image: setup-dev
 	@place=$$(mktemp -d) && trap 'rm -rf "$$place"' EXIT && .venv/bin/python -c \
 	  'import pathlib, sys; from freehold.images.build import build; build("freehold-micro", pathlib.Path(sys.argv[1]), print)' "$$place"

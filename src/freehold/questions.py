@@ -6,12 +6,14 @@ to the host, and its answer back, within its `patience`; an answer that does not
 nobody asks again. A host answers few at a time, and no answer is larger than `ANSWER_BYTES_MAX`.
 
 Whoever waits for `Taken` has nothing done for it: that many may at once (`WAITING_MAX`), and holds no thread anywhere.
+That is asked again, until the host has answered or its patience ends.
 
 Another question is one more struct here, and its answer in host/answers.py.
 """
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Awaitable, Callable
 from typing import Annotated, Literal
 
@@ -139,6 +141,14 @@ def encode(message: Questioned | Answer) -> bytes:
     """The frame of a message: 4 bytes length (big endian), then JSON."""
     body = msgspec.json.encode(message)
     return len(body).to_bytes(4, "big") + body
+
+
+async def read(reader: asyncio.StreamReader, bytes_max: int) -> bytes:
+    """The JSON of a frame. Raises IncompleteReadError; ValidationError if it is larger than it may be."""
+    length = int.from_bytes(await reader.readexactly(4), "big")
+    if length > bytes_max:
+        raise msgspec.ValidationError(f"a frame of {length} bytes is too large")
+    return await reader.readexactly(length)
 
 
 class NoAnswer(Exception):

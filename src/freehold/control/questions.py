@@ -21,6 +21,7 @@ from freehold.questions import (
     Questioned,
     Taken,
     encode,
+    read,
 )
 
 _READ_SECONDS = 5.0
@@ -36,7 +37,7 @@ async def take_questions(path: Path, links: HostLinks) -> asyncio.Server:
     async def handle(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         with contextlib.suppress(OSError, asyncio.IncompleteReadError, TimeoutError, msgspec.MsgspecError):
             async with answering, asyncio.timeout(_READ_SECONDS + ASK_SECONDS):
-                asked = await _read(reader)
+                asked = _decoder.decode(await read(reader, QUESTION_BYTES_MAX))
                 if not isinstance(asked.question, Taken):
                     await _answer(writer, links, asked)
             if isinstance(asked.question, Taken):
@@ -48,13 +49,6 @@ async def take_questions(path: Path, links: HostLinks) -> asyncio.Server:
     server = await asyncio.start_unix_server(handle, path)
     path.chmod(0o600)
     return server
-
-
-async def _read(reader: asyncio.StreamReader) -> Questioned:
-    length = int.from_bytes(await reader.readexactly(4), "big")
-    if length > QUESTION_BYTES_MAX:
-        raise msgspec.ValidationError(f"a question of {length} bytes is too large")
-    return _decoder.decode(await reader.readexactly(length))
 
 
 async def _answer(writer: asyncio.StreamWriter, links: HostLinks, asked: Questioned) -> None:

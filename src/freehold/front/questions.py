@@ -10,7 +10,7 @@ from pathlib import Path
 
 import msgspec
 
-from freehold.questions import ANSWER_BYTES_MAX, Answer, NoAnswer, Question, Questioned, encode, patience
+from freehold.questions import ANSWER_BYTES_MAX, Answer, NoAnswer, Question, Questioned, encode, patience, read
 
 _AT_ONCE_MAX = 8  # of the threads that answer requests: a host that hangs must not have them all
 _AGAIN_SECONDS = 0.25
@@ -58,10 +58,7 @@ class HostQuestions:
             return False
         try:
             writer.write(encode(Questioned(host_id, question)))
-            length = int.from_bytes(await reader.readexactly(4), "big")
-            if length > _FRAME_BYTES_MAX:
-                return False
-            return msgspec.json.decode(await reader.readexactly(length), type=Answer).refusal is None
+            return msgspec.json.decode(await read(reader, _FRAME_BYTES_MAX), type=Answer).refusal is None
         except (OSError, asyncio.IncompleteReadError, msgspec.MsgspecError):
             return False
         finally:

@@ -313,6 +313,7 @@ class Guest:
             await self._forget_memory()
             saved = None
         await self._build(keys, saved)
+        self._plugged = True
         return _NOW
 
     async def _resume(self, monitor: Monitor, status: str) -> float | None:
@@ -341,9 +342,7 @@ class Guest:
         template = self._templates.of(self.spec) if saved is None else None
         if template is not None:
             try:
-                await clone.build(self._machine, self.spec, keys, template)
-                self._plugged = True
-                return
+                return await clone.build(self._machine, self.spec, keys, template)
             except CannotStart:
                 raise
             except (HostError, OSError) as error:
@@ -351,7 +350,6 @@ class Guest:
                 self._templates.discard(template)
                 await self._machine.end(self.spec.instance_id, None)
         await self._machine.build(self.spec, keys, saved)
-        self._plugged = True
 
     @property
     def rests(self) -> bool:
