@@ -13,11 +13,13 @@ Another question is one more struct here, and its answer in host/answers.py.
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Awaitable, Callable
-from typing import Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import msgspec
+
+if TYPE_CHECKING:  # costs the commands a tenth of a second
+    import asyncio
 
 ASK_SECONDS = 5.0
 WAIT_SECONDS = 50.0
