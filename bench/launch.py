@@ -1,7 +1,7 @@
 """Launch that boots against a bare boot, both on this machine, in one run: ``python -m bench.launch``.
 
-From RunInstances to a login by SSH, against the same image under `qemu-system` with the same kinds of device and a
-DHCP and metadata server ready beside it. Then forty servers at once, against forty bare boots two at a time; all forty
+From RunInstances to a login by SSH, against the same image under `qemu-system` with the same devices and a DHCP
+and metadata server ready beside it. Then forty servers at once, against forty bare boots two at a time; all forty
 run on until the last has answered, on both sides.
 """
 

@@ -2,25 +2,25 @@
 
 The life of an account (servers launched, stopped, started, terminated, interrupted, a rule changed, a volume deleted,
 the account closed) is lived once to learn what the controllers change, once with everything said and done twice, and
-then twice for each change, with controllers that die right before it and right after it. So is one with disks (volumes
-attached, modified, detached, snapshots taken, copied, deleted, a server that hibernates), in which the controllers die
-again and again; at each change by itself, too, when all cuts are asked for. Controllers, store and OVN are the real
-ones; the host is willing.
+then with controllers that die again and again, right before a change or right after it, in each life at others. So is
+one with disks (volumes attached, modified, detached, snapshots taken, copied, deleted, a server that hibernates). When
+all cuts are asked for, there is a life for each change, too. Controllers, store and OVN are the real ones; the host is
+willing.
 """
 
 from __future__ import annotations
 
 import datetime as dt
+import itertools
 import multiprocessing
 import os
-import random
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import closing, contextmanager
 from ipaddress import IPv4Network
 from multiprocessing.process import BaseProcess
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import pytest
 
@@ -57,13 +57,16 @@ _processes.set_forkserver_preload(["tests.control.cut_control"])
 POOL = IPv4Network("198.51.100.128/28")
 HOST = "host-1"
 KEPT = [{"DeviceName": "/dev/xvda", "Ebs": {"DeleteOnTermination": False}}]
+_ALL = os.environ.get("FREEHOLD_CUTS") == "all"  # `make test-cuts`
+_MOMENTS: tuple[Literal["before", "after"], ...] = ("before", "after")
+_EVERY = 14  # controllers that start make some eight changes before they go on with what they were at
 RULE = {"IpProtocol": "tcp", "FromPort": 22, "ToPort": 22, "IpRanges": [{"CidrIp": "198.18.0.0/15"}]}
 
 
 class Life:
     """The life of an account, with controllers that are started again as soon as they have died."""
 
-    def __init__(self, plane: Plane, cuts: Sequence[Cut], times: int) -> None:
+    def __init__(self, plane: Plane, cuts: Iterable[Cut], times: int) -> None:
         self._cuts = iter(cuts)
         self._plane = plane
         self._store = plane.store
@@ -256,7 +259,7 @@ class Plane:
         self.host.close()
         self._fabric.close()
 
-    def live(self, *cuts: Cut, times: int = 1, kind: type[Life] = Life) -> list[str]:
+    def live(self, cuts: Iterable[Cut] = (), times: int = 1, kind: type[Life] = Life) -> list[str]:
         return kind(self, cuts, times).live()
 
     def network_is_right(self, tx: Transaction) -> bool:
@@ -295,11 +298,7 @@ def test_everything_may_be_said_and_done_twice(plane: Plane) -> None:
 
 @pytest.mark.parametrize("store", ["sqlite"], indirect=True)
 def test_controllers_may_die_before_and_after_any_change(plane: Plane) -> None:
-    changes = plane.live()
-    assert {"commit", "network"} == set(changes)
-    for number in range(1, len(changes) + 1):
-        plane.live((number, "before"))
-        plane.live((number, "after"))
+    die_at_each_change(plane, Life)
 
 
 @pytest.mark.parametrize("store", ["sqlite"], indirect=True)
@@ -309,11 +308,17 @@ def test_everything_of_disks_may_be_said_and_done_twice(plane: Plane) -> None:
 
 @pytest.mark.parametrize("store", ["sqlite"], indirect=True)
 def test_controllers_may_die_whatever_is_done_to_disks(plane: Plane) -> None:
-    changes = plane.live(kind=LifeWithDisks)
-    chance = random.Random(1)
-    moments: list[Cut] = [(number, moment) for number in range(3, 10) for moment in ("before", "after")]
-    plane.live(*chance.choices(moments, k=15), kind=LifeWithDisks)
-    if os.environ.get("FREEHOLD_CUTS") == "all":  # `make test-cuts`
+    die_at_each_change(plane, LifeWithDisks, every_life=1 if _ALL else 4)
+
+
+def die_at_each_change(plane: Plane, kind: type[Life], every_life: int = 1) -> None:
+    """In one life the controllers die at every `_EVERY`th change, in the next each time one (`every_life`) later."""
+    changes = plane.live(kind=kind)
+    assert {"commit", "network"} == set(changes)
+    for moment in _MOMENTS:
+        for first in range(1, _EVERY + 1, every_life):
+            plane.live(itertools.chain([(first, moment)], itertools.repeat((_EVERY, moment))), kind=kind)
+    if _ALL:
         for number in range(1, len(changes) + 1):
-            plane.live((number, "before"), kind=LifeWithDisks)
-            plane.live((number, "after"), kind=LifeWithDisks)
+            for moment in _MOMENTS:
+                plane.live([(number, moment)], kind=kind)
