@@ -2,8 +2,8 @@
 
 A guest's life (launch, reboot, hibernate, start, terminate, with snapshots of its disk while it runs and while it
 sleeps; then its disk, which was kept, is deleted) is lived once to learn its effects, once with each effect done twice,
-and then once for each effect with an agent that dies after it. To be cut before an effect is to be cut after the one
-before it.
+and then with agents that die again and again, in each life after other effects; when all cuts are asked for, there is a
+life for each effect, too. To be cut before an effect is to be cut after the one before it.
 """
 
 from __future__ import annotations
@@ -17,11 +17,12 @@ from freehold.host.layout import Layout
 from freehold.host.wire import SnapshotSpec
 from freehold.processes import guests
 from tests.host.cut_agent import Cut
-from tests.host.cut_host import COLD, WARM, Host, again_and_again, cuts
+from tests.host.cut_host import ALL, COLD, WARM, Host, again_and_again, cuts
 from tests.host.disks import check
 from tests.host.plane import Plane, guest_spec, key_of, leftovers
 from tests.ovn import Cloud
 
+_EVERY = 14  # an agent that starts does some seven things before it goes on with what another was at
 POOL = IPv4Network("203.0.113.32/28")
 
 
@@ -102,8 +103,11 @@ def test_agents_and_guests_may_die_after_any_effect(lives: Lives) -> None:
     effects = lives.live()
     assert {"make volume", "make tap", "plug port", "start process", "reset", "kill", "remove files"} <= set(effects)
     assert {"keep memory", "load memory", "make next tip", "go over", "freeze", "delete volume"} <= set(effects)
-    for last in range(len(effects)):
-        lives.live(Cut(last))
+    for first in range(_EVERY):
+        lives.live(Cut(first), *[Cut(_EVERY)] * len(effects))  # more than there can be
+    if ALL:
+        for last in range(len(effects)):
+            lives.live(Cut(last))
     for cut in cuts(effects, "guests", "host", but_for_all=("save memory", "load memory")):
         lives.live(cut)
     lives.live(*again_and_again(2, 20))
