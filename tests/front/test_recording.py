@@ -346,3 +346,27 @@ def test_a_process_that_ends(tmp_path: Path, how: signal.Signals) -> None:
     store.close()
     assert names.count("CreateKeyPair") == 1
     assert names.count("DescribeRegions") >= (41 if how == signal.SIGTERM else 40)
+
+
+@pytest.mark.parametrize("agent", ["plain", 'with "quotes" and \\'])
+def test_calls_that_are_alike_keep_their_own_words(api: ApiServer, agent: str) -> None:
+    answers = [api.client("ec2", user_agent=agent).describe_vpcs(VpcIds=ids) for ids in ([], [], [vpc_of(api)])]
+    found = [by_request(api, answer["ResponseMetadata"]["RequestId"]) for answer in answers]
+    assert all(record["userAgent"].startswith(f"{agent} Botocore/") for record in found)
+    named = {"vpcSet": {"items": [{"vpcId": vpc_of(api)}]}}
+    assert [record["requestParameters"] for record in found] == [None, None, named]
+    assert len({record["eventID"] for record in found}) == 3
+
+
+def vpc_of(api: ApiServer) -> str:
+    vpc_id: str = api.client("ec2").describe_vpcs()["Vpcs"][0]["VpcId"]
+    return vpc_id
+
+
+def by_request(api: ApiServer, request_id: str) -> dict[str, Any]:
+    for _ in range(200):
+        for record in written(api.store):
+            if record["requestID"] == request_id:
+                return record
+        time.sleep(0.05)
+    pytest.fail(f"{request_id} is not recorded")

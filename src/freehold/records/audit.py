@@ -31,7 +31,7 @@ log = structlog.get_logger()
 PROVIDER = "000000000000"
 """The account of the cloud's owner, whose trail has the calls that name no account; `new_account_id` never gives it."""
 
-_FIELD_BYTES_MAX = 100 << 10  # "the maximum size of this field is 100 KB" (requestParameters, responseElements)
+FIELD_BYTES_MAX = 100 << 10  # "the maximum size of this field is 100 KB" (requestParameters, responseElements)
 _NAMES = {
     "source_ip_address": "sourceIPAddress",
     "request_id": "requestID",
@@ -76,9 +76,9 @@ class Event(msgspec.Struct, frozen=True, kw_only=True, rename=_name):
     def text(self) -> str:
         """The record as it is stored. Parameters that are too large are left out, and `omitted` says so."""
         text = _encoder.encode(self)
-        if len(text) > _FIELD_BYTES_MAX:
+        if len(text) > FIELD_BYTES_MAX:
             kept = [
-                value if len(_encoder.encode(value)) <= _FIELD_BYTES_MAX else None
+                value if len(_encoder.encode(value)) <= FIELD_BYTES_MAX else None
                 for value in (self.request_parameters, self.response_elements)
             ]
             shortened = msgspec.structs.replace(
