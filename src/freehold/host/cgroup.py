@@ -28,7 +28,7 @@ class Limits:
     @classmethod
     def of(cls, spec: GuestSpec, vcpus: float | None = None) -> Limits:
         """`vcpus`: how many's worth of time it may use; None: all of its own."""
-        mib = spec.memory_mib + translation_cache_mib(spec.memory_mib) + _OVERHEAD_MIB
+        mib = spec.memory_mib + translation_cache_mib(spec.memory_mib, boots=True) + _OVERHEAD_MIB
         quota = round((spec.vcpus if vcpus is None else vcpus) * _PERIOD_MICROSECONDS)
         return cls(max(quota, _QUOTA_MIN), mib * 1024 * 1024)
 

@@ -114,9 +114,9 @@ class Hardware:
     guest_agent: bool = False
     """Whether there is a port for QEMU's guest agent."""
 
-    def arguments(self, options: str = "") -> list[str]:
-        """`options` are further ones of the machine."""
-        argv = ["-machine", f"{_MACHINE}{options}", *self._processor(), "-m", f"{self.memory_mib}M"]
+    def arguments(self, options: str = "", *, boots: bool = True) -> list[str]:
+        """`options` are further ones of the machine, which `boots`, or goes on where a template has come to."""
+        argv = ["-machine", f"{_MACHINE}{options}", *self._processor(boots), "-m", f"{self.memory_mib}M"]
         argv += ["-object", _json({"qom-type": "rng-random", "id": "rng0", "filename": "/dev/urandom"})]
         argv += ["-device", _json({"driver": "virtio-rng-pci", "rng": "rng0"})]
         balloon = {"driver": "virtio-balloon-pci", "id": "balloon0", "deflate-on-oom": True}
@@ -130,21 +130,24 @@ class Hardware:
         size = self.memory_mib * 1024 * 1024
         # It has the name of a machine's usual memory: what is saved of a clone can be loaded into any machine.
         file = {"qom-type": "memory-backend-file", "id": "pc.ram", "mem-path": f"/dev/fd/{memory}", "size": size}
-        return ["-object", _json({**file, "share": shared}), *self.arguments(",memory-backend=pc.ram")]
+        return ["-object", _json({**file, "share": shared}), *self.arguments(",memory-backend=pc.ram", boots=shared)]
 
-    def _processor(self) -> list[str]:
+    def _processor(self, boots: bool) -> list[str]:
         # Nehalem is x86-64-v2, what newer distributions are built for; `max` makes guests load drivers that only cost
         # time.
         if self.accelerator == "kvm":
             return ["-accel", "kvm", "-cpu", "host", "-smp", str(self.vcpus)]
-        cache = translation_cache_mib(self.memory_mib)
+        cache = translation_cache_mib(self.memory_mib, boots)
         return ["-accel", f"tcg,tb-size={cache}", "-cpu", "Nehalem", "-smp", str(self.vcpus)]
 
 
-def translation_cache_mib(memory_mib: int) -> int:
+def translation_cache_mib(memory_mib: int, boots: bool) -> int:
     """Size of TCG's cache of translated code. Its default is up to 1 GiB for each guest, for no measured gain. With 24,
-    a micro guest's boot costs a sixth more of the processor than with 32 or 64, as code is translated again."""
-    return 32 if memory_mib <= 256 else 128
+    a micro guest's boot costs a sixth more of the processor than with 32 or 64, as code is translated again; one that
+    goes on where a template has come to does not, and takes less memory."""
+    if memory_mib > 256:
+        return 128
+    return 32 if boots else 24
 
 
 def system_uuid(instance_id: str) -> str:
