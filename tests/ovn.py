@@ -25,7 +25,6 @@ from freehold.network.names import BR_INT, CloudNetwork
 from freehold.paths import Paths
 from freehold.processes import end, guests
 
-TEST_POOL = IPv4Network("198.51.100.0/25")
 LINK_RANGE = IPv4Network("100.64.0.0/16")
 
 
@@ -129,7 +128,7 @@ class Cloud:
 
 
 @contextmanager
-def ovn_cloud(directory: Path, pool: IPv4Network = TEST_POOL) -> Iterator[Cloud]:
+def ovn_cloud(directory: Path, pool: IPv4Network) -> Iterator[Cloud]:
     """The running network of a cloud whose data directory is `directory`; nothing of it is left afterwards."""
     paths = Paths(directory)
     network = CloudNetwork(paths.tag, pool, LINK_RANGE)

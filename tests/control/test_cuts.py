@@ -298,7 +298,7 @@ def test_everything_may_be_said_and_done_twice(plane: Plane) -> None:
 
 @pytest.mark.parametrize("store", ["sqlite"], indirect=True)
 def test_controllers_may_die_before_and_after_any_change(plane: Plane) -> None:
-    die_at_each_change(plane, Life)
+    die_at_each_change(plane, Life, every_life=1 if _ALL else 2)
 
 
 @pytest.mark.parametrize("store", ["sqlite"], indirect=True)
@@ -311,8 +311,9 @@ def test_controllers_may_die_whatever_is_done_to_disks(plane: Plane) -> None:
     die_at_each_change(plane, LifeWithDisks, every_life=1 if _ALL else 4)
 
 
-def die_at_each_change(plane: Plane, kind: type[Life], every_life: int = 1) -> None:
-    """In one life the controllers die at every `_EVERY`th change, in the next each time one (`every_life`) later."""
+def die_at_each_change(plane: Plane, kind: type[Life], every_life: int) -> None:
+    """In one life the controllers die at every `_EVERY`th change, in the next each time `every_life` later: with 2, as
+    right after one change is before the next, every place between two."""
     changes = plane.live(kind=kind)
     assert {"commit", "network"} == set(changes)
     for moment in _MOMENTS:

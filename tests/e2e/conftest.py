@@ -12,8 +12,9 @@ from tests.e2e.servers import Servers, wait
 
 @pytest.fixture(scope="module")
 def servers(request: pytest.FixtureRequest) -> Iterator[Servers]:
-    """A new cloud, whose pool is the module's `POOL`; gone with everything in it afterwards."""
-    with short_place() as place, running_cloud(place / "e2e", request.module.POOL) as cloud:
+    """A new cloud with the module's `POOL`, and `CONFIGURATION` if it has one; gone with all in it afterwards."""
+    configuration = getattr(request.module, "CONFIGURATION", "")
+    with short_place() as place, running_cloud(place / "e2e", request.module.POOL, configuration) as cloud:
         servers = Servers(cloud)
         log = cloud.paths.log / "host.log"
         wait(lambda: "template ready" in log.read_text(), "there is a template: servers are clones of it")

@@ -121,6 +121,8 @@ def test_volumes_and_interfaces_of_an_instance(ready: Caller, stranger: Caller) 
     (interface,) = ready.describe_network_interfaces(**of_instance)["NetworkInterfaces"]
     assert interface["Attachment"]["InstanceId"] == instance_id
     assert interface["Status"] == "in-use"
+    owner = {"Filters": filters(association__ip_owner_id=interface["Association"]["IpOwnerId"])}
+    assert len(ready.describe_network_interfaces(**owner)["NetworkInterfaces"]) == 2
     volume_id, interface_id = volume["VolumeId"], interface["NetworkInterfaceId"]
     for given in (filters(size="4"), filters(volume_id=volume_id), filters(status="in-use", size="4")):
         assert [v["VolumeId"] for v in ready.describe_volumes(Filters=given)["Volumes"]] == [volume_id]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import socket
 import time
+from ipaddress import IPv4Network
 from typing import Any
 
 from freehold.network import namespace
@@ -12,6 +13,7 @@ from tests.fabric.views import port, vpc
 
 __all__ = ["listening", "network"]
 
+POOL = IPv4Network("198.51.100.192/26")
 _CLOSED_SECONDS = 10  # that Open vSwitch remembers a refused connection
 
 

@@ -7,6 +7,7 @@ import socket
 import threading
 from collections.abc import Iterator
 from dataclasses import replace
+from ipaddress import IPv4Network
 from pathlib import Path
 from typing import Any
 
@@ -27,6 +28,8 @@ GROUPS = (
     GroupView(APP, (EGRESS, ingress(6, (8000, 8080), group=WEB))),
     GroupView(LONE, ()),
 )
+
+POOL = IPv4Network("198.51.100.0/25")
 
 
 class Network:
@@ -58,8 +61,8 @@ class Network:
 
 
 @pytest.fixture(scope="module")
-def network(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Network]:
-    with ovn_cloud(tmp_path_factory.mktemp("cloud")) as cloud:
+def network(tmp_path_factory: pytest.TempPathFactory, request: pytest.FixtureRequest) -> Iterator[Network]:
+    with ovn_cloud(tmp_path_factory.mktemp("cloud"), request.module.POOL) as cloud:
         network = Network(cloud)
         yield network
         network.fabric.close()

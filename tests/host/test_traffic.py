@@ -102,7 +102,7 @@ def test_what_a_guest_sends_by_its_public_address(
 
     plane.want(spec.instance_id, "absent")
     plane.wait_for_state(spec.instance_id, "absent")
-    assert meter.read(REAL).bytes_out == reading.bytes_out
+    assert reading.bytes_out <= meter.read(REAL).bytes_out < SENT * HEADERS
     plane.forget(spec.instance_id)
 
 

@@ -210,6 +210,13 @@ def test_a_role_must_be_allowed_to_be_passed(grants: Grants) -> None:
         ec2 = client(grants, launch, allow("iam:PassRole", role, StringEquals={"iam:PassedToService": service}))
         with allowed_or(refused, "iam:PassRole"):
             run(ec2, **profile)
+    for region, refused in (("eu-west-1", True), ("us-east-1", False)):
+        instances = f"arn:aws:ec2:{region}:{grants.api.account_id}:instance/*"
+        ec2 = client(grants, launch, allow("iam:PassRole", role, ArnLike={"iam:AssociatedResourceArn": instances}))
+        with allowed_or(refused, "iam:PassRole"):
+            run(ec2, **profile)
+        with allowed_or(refused, "iam:PassRole"):
+            ec2.associate_iam_instance_profile(InstanceId=plain, **profile)
 
 
 def open_to(grants: Grants, account_id: str, *actions: str) -> str:

@@ -12,6 +12,7 @@ from freehold.records.compute import ConsoleOutput
 from freehold.services.ec2.asking import asked
 from freehold.services.ec2.parameters import refuse_others
 from freehold.services.ec2.resources import INSTANCE, named_by
+from freehold.services.errors import UnsupportedOperation
 from freehold.services.operation import Call, Response, operation
 
 if TYPE_CHECKING:
@@ -63,12 +64,12 @@ def get_console_screenshot(call: Call, request: GetConsoleScreenshotRequestTypeD
 
 @operation(resources=named_by("InstanceId", INSTANCE))
 def get_password_data(call: Call, request: GetPasswordDataRequestTypeDef) -> Response:
-    """ "Returns an empty string if the password is not available", and that it never is: no instance runs Windows.
+    """Refused: no instance runs Windows. An empty answer would have clients wait for one.
     https://docs.aws.amazon.com/AWSEC2/latest/APIReference/API_GetPasswordData.html
     """
     refuse_others(request, {"InstanceId"})
     instance = INSTANCE.load(call, request["InstanceId"])
-    return {"InstanceId": instance.id, "Timestamp": call.now, "PasswordData": ""}
+    raise UnsupportedOperation(f"A password of {instance.id}, which does not run Windows,")
 
 
 def _interrupt(call: Call, request: SendDiagnosticInterruptRequestTypeDef) -> None:

@@ -51,6 +51,9 @@ def private_dns(ip: sa.ColumnElement[str]) -> Condition:
     )
 
 
+IP_OWNER = sa.case((addresses.c.kind == "elastic", addresses.c.account_id), else_="amazon")
+
+
 def public_dns(ip: sa.ColumnElement[str]) -> Condition:
     """A filter on the public DNS name of the address in a column."""
 
@@ -118,13 +121,12 @@ def _profile(that: Condition) -> Condition:
 
 def _interface_address(prefix: str) -> dict[str, Condition]:
     """The filters on the association of an interface's address, which EC2 has in two places."""
-    ip_owner = sa.case((addresses.c.kind == "auto", "amazon"), else_=addresses.c.account_id)
     return {
         f"{prefix}.allocation-id": _address(text(addresses.c.allocation_id)),
         f"{prefix}.association-id": _address(text(addresses.c.association_id)),
         f"{prefix}.carrier-ip": absent,
         f"{prefix}.customer-owned-ip": absent,
-        f"{prefix}.ip-owner-id": _address(text(ip_owner)),
+        f"{prefix}.ip-owner-id": _address(text(IP_OWNER)),
         f"{prefix}.public-dns-name": _address(public_dns(addresses.c.public_ip)),
         f"{prefix}.public-ip": _address(text(addresses.c.public_ip)),
     }

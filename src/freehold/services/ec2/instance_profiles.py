@@ -59,7 +59,7 @@ def _with_profile(call: Call, request: Mapping[str, Any], instance_id: str) -> I
     keys = {"ec2:NewInstanceProfile": arn_of(profile)} if profile is not None else {}
     yield INSTANCE.needed(call, instance_id, keys=keys)
     if profile is not None:
-        yield from passed(call, profile)
+        yield from passed(call, profile, instance_id)
 
 
 def _associated_instance(call: Call, request: DisassociateIamInstanceProfileRequestTypeDef) -> list[Needed]:
@@ -150,13 +150,15 @@ def asked_for(call: Call, specification: Mapping[str, Any]) -> InstanceProfile |
     return found
 
 
-def passed(call: Call, profile: InstanceProfile) -> Iterator[Needed]:
-    """That the role of a profile may be passed to EC2.
+def passed(call: Call, profile: InstanceProfile, instance_id: str = "*") -> Iterator[Needed]:
+    """That the role of a profile may be passed to EC2, for an instance that is not there yet, or for this one.
     https://docs.aws.amazon.com/IAM/latest/UserGuide/id_roles_use_passrole.html"""
     role = call.tx.get(Role, profile.role_id) if profile.role_id is not None else None
     if role is not None:
         arn = f"arn:aws:iam::{role.account_id}:role{role.path}{role.name}"
-        yield Needed(arn, "iam:PassRole", lambda: {"iam:PassedToService": "ec2.amazonaws.com"})
+        instance = f"arn:aws:ec2:{call.region}:{call.account_id}:instance/{instance_id}"
+        keys = {"iam:PassedToService": "ec2.amazonaws.com", "iam:AssociatedResourceArn": instance}
+        yield Needed(arn, "iam:PassRole", lambda: keys)
 
 
 def association(call: Call, instance_id: InstanceId, profile: InstanceProfile) -> ProfileAssociation:

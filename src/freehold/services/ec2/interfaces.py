@@ -34,6 +34,7 @@ from freehold.services.ec2.errors import (
 )
 from freehold.services.ec2.filters import Condition, absent, any_row, constant, flag, moment, number, text
 from freehold.services.ec2.free_address import free_address
+from freehold.services.ec2.instance_filters import IP_OWNER
 from freehold.services.ec2.paging import described, not_with_ids
 from freehold.services.ec2.regions import zone_id_filter
 from freehold.services.ec2.resources import NETWORK_INTERFACE, SECURITY_GROUP
@@ -97,7 +98,7 @@ _FILTERS: dict[str, Condition] = {
     "addresses.private-ip-address": text(_N.private_ip),
     "association.allocation-id": _association(text(addresses.c.allocation_id)),
     "association.association-id": _association(text(addresses.c.association_id)),
-    "association.ip-owner-id": _association(text(addresses.c.account_id)),
+    "association.ip-owner-id": _association(text(IP_OWNER)),
     "association.public-dns-name": _association(_public_dns),
     "association.public-ip": _association(text(addresses.c.public_ip)),
     "attachment.attach-time": moment(_N.attached_at),

@@ -113,7 +113,7 @@ def create_service_linked_role(call: Call, request: CreateServiceLinkedRoleReque
 
 @operation(resources=role_named)
 def delete_service_linked_role(call: Call, request: DeleteServiceLinkedRoleRequestTypeDef) -> Response:
-    """It is deleted at once, as nothing that needs one is built yet; the task tells so. Raises InvalidInput."""
+    """It is deleted at once, as no service here acts by one; the task tells so. Raises InvalidInput."""
     refuse_others(request, {"RoleName"})
     take_turn(call.tx)
     role = load_role(call, request["RoleName"])
