@@ -28,3 +28,13 @@ def records(api: ApiServer, name: str, number: int = 1, *, of: str = "") -> list
             return found
         time.sleep(0.05)
     pytest.fail(f"{name} is not recorded")
+
+
+def recorded(api: ApiServer, request_id: str) -> dict[str, Any]:
+    """The record of a request in the trail; those of calls that read come a moment later."""
+    for _ in range(200):
+        for record in written(api.store):
+            if record["requestID"] == request_id:
+                return record
+        time.sleep(0.05)
+    pytest.fail(f"{request_id} is not in the trail")

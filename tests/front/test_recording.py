@@ -35,7 +35,7 @@ from freehold.records.secrets import Sealer
 from freehold.records.sessions import Holder
 from freehold.services.operation import Principal
 from tests.cloudapi import ApiServer, Keys, api_server
-from tests.front.audited import records, written
+from tests.front.audited import recorded, records, written
 from tests.front.test_https import listens
 
 MASKED = "HIDDEN_DUE_TO_SECURITY_REASONS"
@@ -351,7 +351,7 @@ def test_a_process_that_ends(tmp_path: Path, how: signal.Signals) -> None:
 @pytest.mark.parametrize("agent", ["plain", 'with "quotes" and \\'])
 def test_calls_that_are_alike_keep_their_own_words(api: ApiServer, agent: str) -> None:
     answers = [api.client("ec2", user_agent=agent).describe_vpcs(VpcIds=ids) for ids in ([], [], [vpc_of(api)])]
-    found = [by_request(api, answer["ResponseMetadata"]["RequestId"]) for answer in answers]
+    found = [recorded(api, answer["ResponseMetadata"]["RequestId"]) for answer in answers]
     assert all(record["userAgent"].startswith(f"{agent} Botocore/") for record in found)
     named = {"vpcSet": {"items": [{"vpcId": vpc_of(api)}]}}
     assert [record["requestParameters"] for record in found] == [None, None, named]
@@ -363,10 +363,8 @@ def vpc_of(api: ApiServer) -> str:
     return vpc_id
 
 
-def by_request(api: ApiServer, request_id: str) -> dict[str, Any]:
-    for _ in range(200):
-        for record in written(api.store):
-            if record["requestID"] == request_id:
-                return record
-        time.sleep(0.05)
-    pytest.fail(f"{request_id} is not recorded")
+def test_parameters_that_are_too_large_are_left_out(api: ApiServer) -> None:
+    values = [f"{number}{'é' * 300}" for number in range(200)]  # 60,000 characters, 120,000 bytes
+    answer = api.client("ec2").describe_vpcs(Filters=[{"Name": "tag:a", "Values": values}])
+    record = recorded(api, answer["ResponseMetadata"]["RequestId"])
+    assert (record["omitted"], record["requestParameters"]) == (True, None)

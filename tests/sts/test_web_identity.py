@@ -23,7 +23,7 @@ from freehold.services.sts import providers
 from freehold.services.sts.errors import IDPCommunicationError
 from freehold.services.sts.providers import ProviderKeys
 from tests.cloudapi import ApiServer, api_server, check_answer
-from tests.front.audited import written
+from tests.front.audited import recorded
 from tests.iam.granting import allow, document
 from tests.sts.calls import keys_of, refused
 from tests.sts.provider import CLIENT, Provider, new_key, provider
@@ -74,16 +74,6 @@ def role(api: ApiServer, oidc: Provider, name: str, *, actions: Any = None, **co
     with api.store.write() as tx:
         tx.update(made, trust_policy=json.dumps({"Version": "2012-10-17", "Statement": [statement]}))
     return f"arn:aws:iam::{api.account_id}:role/{name}"
-
-
-def recorded(api: ApiServer, request_id: str) -> Any:
-    """The record of a request in the trail; those of calls that read come a moment later."""
-    for _ in range(200):
-        for record in written(api.store):
-            if record["requestID"] == request_id:
-                return record
-        time.sleep(0.05)
-    pytest.fail(f"{request_id} is not in the trail")
 
 
 def test_a_token_gives_a_role(api: ApiServer, oidc: Provider, anonymous: Any) -> None:

@@ -75,12 +75,13 @@ class Recorder:
         if journey.service == "ec2":
             changed = answer is not None and shown
             elements = {"requestId": arrival.request_id, **(elements or {})} if changed else None
+        parameters, elements = parameters or None, elements or None
         resources = _resources(journey, principal, claim.region, answer)
         if error is None and not resources:
-            text = self._usual(arrival, journey, at, parameters or None, elements or None)
-            if len(text) <= FIELD_BYTES_MAX:
+            text = self._usual(arrival, journey, at, parameters, elements)
+            if len(text.encode()) <= FIELD_BYTES_MAX:
                 return [text]
-        event = self._callers(arrival, journey, at, parameters or None, elements or None, error, resources or UNSET)
+        event = self._of_caller(arrival, journey, at, parameters, elements, error, resources or UNSET)
         others = {resource["accountId"] for resource in resources} - {principal.account_id} if error is None else set()
         if not others:
             return [event.text()]
@@ -114,7 +115,7 @@ class Recorder:
 
     def _usual(self, arrival: Arrival, journey: Journey, at: dt.datetime, parameters: Any, elements: Any) -> str:
         """The record of a call that was allowed. Most have all but five values in common with another, whose text is
-        kept; a record from the beginning costs thrice as much."""
+        kept: recording a call is to cost little beside answering it."""
         assert journey.caller is not None
         principal, region = journey.caller.principal, journey.caller.claim.region
         headers, tls = arrival.request.headers, arrival.tls
@@ -125,18 +126,17 @@ class Recorder:
         if frame is None:
             if len(self._frames) >= _REMEMBERED_MAX:
                 self._frames.clear()
-            event = self._callers(arrival, journey, at, _MARK, _MARK, None, UNSET)
+            event = self._of_caller(arrival, journey, at, _MARK, _MARK, None, UNSET)
             marked = msgspec.structs.replace(event, event_time=_MARK, request_id=_MARK, event_id=_MARK)
             frame = self._frames[alike] = marked.text().split(f'"{_MARK}"')
         start, asked, answered, request, this, end = frame
-        said = "null" if parameters is None else _encode(parameters).decode()
-        shown = "null" if elements is None else _encode(elements).decode()
+        said, shown = _encode(parameters).decode(), _encode(elements).decode()
         return (
             f'{start}"{event_time(at)}"{asked}{said}{answered}{shown}{request}"{arrival.request_id}"'
             f'{this}"{new_event_id(at)}"{end}'
         )
 
-    def _callers(
+    def _of_caller(
         self,
         arrival: Arrival,
         journey: Journey,
