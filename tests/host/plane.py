@@ -173,6 +173,10 @@ class Plane:
             self.specs[instance_id].generation,
         )
 
+    def wait_for_disk(self, instance_id: str, volume_id: str) -> None:
+        """Until a guest has a volume. One that has not booted gets all but the first when it has found its root."""
+        self.wait_for(lambda: volume_id in (self.guests[instance_id].volumes or ()), "the disk is plugged in")
+
     def wait_for_console(self, instance_id: str, text: bytes, times: int = 1, seconds: float = 60) -> str:
         self.wait_for(lambda: self.consoles.get(instance_id, b"").count(text) >= times, f"{text!r}", seconds)
         return self.consoles[instance_id].decode(errors="replace").replace("\r", "")

@@ -48,7 +48,7 @@ class History:
 
     def write(self) -> None:
         """And flush: what a guest has not flushed may be lost with its QEMU."""
-        has_disk(self.plane, self.spec.instance_id, self.volume_id)
+        self.plane.wait_for_disk(self.spec.instance_id, self.volume_id)
         monitor = SpareMonitor(self.layout, self.spec.instance_id)
         for block in self.chance.sample(BLOCKS, 3):
             self.now[block] = self.chance.randrange(1, 256)
@@ -129,11 +129,6 @@ class History:
             check(path, self.key)
 
 
-def has_disk(plane: Plane, instance_id: str, volume_id: str) -> None:
-    """Wait for it: a clone gets it when it has found its root."""
-    plane.wait_for(lambda: volume_id in (plane.guests[instance_id].volumes or ()), "the disk is plugged in")
-
-
 @pytest.mark.parametrize("seed", [7])
 def test_every_snapshot_has_the_blocks_of_its_instant(
     plane: Plane, agent: AgentProcess, image_id: str, data_dir: Path, cloud: Cloud, seed: int
@@ -158,7 +153,7 @@ def test_every_snapshot_has_the_blocks_of_its_instant(
     plane.keys[disk.volume_id] = history.key
     plane.assign(replace(restored, volumes=(*restored.volumes, disk)))
     plane.wait_for_state(restored.instance_id, "running")
-    has_disk(plane, restored.instance_id, disk.volume_id)
+    plane.wait_for_disk(restored.instance_id, disk.volume_id)
     pid = guests(plane.paths.tag)[restored.instance_id].pid
     monitor = SpareMonitor(history.layout, restored.instance_id)
     for block in BLOCKS:

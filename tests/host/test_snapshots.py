@@ -224,7 +224,7 @@ def test_a_volume_under_another_key_lies_over_its_snapshot(
     monitor.close()
     plane.wait_for_snapshots(first)
     plane.want(other.instance_id, "running", volumes=(*other.volumes, disk))
-    plane.wait_for(lambda: disk.volume_id in (plane.guests[other.instance_id].volumes or ()), "the disk is plugged in")
+    plane.wait_for_disk(other.instance_id, disk.volume_id)
     assert layout.volume(disk.volume_id).stat().st_blocks * 512 < 4 << 20
     monitor = SpareMonitor(layout, other.instance_id)
     monitor.write(disk.volume_id, 101, 2)

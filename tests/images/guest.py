@@ -13,7 +13,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
-from freehold.host.hypervisor.qemu import root_ports
+from freehold.host.hypervisor.qemu import Hardware, root_ports
 from freehold.images.catalog import ImageManifest, paths
 
 SERVER = Path(__file__).with_name("metadata_server.py")
@@ -77,22 +77,17 @@ class Guest:
         disk |= {"file": {"driver": "file", "filename": str(volume), "discard": "unmap"}}  # type: ignore[dict-item]
         # The SMBIOS identity by which cloud-init takes the machine for an EC2 instance (notes of its ds-identify).
         identity = "ec20e498-0000-0000-0000-000000000001"
-        devices = (  # those of Freehold's machines
-            {"driver": "virtio-rng-pci", "rng": "rng0"},
-            {"driver": "virtio-balloon-pci"},
-            {"driver": "VGA", "vgamem_mb": 4, "edid": False, "romfile": ""},
-            {"driver": "virtio-blk-pci", "drive": "root", "bus": "rp1", "serial": "vol0123456789abcdef0"},
-            {"driver": "virtio-net-pci", "netdev": "net0", "mac": "02:00:00:00:00:0a", "bus": "rp2", "romfile": ""},
-        )
+        block = {"driver": "virtio-blk-pci", "drive": "root", "bus": "rp1", "serial": "vol0123456789abcdef0"}
+        card = {"driver": "virtio-net-pci", "netdev": "net0", "mac": "02:00:00:00:00:0a", "bus": "rp2", "romfile": ""}
         self.command = (
             *(QEMU, "-nodefaults", "-no-user-config", "-display", "none"),
             *("-M", "pc-q35-7.2", "-accel", "tcg,tb-size=64", "-cpu", cpu, "-smp", str(vcpus), "-m", str(memory)),
             *("-smbios", f"type=1,manufacturer=Amazon EC2,product=t3.nano,serial={identity},uuid={identity}"),
-            *("-object", "rng-random,filename=/dev/urandom,id=rng0"),
-            *("-blockdev", json.dumps(disk)),
-            *("-netdev", f"tap,id=net0,ifname={network.tap},script=no,downscript=no"),
+            *Hardware(vcpus, memory, "tcg").devices(),  # those of Freehold's machines, as its root ports are
             *root_ports(),
-            *(word for device in devices for word in ("-device", json.dumps(device))),
+            *("-blockdev", json.dumps(disk), "-device", json.dumps(block)),
+            *("-netdev", f"tap,id=net0,ifname={network.tap},script=no,downscript=no"),
+            *("-device", json.dumps(card)),
             *("-chardev", f"file,id=serial0,path={self.console}", "-serial", "chardev:serial0"),
             *("-qmp", f"unix:{self._qmp_path},server=on,wait=off"),
             *("-kernel", str(files.kernel), "-initrd", str(files.initrd), "-append", image.append),

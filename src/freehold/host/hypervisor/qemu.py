@@ -116,8 +116,11 @@ class Hardware:
 
     def arguments(self, options: str = "", *, boots: bool = True) -> list[str]:
         """`options` are further ones of the machine, which `boots`, or goes on where a template has come to."""
-        argv = ["-machine", f"{_MACHINE}{options}", *self._processor(boots), "-m", f"{self.memory_mib}M"]
-        argv += ["-object", _json({"qom-type": "rng-random", "id": "rng0", "filename": "/dev/urandom"})]
+        machine = ["-machine", f"{_MACHINE}{options}", *self._processor(boots), "-m", f"{self.memory_mib}M"]
+        return machine + self.devices()
+
+    def devices(self) -> list[str]:
+        argv = ["-object", _json({"qom-type": "rng-random", "id": "rng0", "filename": "/dev/urandom"})]
         argv += ["-device", _json({"driver": "virtio-rng-pci", "rng": "rng0"})]
         balloon = {"driver": "virtio-balloon-pci", "id": "balloon0", "deflate-on-oom": True}
         argv += ["-device", _json({**balloon, "free-page-reporting": self.reporting})]
