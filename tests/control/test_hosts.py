@@ -262,7 +262,11 @@ def test_who_waits_for_a_host_waits_until_it_is_there_and_has_answered(
         again = await host.asked()
         assert again.question == question
         assert not waiting.done()
-        await host.send(Answer(again.number))
+        await host.close()  # it has died before it could answer
+        host = await connect(HOST)
+        await host.send(HELLO)
+        await host.assigned()
+        await host.send(Answer((await host.asked()).number))
         assert await waiting
 
         monkeypatch.setattr("freehold.questions.WAIT_SECONDS", 0.1)

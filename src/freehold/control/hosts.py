@@ -122,6 +122,7 @@ class HostLinks:
 
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         host_id: str | None = None
+        link: _Link | None = None
         try:
             async with asyncio.timeout(_HELLO_SECONDS):
                 hello = await _read(reader)
@@ -152,6 +153,8 @@ class HostLinks:
             log.warning("host link refused", host=host_id, reason=str(error))
         finally:
             writer.close()
+            if link is not None:
+                link.end()
             if host_id is not None and (now := self._links.get(host_id)) and now.writer is writer:
                 del self._links[host_id]
                 await asyncio.to_thread(self._disconnected, host_id)
@@ -240,6 +243,11 @@ class _Link:
         waiting = self._asked.get(answer.number)
         if waiting is not None and not waiting.done():
             waiting.set_result(answer)
+
+    def end(self) -> None:
+        """Whoever waits for an answer has none by this link: the host may have another one by then."""
+        for number in list(self._asked):
+            self.answered(Answer(number, refusal="away"))
 
     async def send_all(self) -> None:
         async with self._lock:
