@@ -12,6 +12,7 @@ from typing import Literal, TypeVar
 
 from freehold.host.__main__ import run
 from freehold.host.effects import Effects
+from freehold.host.hypervisor import monitor
 from freehold.host.hypervisor.monitor import Monitor
 from freehold.host.layout import Layout
 from freehold.host.templates.service import WarmStart
@@ -64,9 +65,17 @@ class Gate(Effects):
 
 
 def agent(
-    data_dir: Path, host_id: str, journal: Path, cut: Cut | None, times: int, warm: WarmStart, late: float = 0
+    data_dir: Path,
+    host_id: str,
+    journal: Path,
+    cut: Cut | None,
+    times: int,
+    warm: WarmStart,
+    late: float = 0,
+    patience: float | None = None,
 ) -> None:
-    """To be called in a process of its own. `late`: seconds that QEMUs take to say how they are."""
+    """To be called in a process of its own. `late`: seconds that QEMUs take to say how they are; `patience`: those that
+    they have to answer, if not as many as usual."""
     log = os.open(data_dir / "agent.log", os.O_WRONLY | os.O_CREAT | os.O_APPEND)
     os.dup2(log, 1)
     os.dup2(log, 2)
@@ -75,11 +84,13 @@ def agent(
     layout.prepare()
     ask = Monitor.status
 
-    async def ask_and_wait(monitor: Monitor) -> str:
-        status = await ask(monitor)
+    async def ask_and_wait(of: Monitor) -> str:
+        status = await ask(of)
         await asyncio.sleep(late)
         return status
 
+    if patience is not None:
+        monitor._ANSWER_SECONDS_MAX = patience
     if late:
         Monitor.status = ask_and_wait  # type: ignore[method-assign]
     asyncio.run(run(layout, host_id, None, Gate(layout, journal, cut, times), warm))

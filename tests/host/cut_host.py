@@ -31,13 +31,20 @@ class Host:
         self.journal = data_dir / "effects"
 
     def run(
-        self, act: Callable[[], None], *cuts: Cut, times: int = 1, warm: WarmStart = COLD, late: float = 0
+        self,
+        act: Callable[[], None],
+        *cuts: Cut,
+        times: int = 1,
+        warm: WarmStart = COLD,
+        late: float = 0,
+        patience: float | None = None,
     ) -> list[str]:
         """Do `act` with an agent that suffers the first cut, then one that suffers the second, and so on, and each does
-        each effect `times` times, and its QEMUs answer `late` (seconds); returns the effects of all."""
+        each effect `times` times, and its QEMUs answer `late` and have the `patience` (seconds); returns the effects of
+        all."""
         self.journal.write_text("")
         self._cuts: Iterator[Cut] = iter(cuts)
-        self._times, self._warm, self._late = times, warm, late
+        self._times, self._warm, self._late, self._patience = times, warm, late, patience
         self._agent = self._start()
         try:
             act()
@@ -68,8 +75,8 @@ class Host:
         return path.read_text() if path.exists() else ""
 
     def _start(self) -> Any:
-        arguments = (self.data_dir, HOST, self.journal, next(self._cuts, None), self._times, self._warm, self._late)
-        process = _processes.Process(target=agent, args=arguments)
+        how = (next(self._cuts, None), self._times, self._warm, self._late, self._patience)
+        process = _processes.Process(target=agent, args=(self.data_dir, HOST, self.journal, *how))
         process.start()
         return process
 

@@ -7,6 +7,7 @@ import signal
 from collections.abc import Iterator
 from ipaddress import IPv4Network
 from itertools import pairwise
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -16,6 +17,7 @@ from freehold.host.layout import Layout
 from freehold.host.records import load_record, save
 from freehold.host.volumes.memories import Memories
 from freehold.processes import guests
+from tests.host.cut_host import Host
 from tests.host.metadata import apply_network, ports_of, spec_of, view_of
 from tests.host.plane import AgentProcess, Plane
 from tests.ovn import Cloud, wait_until
@@ -129,6 +131,29 @@ def test_an_agent_that_was_just_started_waits_for_the_key(plane: Plane, agent: A
         agent.start()
         wait_until(lambda: (record := load_record(paths)) is not None and record.saved is not None, "it is to be saved")
     assert plane.wait_for_state(guest, "stopped").hibernated
+    start(plane, guest)
+    plane.wait_for_state(guest, "running")
+
+
+def test_a_machine_that_does_not_answer_for_a_while_is_not_ended(
+    plane: Plane, agent: AgentProcess, guest: str, data_dir: Path
+) -> None:
+    """It has no time when a new agent wants to speak to it."""
+    agent.end(signal.SIGKILL)
+    pid, host = guests(plane.paths.tag)[guest].pid, Host(data_dir, plane)
+    os.kill(pid, signal.SIGSTOP)
+    plane.want(guest, "stopped", hibernate=True)
+    save(Layout(plane.paths).guest(guest).spec, plane.specs[guest])
+    failed = host.log().count("step failed")
+
+    def stop() -> None:
+        host.wait(lambda: host.log().count("step failed") > failed, "it does not answer")
+        os.kill(pid, signal.SIGCONT)
+        host.reach(guest, "stopped")
+
+    host.run(stop, patience=1)
+    assert plane.guests[guest].hibernated
+    agent.start()
     start(plane, guest)
     plane.wait_for_state(guest, "running")
 

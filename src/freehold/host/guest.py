@@ -230,7 +230,8 @@ class Guest:
         except HostError as error:
             if self._machine.find(self.spec.instance_id) is None:
                 raise HostError(f"QEMU ended: {process.last_words(paths) or 'without a word'}") from error
-            if self.spec.desired == "running":
+            # Ended without being asked, it would lose what it has in memory: only one that hangs is.
+            if self.spec.desired == "running" or (self._keeps_disks and self._failures < _TRIES):
                 raise
         with contextlib.suppress(AgentError):  # it has no port for one
             await self._machine.agents.get(self.spec.instance_id, paths.guest_agent)
@@ -352,6 +353,12 @@ class Guest:
         await self._machine.build(self.spec, keys, saved)
 
     @property
+    def _keeps_disks(self) -> bool:
+        """Whether any disk is there still when it is not."""
+        volumes = {volume.volume_id for volume in self.spec.volumes}
+        return self.spec.desired != "absent" or not volumes <= set(self.spec.delete_volumes)
+
+    @property
     def rests(self) -> bool:
         """Whether it has shut down to reboot, or runs not at all."""
         return self.record.resetting or self._machine.find(self.spec.instance_id) is None
@@ -420,8 +427,7 @@ class Guest:
 
     async def _towards_absent(self) -> float | None:
         """Gone at once, unless a disk is kept: then it is left in order."""
-        kept = {volume.volume_id for volume in self.spec.volumes} - set(self.spec.delete_volumes)
-        if kept and self._monitor is not None:
+        if self._keeps_disks and self._monitor is not None:
             pause = await self._ask_to_shut_down(self._monitor, await self._monitor.status())
             if pause is not None:
                 return pause

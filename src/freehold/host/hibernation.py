@@ -96,7 +96,10 @@ async def _begin_to_save(
         # Others would write to it meanwhile, and the guest would go on with what it remembers of it.
         log.info("a guest with a volume that others have is shut down", instance=spec.instance_id)
         return "failed"
-    if key is None or await monitor.status() not in ("running", "paused"):
+    status = await monitor.status()
+    if key is None or status not in ("running", "paused"):
+        why = "there is no key" if key is None else f"its machine is {status}"
+        log.warning("memory not saved, the guest is shut down", instance=spec.instance_id, error=why)
         return "failed"
     try:
         machine.pool.check_space(spec.memory_mib)

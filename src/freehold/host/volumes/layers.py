@@ -125,11 +125,8 @@ class Layers:
 
     def children(self, path: Path) -> list[Path]:
         """What lies directly on a file of the pool."""
-        return [
-            link.with_suffix(".qcow2")
-            for link in sorted(self.layout.volumes.glob("*.parent"))
-            if os.readlink(link) == path.name
-        ]
+        links = sorted(self.layout.volumes.glob("*.parent"))
+        return [found for link in links if self.parent(found := link.with_suffix(".qcow2")) == path]
 
     def delete(self, path: Path) -> None:
         """Have a file no more; nothing may lie on it."""
