@@ -17,6 +17,7 @@ from freehold.records.migrations import upgrade
 from freehold.records.schema import TABLES
 from freehold.records.store import Store
 from freehold.records.wake import SocketBell
+from tests.templates import SharedTemplates
 
 settings.register_profile("untimed", settings(), deadline=None)  # a busy machine is no failure
 settings.load_profile("untimed")
@@ -141,3 +142,9 @@ def store(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Store]:
     """A migrated, empty store; the test runs once on SQLite and once on PostgreSQL."""
     with opened_store(request.param, tmp_path, request) as opened:
         yield opened
+
+
+@pytest.fixture(scope="session")
+def templates(tmp_path_factory: pytest.TempPathFactory) -> SharedTemplates:
+    own = tmp_path_factory.getbasetemp()  # of this worker
+    return SharedTemplates((own.parent if "PYTEST_XDIST_WORKER" in os.environ else own) / "templates")

@@ -30,7 +30,7 @@ class CommandCloud:
 
     @classmethod
     def at(cls, data_dir: Path, pool: str, configuration: str = "") -> CommandCloud:
-        data_dir.mkdir()
+        data_dir.mkdir(exist_ok=True)
         (data_dir / "freehold.toml").write_text(f'{configuration}[network]\npublic_pool = "{pool}"\n')
         return cls(data_dir, free_port())
 

@@ -21,6 +21,7 @@ from freehold.cli.leftovers import leftovers
 from freehold.paths import Paths
 from freehold.processes import guests
 from tests.ovn import wait_until
+from tests.templates import SharedTemplates
 
 from .clouds import COMMAND, CommandCloud, running_cloud, short_place
 
@@ -28,9 +29,11 @@ DEMO_POOL = "203.0.113.176/28"
 
 
 @pytest.fixture(scope="module")
-def cloud() -> Iterator[CommandCloud]:
-    with short_place() as place, running_cloud(place / "one", "203.0.113.160/28") as cloud:
-        yield cloud
+def cloud(templates: SharedTemplates) -> Iterator[CommandCloud]:
+    with short_place() as place:
+        templates.lend(place / "one", "fh1.nano")
+        with running_cloud(place / "one", "203.0.113.160/28") as cloud:
+            yield cloud
 
 
 @pytest.fixture(scope="module")

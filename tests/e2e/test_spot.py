@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -12,7 +11,6 @@ from botocore.exceptions import ClientError
 
 from freehold.paths import Paths
 from freehold.processes import guests
-from tests.cli.clouds import running_cloud, short_place
 from tests.e2e.servers import Servers, tcp, wait
 from tests.e2e.test_servers import TOKEN
 
@@ -34,16 +32,6 @@ while sleep 1; do
         http://169.254.169.254/latest/meta-data/spot/instance-action) && break
 done >/dev/null 2>&1 </dev/null && echo "notice: $notice" >/dev/ttyS0 &
 """
-
-
-@pytest.fixture(scope="module")
-def servers(request: pytest.FixtureRequest) -> Iterator[Servers]:
-    with short_place() as place, running_cloud(place / "e2e", POOL, CONFIGURATION) as cloud:
-        servers = Servers(cloud)
-        yield servers
-        servers.close()
-        if request.session.testsfailed:
-            print(cloud.logs())
 
 
 def test_a_spot_instance_makes_room(servers: Servers) -> None:

@@ -10,6 +10,7 @@ import pytest
 from freehold.images.build import build
 from tests.host.plane import AgentProcess, Plane, running_agent
 from tests.ovn import Cloud, ovn_cloud
+from tests.templates import SharedTemplates
 
 
 @pytest.fixture(scope="module")
@@ -36,6 +37,14 @@ def plane(data_dir: Path, cloud: Cloud) -> Iterator[Plane]:
 
 
 @pytest.fixture(scope="module")
-def agent(data_dir: Path, plane: Plane) -> Iterator[AgentProcess]:
+def agent(
+    request: pytest.FixtureRequest, data_dir: Path, plane: Plane, templates: SharedTemplates
+) -> Iterator[AgentProcess]:
+    """It has a template from the beginning if the run has made one, unless the module has `NO_TEMPLATE`."""
+    if not hasattr(request.module, "NO_TEMPLATE"):
+        templates.lend(data_dir, "t3.nano")
     with running_agent(data_dir) as agent:
         yield agent
+        if request.session.testsfailed:
+            print(agent.log.read_text()[-4000:])
+    templates.keep(data_dir)

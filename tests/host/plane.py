@@ -173,9 +173,11 @@ class Plane:
             self.specs[instance_id].generation,
         )
 
-    def wait_for_disk(self, instance_id: str, volume_id: str) -> None:
-        """Until a guest has a volume. One that has not booted gets all but the first when it has found its root."""
-        self.wait_for(lambda: volume_id in (self.guests[instance_id].volumes or ()), "the disk is plugged in")
+    def wait_for_disks(self, instance_id: str) -> None:
+        """Until a guest runs with all its volumes. A clone gets all but the first when it has found its root."""
+        self.wait_for_state(instance_id, "running")
+        wanted = {volume.volume_id for volume in self.specs[instance_id].volumes}
+        self.wait_for(lambda: wanted <= set(self.guests[instance_id].volumes or ()), "the disks are plugged in")
 
     def wait_for_console(self, instance_id: str, text: bytes, times: int = 1, seconds: float = 60) -> str:
         self.wait_for(lambda: self.consoles.get(instance_id, b"").count(text) >= times, f"{text!r}", seconds)
@@ -289,10 +291,12 @@ class AgentProcess:
         self.log = data_dir / "agent.log"
         self.start()
 
-    def start(self) -> None:
+    def start(self, *options: str, wrapper: tuple[str | Path, ...] = ()) -> None:
+        """`wrapper`: a command that runs what follows it, here the agent."""
+        command = (sys.executable, "-m", "freehold.host", "--data-dir", self._data_dir, "--host-id", HOST, *options)
         with self.log.open("ab") as log:
             self.process = subprocess.Popen(
-                (sys.executable, "-m", "freehold.host", "--data-dir", self._data_dir, "--host-id", HOST),
+                (*wrapper, *command),
                 preexec_fn=partial(namespace.enter, Paths(self._data_dir).namespace),  # noqa: PLW1509 it only calls setns
                 stdin=subprocess.DEVNULL,
                 stdout=log,

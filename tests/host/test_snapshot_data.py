@@ -48,7 +48,7 @@ class History:
 
     def write(self) -> None:
         """And flush: what a guest has not flushed may be lost with its QEMU."""
-        self.plane.wait_for_disk(self.spec.instance_id, self.volume_id)
+        self.plane.wait_for_disks(self.spec.instance_id)
         monitor = SpareMonitor(self.layout, self.spec.instance_id)
         for block in self.chance.sample(BLOCKS, 3):
             self.now[block] = self.chance.randrange(1, 256)
@@ -152,8 +152,7 @@ def test_every_snapshot_has_the_blocks_of_its_instant(
     disk = VolumeSpec(data_id(seed + 1), 1, None, "/dev/sdf", boot=False, encrypted=True, snapshot_id=source)
     plane.keys[disk.volume_id] = history.key
     plane.assign(replace(restored, volumes=(*restored.volumes, disk)))
-    plane.wait_for_state(restored.instance_id, "running")
-    plane.wait_for_disk(restored.instance_id, disk.volume_id)
+    plane.wait_for_disks(restored.instance_id)
     pid = guests(plane.paths.tag)[restored.instance_id].pid
     monitor = SpareMonitor(history.layout, restored.instance_id)
     for block in BLOCKS:

@@ -25,7 +25,7 @@ def test_a_snapshot_has_what_was_written_before_it(
     key = key_of(volume_id)
     first, second, resting = (snapshot_of(volume_id, number) for number in (1, 2, 3))
     plane.assign(spec)
-    plane.wait_for_state(spec.instance_id, "running")
+    plane.wait_for_disks(spec.instance_id)
     monitor = SpareMonitor(layout, spec.instance_id)
     for block in SOME:
         monitor.write(volume_id, block, 1)
@@ -53,7 +53,7 @@ def test_a_snapshot_has_what_was_written_before_it(
     restored = replace(restored, volumes=(*restored.volumes, disk))
     plane.keys[disk.volume_id] = key
     plane.assign(restored)
-    plane.wait_for_state(restored.instance_id, "running")
+    plane.wait_for_disks(restored.instance_id)
     monitor = SpareMonitor(layout, restored.instance_id)
     monitor.write(disk.volume_id, 103, 9)
     monitor.write(disk.volume_id, 20000, 9)
@@ -99,7 +99,7 @@ def test_what_no_snapshot_needs_is_merged_into_what_lies_on_it(
     key = key_of(volume_id)
     root, tip = (f"{volume.volume_id}.qcow2" for volume in spec.volumes)
     plane.assign(spec)
-    plane.wait_for_state(spec.instance_id, "running")
+    plane.wait_for_disks(spec.instance_id)
     monitor = SpareMonitor(layout, spec.instance_id)
     history = [snapshot_of(volume_id, number) for number in range(10, 16)]
     written = dict.fromkeys(range(100, 108), 0)
@@ -171,7 +171,7 @@ def test_copies_need_nothing_of_what_they_are_copies_of(
     layout, spec, volume_id = Layout(plane.paths), with_data(guest_spec(4, image_id)), data_id(4)
     source = snapshot_of(volume_id, 20)
     plane.assign(spec)
-    plane.wait_for_state(spec.instance_id, "running")
+    plane.wait_for_disks(spec.instance_id)
     monitor = SpareMonitor(layout, spec.instance_id)
     for block in SOME:
         monitor.write(volume_id, block, block)
@@ -217,14 +217,14 @@ def test_a_volume_under_another_key_lies_over_its_snapshot(
 
     plane.assign(source, other)
     for spec in (source, other):
-        plane.wait_for_state(spec.instance_id, "running")
+        plane.wait_for_disks(spec.instance_id)
     monitor = SpareMonitor(layout, source.instance_id)
     for block in SOME:
         monitor.write(data_id(5), block, 1)
     monitor.close()
     plane.wait_for_snapshots(first)
     plane.want(other.instance_id, "running", volumes=(*other.volumes, disk))
-    plane.wait_for_disk(other.instance_id, disk.volume_id)
+    plane.wait_for_disks(other.instance_id)
     assert layout.volume(disk.volume_id).stat().st_blocks * 512 < 4 << 20
     monitor = SpareMonitor(layout, other.instance_id)
     monitor.write(disk.volume_id, 101, 2)

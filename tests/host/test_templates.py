@@ -19,7 +19,7 @@ from pathlib import Path
 import pytest
 from msgspec.structs import replace
 
-from freehold.host.hypervisor.qemu import system_uuid
+from freehold.host.hypervisor.qemu import BINARY, system_uuid
 from freehold.host.layout import Layout
 from freehold.host.templates import memory
 from freehold.host.templates.store import Recipe, Store
@@ -34,6 +34,7 @@ from tests.host.plane import AgentProcess, Plane, key_of, leftovers
 from tests.ovn import Cloud, wait_until
 
 POOL = IPv4Network("198.18.4.32/28")
+NO_TEMPLATE = True
 READY = b"freehold-micro ready"
 MANY = 50
 AT_ONCE = 10
@@ -58,9 +59,9 @@ def is_clone(plane: Plane, spec: GuestSpec) -> bool:
     return b"\0-incoming\0" in Path(f"/proc/{pid}/cmdline").read_bytes()
 
 
-def launch(plane: Plane, image_id: str, user_data: bytes | None = None) -> GuestSpec:
+def launch(plane: Plane, image_id: str, user_data: bytes | None = None, instance_type: str = "t3.nano") -> GuestSpec:
     spec = spec_of(next(places), image_id, desired="running")
-    spec = replace(spec, metadata=replace(spec.metadata, user_data=user_data))
+    spec = replace(spec, metadata=replace(spec.metadata, user_data=user_data, instance_type=instance_type))
     plane.assign(spec)
     plane.wait_for_state(spec.instance_id, "running")
     return spec
@@ -184,13 +185,11 @@ def test_a_template_of_no_use_is_replaced_and_the_launch_boots(
     (recipe,) = store.recipes()
     ready.end()
     unusable(store, recipe)
-    with started(ready):
-        before = said(ready, "template ready")
+    with started(ready), another_template(ready):
         spec = launch(plane, image_id)
         assert not is_clone(plane, spec)
         assert said(ready, "no clone of a template: it boots") == 1
         end(plane, spec)
-        wait_until(lambda: said(ready, "template ready") > before, "another template is ready", 120)
     file = data_dir / "host/templates" / recipe.key / "state"
     file.chmod(0o600)
     with file.open("r+b") as opened:
@@ -213,23 +212,73 @@ def unusable(store: Store, recipe: Recipe) -> None:
 
 
 @contextmanager
-def started(agent: AgentProcess) -> Iterator[None]:
+def started(agent: AgentProcess, *options: str, wrapper: tuple[str | Path, ...] = ()) -> Iterator[None]:
     """The agent is started, and has its template."""
-    before = said(agent, "template ready")
-    agent.start()
-    wait_until(lambda: said(agent, "template ready") > before, "a template is ready", 120)
+    with another_template(agent):
+        agent.start(*options, wrapper=wrapper)
     yield
+
+
+@contextmanager
+def another_template(agent: AgentProcess) -> Iterator[None]:
+    """What is done has the agent make or load a template."""
+    before = said(agent, "template ready")
+    yield
+    wait_until(lambda: said(agent, "template ready") > before, "a template is ready", 120)
+
+
+def test_another_qemu_makes_another_template(
+    plane: Plane, ready: AgentProcess, image_id: str, data_dir: Path, tmp_path: Path
+) -> None:
+    """The same QEMU that says it is another version, where only the agent sees it. The earlier template goes."""
+    store, binary = Store(data_dir / "host/templates"), Path("/usr/bin") / BINARY
+    (before,) = store.recipes()
+    version = before.qemu.removeprefix("QEMU emulator version ")
+    other = tmp_path / "qemu"
+    shutil.copy(binary, other)
+    other.write_bytes(binary.read_bytes().replace(version.encode(), version[::-1].encode()))
+    ready.end()
+    bind = ("unshare", "--mount", "sh", "-c", 'mount --bind "$0" "$1" && shift && exec "$@"', other, binary)
+    with started(ready, wrapper=bind):
+        (after,) = store.recipes()
+        assert after == replace(before, qemu=f"QEMU emulator version {version[::-1]}")
+        spec = launch(plane, image_id)
+        assert is_clone(plane, spec)
+        end(plane, spec)
+    ready.end()
+    with started(ready):
+        assert store.recipes() == [before]
 
 
 def test_another_kernel_makes_another_template(
     plane: Plane, ready: AgentProcess, image_id: str, data_dir: Path
 ) -> None:
+    (before,) = Store(data_dir / "host/templates").recipes()
     kernel = data_dir / "images" / image_id / "vmlinux"
     shutil.copy(kernel, kernel.with_suffix(".new"))
+    with kernel.with_suffix(".new").open("ab") as file:
+        file.write(b"another")
     kernel.with_suffix(".new").rename(kernel)
-    spec = launch(plane, image_id)
-    assert not is_clone(plane, spec)
-    end(plane, spec)
+    with another_template(ready):
+        spec = launch(plane, image_id)
+        assert not is_clone(plane, spec)
+        end(plane, spec)
+    (after,) = Store(data_dir / "host/templates").recipes()
+    assert (after.shape, after.kernel == before.kernel) == (before.shape, False)
+
+
+def test_templates_keep_to_their_memory(plane: Plane, ready: AgentProcess, image_id: str, data_dir: Path) -> None:
+    """Where there is room for one, what is launched now has it, and what was launched before boots."""
+    ready.end()
+    with started(ready, "--template-mib", "100"):
+        with another_template(ready):
+            end(plane, launch(plane, image_id, instance_type="t3.micro"))
+        (recipe,) = Store(data_dir / "host/templates").recipes()
+        assert recipe.shape.instance_type == "t3.micro"
+        for instance_type in ("t3.micro", "t3.nano"):
+            spec = launch(plane, image_id, instance_type=instance_type)
+            assert is_clone(plane, spec) == (instance_type == "t3.micro")
+            end(plane, spec)
 
 
 def test_memory_of_a_template_can_be_read_and_be_copied_on_write_and_nothing_else(tmp_path: Path) -> None:

@@ -116,6 +116,7 @@ class Templates(Worker):
         image = self._image(shape)
         if image is None:
             del self._wanted[shape]
+            self._store.remove_of(shape)
             return
         recipe, stamp = await self._recipe(shape, image), _stamp(image)
         try:
@@ -127,6 +128,7 @@ class Templates(Worker):
             await maker.make(self._store, recipe, image, self._accelerator, f"freehold-template-{self._layout.tag}")
             template = await asyncio.to_thread(self._store.load, recipe)
         self._ready[shape] = (template, stamp)
+        self._store.remove_of(shape, but=recipe)
         self._keep_to_budget()
         log.info("template ready", image=shape.image_id, type=shape.instance_type, mib=template.used_bytes >> 20)
 

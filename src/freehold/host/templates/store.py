@@ -125,6 +125,12 @@ class Store:
     def remove(self, recipe: Recipe) -> None:
         shutil.rmtree(self.directory / recipe.key, ignore_errors=True)
 
+    def remove_of(self, shape: Shape, *, but: Recipe | None = None) -> None:
+        """Those that were made of what is not there any more: an earlier QEMU, kernel or image."""
+        for recipe in self.recipes():
+            if recipe.shape == shape and recipe != but:
+                self.remove(recipe)
+
     def touch(self, recipe: Recipe) -> None:
         """It is used now."""
         os.utime(self.directory / recipe.key / _DESCRIPTION)
