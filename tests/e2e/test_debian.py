@@ -3,15 +3,19 @@ what these do then is what they do after a boot. Minutes of work, so only `make 
 
 from __future__ import annotations
 
+import io
+import json
 import os
 import re
 import signal
 import subprocess
+import tarfile
 import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
+import boto3
 import pytest
 
 from freehold.cli.host_keys import host_keys
@@ -20,6 +24,7 @@ from freehold.images.build import build
 from freehold.processes import guests
 from tests.cli.clouds import CommandCloud, short_place
 from tests.e2e.servers import Servers, wait
+from tests.e2e.test_roles import API, TRUST
 
 pytestmark = pytest.mark.debian
 POOL = "198.18.10.0/24"
@@ -254,3 +259,40 @@ def detach(debian: Guests, volume: str) -> None:
     debian.ec2.detach_volume(VolumeId=volume)
     debian.ec2.get_waiter("volume_available").wait(VolumeIds=[volume], WaiterConfig={"Delay": 1})
     debian.ec2.delete_volume(VolumeId=volume)
+
+
+SDK = ("boto3", "botocore", "s3transfer", "jmespath", "dateutil", "urllib3", "six.py")
+WHO_AM_I = "import boto3; print(boto3.client('sts', region_name='us-east-1').get_caller_identity()['Arn'])"
+
+
+def test_boto3_in_a_server_needs_nothing_but_the_endpoint(debian: Guests, group: str) -> None:
+    """Its own chain of providers finds the credentials of the server's role."""
+    iam = debian.client("iam")
+    iam.create_role(RoleName="worker", AssumeRolePolicyDocument=json.dumps(TRUST))
+    iam.create_instance_profile(InstanceProfileName="worker")
+    iam.add_role_to_instance_profile(InstanceProfileName="worker", RoleName="worker")
+    profile = {"Name": "worker"}
+    (server,) = debian.launch(group, ImageId=debian.image, InstanceType=TYPE, IamInstanceProfile=profile)
+    debian.wait_for_state("running", server)
+    debian.wait_for_login(server)
+    unpack = (*debian.command(server), "mkdir /var/tmp/sdk && tar xz -C /var/tmp/sdk")
+    subprocess.run(unpack, input=sdk(), check=True, timeout=MINUTES)
+    said = debian.run(server, f'AWS_ENDPOINT_URL={API} PYTHONPATH=/var/tmp/sdk python3 -c "{WHO_AM_I}"')
+    assert said.endswith(f":assumed-role/worker/{server}")
+    debian.ec2.terminate_instances(InstanceIds=[server])
+    debian.wait_for_state("terminated", server)
+
+
+def sdk() -> bytes:
+    """The SDK as it is installed here, which is Python alone, packed."""
+
+    def wanted(member: tarfile.TarInfo) -> tarfile.TarInfo | None:
+        compiled = member.name.endswith(("__pycache__", ".so"))
+        other = member.isdir() and member.name.startswith("botocore/data/") and member.name.split("/")[2] != "sts"
+        return None if compiled or other else member
+
+    packed = io.BytesIO()
+    with tarfile.open(fileobj=packed, mode="w:gz") as archive:
+        for name in SDK:
+            archive.add(Path(boto3.__file__).parents[1] / name, name, filter=wanted)
+    return packed.getvalue()

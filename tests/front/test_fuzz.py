@@ -9,13 +9,15 @@ import random
 import resource
 from collections.abc import Callable, Iterator
 from contextlib import suppress
-from pathlib import Path
+from dataclasses import replace
 from typing import Any
+from urllib.parse import urlencode
 from uuid import uuid4
 
+import msgspec
 import pytest
 from botocore import serialize
-from botocore.model import OperationModel
+from botocore.model import OperationModel, StructureShape
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
@@ -23,16 +25,23 @@ from freehold.config import Config, Throttle
 from freehold.front.dispatch import Arrival, Dispatcher
 from freehold.front.errors import InvalidUri
 from freehold.front.protocols.message import HttpRequest, pairs
+from freehold.front.protocols.rest import RestProtocol
 from freehold.iam.document import MalformedPolicy, parse
+from freehold.records.sessions import Holder
+from freehold.services.errors import AwsError
 from freehold.services.operation import Catalog
 from tests.cloudapi import ApiServer, Keys, api_server
 from tests.ec2.launching import add_host
+from tests.front.shapes import Values
 from tests.front.signing import Unsigned, signed
+from tests.front.test_protocols import fits, model_of, request_of
 from tests.front.test_walk import NAMED, least
+from tests.sts.provider import Provider, provider
+from tests.sts.test_web_identity import register, role
 
 UNLIMITED = Config(throttle=Throttle(reads_per_second=1e9, reads_burst=1e9, writes_per_second=1e9, writes_burst=1e9))
-# For each example that hypothesis draws; together 100,000.
-REQUESTS, SIGNATURES, POLICIES, TOKENS = 60, 15, 100, 25
+# For each example that hypothesis draws; together, with tokens of two kinds, 100,000.
+REQUESTS, SIGNATURES, POLICIES, TOKENS, DOCUMENTS = 60, 15, 80, 15, 15
 EXAMPLES = 500
 GROWTH_MAX_MIB = 64
 
@@ -80,10 +89,11 @@ def one_line(text: bytes) -> str:
 class Target:
     """The front door without its sockets, and a good request of every operation."""
 
-    def __init__(self, api: ApiServer) -> None:
+    def __init__(self, api: ApiServer, config: Config) -> None:
         catalog = Catalog()
+        self.api = api
         self.keys = api.root
-        self.dispatcher = Dispatcher(catalog, api.store, api.sealer, UNLIMITED)
+        self.dispatcher = Dispatcher(catalog, api.store, api.sealer, config)
         self.good = [self._good(operation.model) for operation in catalog.operations.values()]
 
     def _good(self, model: OperationModel) -> Unsigned:
@@ -124,10 +134,17 @@ class Target:
 
 
 @pytest.fixture(scope="module")
-def target(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Target]:
-    with api_server(tmp_path_factory.mktemp("cloud"), UNLIMITED) as api:
+def oidc(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Provider]:
+    with provider(tmp_path_factory.mktemp("provider")) as running:
+        yield running
+
+
+@pytest.fixture(scope="module")
+def target(tmp_path_factory: pytest.TempPathFactory, oidc: Provider) -> Iterator[Target]:
+    config = msgspec.structs.replace(UNLIMITED, identity_providers=oidc.config.identity_providers)
+    with api_server(tmp_path_factory.mktemp("cloud"), config) as api:
         add_host(api.store)
-        made = Target(api)
+        made = Target(api, config)
         for request in made.good:
             made.send(request, made.keys)
         yield made
@@ -186,11 +203,72 @@ def test_signatures(target: Target, chance: random.Random) -> None:
 @pytest.mark.usefixtures("growth")
 @fuzzing
 @given(chance=randoms)
-def test_session_tokens(target: Target, chance: random.Random) -> None:
+def test_session_tokens(target: Target, session: Keys, chance: random.Random) -> None:
+    """Of a session that there is, with its secret: whatever of the token is changed, it opens nothing."""
+    assert session.session_token is not None
     for _ in range(TOKENS):
-        token = chance.choice((os.urandom(chance.randint(0, 200)).hex().encode(), b"FwoGZXIvYXdzE" * 30, b"", b"."))
-        keys = Keys("ASIA" + target.keys.access_key_id[4:], "secret", one_line(mangled(chance, token)))
-        assert target.send(chance.choice(target.good), keys) in (400, 401, 403)
+        token = chance.choice((session.session_token.encode(), os.urandom(chance.randint(0, 200)).hex().encode(), b"."))
+        other = one_line(mangled(chance, token))
+        if other != session.session_token:
+            assert target.send(chance.choice(target.good), replace(session, session_token=other)) in (400, 401, 403)
+
+
+@pytest.fixture(scope="module")
+def session(target: Target) -> Keys:
+    return target.api.create_session(Holder(target.api.account_id, "root", target.api.account_id))
+
+
+@pytest.mark.usefixtures("growth")
+@fuzzing
+@given(chance=randoms)
+def test_identity_tokens(target: Target, web_identity: dict[str, str], chance: random.Random) -> None:
+    """Of an OpenID Connect provider that the cloud trusts, for a role that trusts all of them."""
+    token = web_identity["WebIdentityToken"]
+    for _ in range(TOKENS):
+        other = one_line(mangled(chance, token.encode()))
+        if other != token:
+            assert target.send(assuming(web_identity | {"WebIdentityToken": other}), None) in (400, 403)
+
+
+def assuming(params: dict[str, str]) -> Unsigned:
+    form = {"Action": "AssumeRoleWithWebIdentity", "Version": "2011-06-15", **params}
+    headers = {"content-type": "application/x-www-form-urlencoded; charset=utf-8"}
+    return Unsigned("sts", "POST", "/", "", headers, urlencode(form, errors="surrogateescape").encode())
+
+
+@pytest.fixture(scope="module")
+def web_identity(target: Target, oidc: Provider) -> dict[str, str]:
+    register(target.api, oidc)
+    role_arn = role(target.api, oidc, "web")
+    return {"RoleArn": role_arn, "RoleSessionName": "fuzz", "WebIdentityToken": oidc.token(exp=2**31)}
+
+
+# What takes XML: the object store's operations, whose parsers are there before they are.
+S3 = model_of("s3")
+S3_PROTOCOL = RestProtocol(S3, xml=True)
+
+
+def xml_inputs() -> Iterator[st.SearchStrategy[tuple[str, dict[str, Any]]]]:
+    """Of each operation whose input has a document: its name and parameters."""
+    for operation in map(S3.operation_model, S3.operation_names):
+        shape = operation.input_shape
+        if isinstance(shape, StructureShape):
+            payload = shape.members.get(shape.serialization.get("payload", ""))
+            values = Values(fits).of(shape) if isinstance(payload, StructureShape) else None
+            if values is not None:
+                yield st.tuples(st.just(operation.name), values)
+
+
+@pytest.mark.usefixtures("growth")
+@fuzzing
+@given(drawn=st.one_of(*xml_inputs()), chance=randoms)
+def test_documents(drawn: tuple[str, dict[str, Any]], chance: random.Random) -> None:
+    request = request_of(S3.operation_model(drawn[0]), "rest-xml", drawn[1])
+    name, routed = S3_PROTOCOL.route(request)
+    parse_request = S3_PROTOCOL.codec(S3.operation_model(name)).parse
+    for _ in range(DOCUMENTS):
+        with suppress(AwsError):
+            parse_request(replace(request, body=mangled(chance, request.body)), routed)
 
 
 _POLICY: dict[str, Any] = {
@@ -226,8 +304,11 @@ def test_policies(chance: random.Random) -> None:
             parse(document, "identity")
 
 
-def test_the_unmangled_is_understood(target: Target, tmp_path: Path) -> None:
+def test_the_unmangled_is_understood(target: Target, session: Keys, web_identity: dict[str, str]) -> None:
     """Or the tests above would only show that nonsense is refused."""
     statuses = [target.send(request, target.keys) for request in target.good]
     assert statuses.count(200) > len(statuses) / 4
+    assert target.send(assuming(web_identity), None) == 200
+    sts = target.api.client("sts", keys=session)
+    assert sts.get_caller_identity()["Account"] == target.api.account_id
     assert parse(json.dumps(_POLICY), "identity")

@@ -86,6 +86,8 @@ def test_a_launch_needs_all_that_it_uses(grants: Grants, missing: str | None) ->
         ("instance/*", {"StringEquals": {"ec2:MetadataHttpTokens": "required", "ec2:Tenancy": "default"}}, True),
         ("instance/*", {"StringLike": {"ec2:AvailabilityZone": "us-east-1b"}}, False),
         ("instance/*", {"Bool": {"ec2:EbsOptimized": "false"}}, True),
+        ("instance/*", {"StringEquals": {"ec2:CpuOptionsAmdSevSnp": "disabled"}}, True),
+        ("instance/*", {"StringEquals": {"ec2:InstanceBandwidthWeighting": "vpc-1"}}, False),
         ("image/*", {"StringEquals": {"ec2:Owner": "amazon", "ec2:ImageID": IMAGE}}, True),
         ("image/*", {"StringEquals": {"ec2:Owner": "111122223333"}}, False),
         ("volume/*", {"NumericGreaterThan": {"ec2:VolumeSize": "1"}}, False),

@@ -69,7 +69,7 @@ def treatments(operation: Operation) -> dict[str, Treatment]:
     """What the operation does with each parameter that is no structure, by its path: ``"Placement.Tenancy"``."""
     found = {}
     says = declares(operation)
-    read = names_read(operation.function)
+    read = names_read(operation)
     explained = operation.function.__doc__ or ""
     for path, shapes in _leaves(operation.model.input_shape):
         name = path.rpartition(".")[2]

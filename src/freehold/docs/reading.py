@@ -8,18 +8,21 @@ from __future__ import annotations
 import ast
 import functools
 import types
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
+
+from freehold.services.operation import Operation
 
 _OURS = "freehold.services."
 
 
-def names_read(function: Callable[..., Any]) -> frozenset[str]:
-    """The text constants in the function, in what it calls or refers to, and so on, whatever way a request takes."""
+def names_read(operation: Operation) -> frozenset[str]:
+    """The text constants in the operation's functions, in what they call or refer to, and so on, whatever way a request
+    takes."""
     found: set[str] = set()
     seen: set[int] = set()
-    waiting: list[Any] = [function]
+    waiting: list[Any] = [operation.function, operation.receive, operation.prepare, operation.prove]
     while waiting:
         value = waiting.pop()
         if id(value) in seen:

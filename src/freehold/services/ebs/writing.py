@@ -135,8 +135,7 @@ def _put(call: Call, request: Mapping[str, Any]) -> None:
 
 @operation(resources=_needed_to_put, resource_policies=True, receive=_received, prepare=_put)
 def put_snapshot_block(call: Call, request: Mapping[str, Any]) -> Response:
-    """A block that was put before is replaced. It is written before the transaction begins: BlockData, DataLength,
-    Checksum and ChecksumAlgorithm are looked at then."""
+    """A block that was put before is replaced. It is written before the transaction begins."""
     take_turn(call.tx)
     snapshot = _own(call, request["SnapshotId"])
     call.tx.put(WrittenBlock(snapshot.id, request["BlockIndex"], snapshot.account_id, request["Checksum"]))
@@ -156,8 +155,8 @@ def _complete(call: Call, request: Mapping[str, Any]) -> bytes | None:
 
 @operation(resources=on("SnapshotId"), prepare=_complete)
 def complete_snapshot(call: Call, request: Mapping[str, Any]) -> Response:
-    """Sealed by its host before the transaction begins, when ChangedBlocksCount, Checksum, ChecksumAlgorithm and
-    ChecksumAggregationMethod (there is one of each) are looked at: nothing is written to it from here on."""
+    """Sealed by its host before the transaction begins: nothing is written to it from here on. ChecksumAlgorithm and
+    ChecksumAggregationMethod make no difference: the model has one of each."""
     take_turn(call.tx)
     if call.prepared is None:
         return {"Status": "completed"}

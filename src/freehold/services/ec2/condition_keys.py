@@ -62,8 +62,10 @@ def of_any_instance(
 ) -> dict[str, Value]:
     """What is said of an instance before it is there as well."""
     return {
+        "ec2:CpuOptionsAmdSevSnp": "disabled",
         "ec2:EbsOptimized": written(ebs_optimized),
         "ec2:InstanceAutoRecovery": auto_recovery,
+        "ec2:InstanceBandwidthWeighting": "default",
         "ec2:InstanceMarketType": "spot" if spot else "on-demand",
         "ec2:InstanceType": instance_type,
         "ec2:RootDeviceType": "ebs",
