@@ -85,6 +85,27 @@ def allocate_auto(call: Call, interface: NetworkInterface) -> Address:
     return address
 
 
+def set_auto(call: Call, interface: NetworkInterface, wanted: bool) -> None:
+    """Whether the interface has a public address of its own when its instance runs: from now on. Raises
+    InsufficientAddressCapacity. https://docs.aws.amazon.com/AWSEC2/latest/UserGuide/working-with-ip-addresses.html
+    """
+    take_turn(call.tx)
+    interface = call.tx.update(interface, auto_public_ip=wanted)
+    if wanted:
+        if _has_a_running_instance(call, interface):
+            allocate_auto(call, interface)
+        return
+    own = call.tx.find(Address, _A.interface_id == interface.id, _A.kind == "auto")
+    if own is not None:
+        release(call.tx, own)
+        _changed(call, interface)
+
+
+def _has_a_running_instance(call: Call, interface: NetworkInterface) -> bool:
+    instance = call.tx.get(Instance, interface.instance_id or "")
+    return instance is not None and instance.state in ("pending", "running")
+
+
 def _allocate(
     call: Call,
     kind: Literal["elastic", "auto"],
@@ -253,8 +274,7 @@ def _take_off(call: Call, address: Address) -> None:
     if interface is None:
         return
     _changed(call, interface)
-    instance = call.tx.get(Instance, interface.instance_id or "")
-    if interface.auto_public_ip and instance is not None and instance.state in ("pending", "running"):
+    if interface.auto_public_ip and _has_a_running_instance(call, interface):
         # An exhausted pool is no reason to keep the caller from moving the address: the next start tries again.
         with contextlib.suppress(InsufficientAddressCapacity):
             allocate_auto(call, interface)

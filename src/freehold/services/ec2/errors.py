@@ -238,6 +238,11 @@ class InvalidAssociationIDNotFound(NotFound):
     noun = "association ID"
 
 
+class InvalidAttachmentIDNotFound(NotFound):
+    code = "InvalidAttachmentID.NotFound"
+    noun = "attachment ID"
+
+
 class InvalidGroupIdMalformed(Malformed):
     code = "InvalidGroupId.Malformed"
 

@@ -22,7 +22,7 @@ from freehold.services.ec2.condition_keys import written
 from freehold.services.ec2.errors import InvalidParameterCombination, InvalidParameterValue, MissingParameter
 from freehold.services.ec2.instance_states import check_stopped, modifiable
 from freehold.services.ec2.instances import block_device_mappings
-from freehold.services.ec2.interfaces import groups_of, set_groups
+from freehold.services.ec2.interfaces import groups_of, set_groups, set_source_dest_check
 from freehold.services.ec2.parameters import refuse_others
 from freehold.services.ec2.resources import INSTANCE, SECURITY_GROUP, named_by
 from freehold.services.errors import AwsError, UnsupportedOperation
@@ -269,16 +269,13 @@ def _user_data(call: Call, instance: Instance, value: bytes) -> None:
 def _source_dest_check(call: Call, instance: Instance, value: bool) -> None:
     primary = _primary_interface(call, instance)
     assert primary is not None  # only a terminated instance has none
-    call.tx.update(primary, source_dest_check=value)
-    publish(call.tx, "vpc", primary.vpc_id)
+    set_source_dest_check(call, primary, value)
 
 
 def _groups(call: Call, instance: Instance, value: list[str]) -> None:
     primary = _primary_interface(call, instance)
     assert primary is not None  # only a terminated instance has none
     set_groups(call, primary, value)
-    publish(call.tx, "vpc", primary.vpc_id)
-    publish(call.tx, "guest", instance.id)
 
 
 def _block_device_mappings(call: Call, instance: Instance, value: list[dict[str, Any]]) -> None:

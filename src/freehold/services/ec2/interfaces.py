@@ -11,7 +11,7 @@ import sqlalchemy as sa
 
 from freehold.dns_names import private_dns_name, public_dns_name
 from freehold.quotas import GROUPS_PER_INTERFACE
-from freehold.records.feed import take_turn
+from freehold.records.feed import publish, take_turn
 from freehold.records.ids import InstanceId, InterfaceId, SubnetId, VpcId, new_id
 from freehold.records.network import (
     Address,
@@ -48,6 +48,7 @@ if TYPE_CHECKING:
         DescribeNetworkInterfacesRequestTypeDef,
         GroupIdentifierTypeDef,
         NetworkInterfaceAssociationTypeDef,
+        NetworkInterfaceAttachmentTypeDef,
         NetworkInterfaceTypeDef,
     )
 
@@ -181,18 +182,25 @@ def _description(
     }
     if public is not None:
         result["Association"] = result["PrivateIpAddresses"][0]["Association"] = _association_of(public)
-    if interface.instance_id and interface.attachment_id and interface.attached_at:
-        result["Attachment"] = {
-            "AttachmentId": interface.attachment_id,
-            "AttachTime": interface.attached_at,
-            "DeleteOnTermination": interface.delete_on_termination,
-            "DeviceIndex": interface.device_index,
-            "NetworkCardIndex": 0,
-            "InstanceId": interface.instance_id,
-            "InstanceOwnerId": interface.account_id,
-            "Status": "attached",
-        }
+    if (attachment := attachment_of(interface)) is not None:
+        result["Attachment"] = attachment
     return result
+
+
+def attachment_of(interface: NetworkInterface) -> NetworkInterfaceAttachmentTypeDef | None:
+    """None: it is not attached."""
+    if not (interface.instance_id and interface.attachment_id and interface.attached_at):
+        return None
+    return {
+        "AttachmentId": interface.attachment_id,
+        "AttachTime": interface.attached_at,
+        "DeleteOnTermination": interface.delete_on_termination,
+        "DeviceIndex": interface.device_index,
+        "NetworkCardIndex": 0,
+        "InstanceId": interface.instance_id,
+        "InstanceOwnerId": interface.account_id,
+        "Status": "attached",
+    }
 
 
 def _association_of(address: Address) -> NetworkInterfaceAssociationTypeDef:
@@ -287,6 +295,15 @@ def set_groups(call: Call, interface: NetworkInterface, group_ids: Sequence[str]
     groups = _groups_for(call, interface.vpc_id, interface.subnet_id, group_ids)
     call.tx.delete_where(InterfaceGroup, interface_groups.c.interface_id == interface.id)
     call.tx.insert(*_memberships(interface, groups))
+    publish(call.tx, "vpc", interface.vpc_id)
+    if interface.instance_id is not None:
+        publish(call.tx, "guest", interface.instance_id)  # its metadata names them
+
+
+def set_source_dest_check(call: Call, interface: NetworkInterface, value: bool) -> None:
+    """Whether the interface may only send from, and receive for, its own address."""
+    call.tx.update(interface, source_dest_check=value)
+    publish(call.tx, "vpc", interface.vpc_id)
 
 
 def _memberships(interface: NetworkInterface, groups: Sequence[SecurityGroup]) -> list[InterfaceGroup]:
