@@ -106,9 +106,12 @@ class Servers:
         trusted.write_text(known_hosts(address, host_keys(self.console(instance_id))))
         return (*ssh_command(self.key, trusted), f"{user}@{address}")
 
-    def try_ssh(self, instance_id: str, command: str, user: str = "root") -> subprocess.CompletedProcess[str]:
-        """Run a command in a server."""
-        return subprocess.run((*self._login(instance_id, user), command), capture_output=True, text=True, timeout=60)
+    def try_ssh(
+        self, instance_id: str, command: str, user: str = "root", seconds: float = 60
+    ) -> subprocess.CompletedProcess[str]:
+        """Run a command in a server. Raises TimeoutExpired."""
+        login = self._login(instance_id, user)
+        return subprocess.run((*login, command), capture_output=True, text=True, timeout=seconds)
 
     @contextmanager
     def tunnel(self, instance_id: str, *targets: str) -> Iterator[list[str]]:
@@ -118,7 +121,8 @@ class Servers:
         with subprocess.Popen((*self._login(instance_id), "-N", "-o", "ExitOnForwardFailure=yes", *forwards)) as ssh:
             try:
                 for address in local:
-                    wait(lambda address=address: _connects(address), f"a tunnel at {address}")  # type: ignore[misc]
+                    host, _, port = address.partition(":")
+                    wait(lambda to=(host, int(port)): answers(*to), f"a tunnel at {address}")  # type: ignore[misc]
                 yield local
             finally:
                 ssh.terminate()
@@ -136,10 +140,13 @@ class Servers:
         return group
 
 
-def _connects(address: str) -> bool:
-    host, _, port = address.partition(":")
-    with socket.socket() as probe:
-        return probe.connect_ex((host, int(port))) == 0
+def answers(address: str, port: int) -> bool:
+    """Whether a connection from the machine to a public address is taken."""
+    try:
+        socket.create_connection((address, port), timeout=2).close()
+    except OSError:
+        return False
+    return True
 
 
 def ssh_command(key: Path, known: Path) -> tuple[str, ...]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from tests.e2e.servers import Servers, tcp, wait
+from tests.e2e.servers import Servers, answers, tcp, wait
 
 POOL = "198.18.5.0/27"
 
@@ -80,4 +80,18 @@ def test_the_metadata_service_changes_at_once(servers: Servers, server: str) -> 
 
     becomes(0, HttpTokens="optional")
     becomes(1, HttpEndpoint="disabled")
+    assert servers.try_ssh(server, "true", seconds=30).returncode == 0  # nobody waits for keys that it does not give
     becomes(0, HttpEndpoint="enabled")
+
+
+def test_its_public_address_goes_and_comes_while_it_runs(servers: Servers, server: str) -> None:
+    (interface,) = servers.get(server)["NetworkInterfaces"]
+    name, before = interface["NetworkInterfaceId"], servers.get(server)["PublicIpAddress"]
+    assert answers(before, 22)
+    servers.ec2.modify_network_interface_attribute(NetworkInterfaceId=name, AssociatePublicIpAddress=False)
+    assert "PublicIpAddress" not in servers.get(server)
+    wait(lambda: not answers(before, 22), "nobody is at the address")
+    servers.ec2.modify_network_interface_attribute(NetworkInterfaceId=name, AssociatePublicIpAddress=True)
+    address = servers.get(server)["PublicIpAddress"]
+    wait(lambda: answers(address, 22), "the server is at its new address")
+    assert servers.ssh(server, "echo it is") == "it is\n"

@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import json
-import socket
 from dataclasses import dataclass
 
 import pytest
 
-from tests.e2e.servers import Servers, tcp, wait
+from tests.e2e.servers import Servers, answers, tcp, wait
 from tests.host.plane import leftovers
 
 POOL = "203.0.113.64/27"
@@ -99,15 +98,6 @@ def test_groups_let_in_what_they_say_and_nothing_else(servers: Servers, fleet: F
     wait(lambda: answers(public, 8081), "port 8081 is open to everybody")
     servers.ec2.revoke_security_group_ingress(GroupId=fleet.app_group, IpPermissions=[everybody])
     wait(lambda: not answers(public, 8081), "port 8081 is closed again")
-
-
-def answers(address: str, port: int) -> bool:
-    """Whether a connection from the machine to a public address is taken."""
-    try:
-        socket.create_connection((address, port), timeout=2).close()
-    except OSError:
-        return False
-    return True
 
 
 def test_stop_and_start_keep_the_disk_and_the_private_address(servers: Servers, fleet: Fleet) -> None:

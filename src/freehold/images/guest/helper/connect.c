@@ -136,6 +136,7 @@ void keep_connect_keys(void) {
     }
     if (group < 0) say("freehold-micro: no EC2 Instance Connect");
     if (group >= 0 && fork() == 0) {
+        imds_tries = 1; /* somebody waits to be let in */
         /* Somebody may wait for the end of what else is open. */
         for (int other = STDERR_FILENO + 1; other < FILES_MAX; other++)
             if (other != group) close(other);

@@ -37,12 +37,14 @@ static int ask_once(const char *method, const char *path, const char *header, ch
     answer[received] = 0;
     char *text = strstr(answer, "\r\n\r\n");
     if (count != 0 || text == NULL || strncmp(answer, "HTTP/1.", 7) != 0) return 0;
+    int status = atoi(answer + 9);
     text += 4;
     *length = received - (text - answer);
+    if (status != 200) return status; /* what it says of that may be longer than what was asked for */
     if (*length > (ptrdiff_t)size - 1) return 0;
     memcpy(body, text, *length);
     body[*length] = 0;
-    return atoi(answer + 9);
+    return status;
 }
 
 /* What is not answered may be asked again: keys and user data are asked for once in an instance's life. */
