@@ -38,8 +38,7 @@ def disk_limits(volume_type: str, size_gib: int, iops: int, throughput_mibps: in
             return DiskLimits(iops, min(iops // 4, 4000) * _MIB, io_bytes=io_bytes)
         case "st1" | "sc1":
             per_tib, burst_per_tib, most = _HDD[volume_type]
-            base = per_tib * size_gib * _MIB // 1024
-            burst = min(burst_per_tib * size_gib * _MIB // 1024, most * _MIB)
+            base, burst = (min(each * size_gib * _MIB // 1024, most * _MIB) for each in (per_tib, burst_per_tib))
             credits_bytes = size_gib << 30
             return DiskLimits(
                 most, base, bytes_burst=burst, bytes_burst_seconds=credits_bytes // burst, io_bytes=io_bytes

@@ -23,7 +23,7 @@ from freehold.host.commands import run
 from freehold.host.errors import HostError, NotYet
 from freehold.host.hypervisor import devices, layering
 from freehold.host.hypervisor.disks import Disk, Layer, file_name, layer_node
-from freehold.host.hypervisor.monitor import Monitor
+from freehold.host.hypervisor.monitor import Monitor, MonitorError, Refused
 from freehold.host.layout import is_volume_id
 from freehold.host.machine import Machine
 from freehold.host.volumes import luks, qcow2
@@ -87,12 +87,12 @@ class Merging(Worker):
             try:
                 await self._merge(doomed, children[0])
                 self.wake()  # the next may be merged now
-            except NotYet as error:
-                log.info("layer is not merged yet", layer=doomed.name, reason=str(error))
-                pause = _SOON_SECONDS
             except (HostError, OSError) as error:
-                log.warning("layer not merged, it is tried again", layer=doomed.name, error=str(error))
-                pause = pause or _RETRY_SECONDS
+                if soon := _passes(error):
+                    log.info("layer is not merged yet", layer=doomed.name, reason=str(error))
+                else:
+                    log.warning("layer not merged, it is tried again", layer=doomed.name, error=str(error))
+                pause = _SOON_SECONDS if soon else pause or _RETRY_SECONDS
         return pause
 
     async def _follow(self) -> float | None:
@@ -109,7 +109,7 @@ class Merging(Worker):
                 pause = error.seconds
             except (HostError, OSError) as error:
                 log.warning("layers not followed, it is tried again", volume=volume_id, error=str(error))
-                pause = pause or _RETRY_SECONDS
+                pause = pause or (_SOON_SECONDS if _passes(error) else _RETRY_SECONDS)
         return pause
 
     async def _follow_one(self, user: str, volume_id: str) -> None:
@@ -244,3 +244,8 @@ class Merging(Worker):
             self._want_keys()
             raise NotYet(f"the key of {living.stem} is still to come")
         return self._keys.pop(living.stem)
+
+
+def _passes(error: Exception) -> bool:
+    """Whether it is no more than a matter of time: QEMU ended meanwhile, or did not answer."""
+    return isinstance(error, NotYet | MonitorError) and not isinstance(error, Refused)
