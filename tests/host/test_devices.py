@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import itertools
 import gc
 import json
 import os
@@ -157,8 +158,11 @@ def test_a_disk_that_is_plugged_in_is_found_once_it_was_read() -> None:
         return await devices.is_found(monitor, VOLUME)
 
     async def read(monitor: Monitor, disk: Disk) -> None:
-        await monitor.reset()
-        while not await found(monitor, disk):
+        for look in itertools.count():
+            if await found(monitor, disk):
+                return
+            if look % 100 == 0:  # once in hundreds of times the firmware hangs after a reset
+                await monitor.reset()
             await asyncio.sleep(0.05)
 
     assert in_machine(stop, plug, found)[2] is False
