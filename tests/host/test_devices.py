@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import itertools
 import gc
 import json
 import os
@@ -158,7 +157,7 @@ def test_a_disk_that_is_plugged_in_is_found_once_it_was_read() -> None:
         return await devices.is_found(monitor, VOLUME)
 
     async def read(monitor: Monitor, disk: Disk) -> None:
-        for look in itertools.count():
+        for look in count():
             if await found(monitor, disk):
                 return
             if look % 100 == 0:  # once in hundreds of times the firmware hangs after a reset
