@@ -27,9 +27,9 @@ from freehold.services.operation import Call, Value
 Keys = Mapping[str, Value]
 
 
-def written(value: bool | int) -> str:
-    """A number or a truth as conditions compare it."""
-    return str(value).lower()
+def written(value: str | bool | int) -> str:
+    """A text, a number or a truth as conditions compare it."""
+    return value if isinstance(value, str) else str(value).lower()
 
 
 def in_zone(region: str, zone: str) -> dict[str, Value]:

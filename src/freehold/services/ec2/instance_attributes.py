@@ -23,7 +23,7 @@ from freehold.services.ec2.errors import InvalidParameterCombination, InvalidPar
 from freehold.services.ec2.instance_states import check_stopped, modifiable
 from freehold.services.ec2.instances import block_device_mappings
 from freehold.services.ec2.interfaces import groups_of, set_groups, set_source_dest_check
-from freehold.services.ec2.parameters import refuse_others
+from freehold.services.ec2.parameters import refuse_others, the_only
 from freehold.services.ec2.resources import INSTANCE, SECURITY_GROUP, named_by
 from freehold.services.errors import AwsError, UnsupportedOperation
 from freehold.services.operation import Call, Needed, Response, Value, operation
@@ -123,7 +123,7 @@ def _changed(call: Call, request: ModifyInstanceAttributeRequestTypeDef) -> Iter
         return
     keys: dict[str, Value] = {"ec2:Attribute": member}
     if isinstance(value, str | bool | int):
-        keys[f"ec2:Attribute/{member}"] = written(value) if not isinstance(value, str) else value
+        keys[f"ec2:Attribute/{member}"] = written(value)
     yield INSTANCE.needed(call, request["InstanceId"], keys=keys)
     if member == "Groups":
         for group_id in value:
@@ -178,12 +178,8 @@ def _asked_for(request: Mapping[str, Any]) -> tuple[str, Any]:
         if named in _LISTS or named in given:
             raise InvalidParameterCombination(f"The parameter Value can not be given for {named}.")
         given[named] = {"Value": _typed(named, text)}
-    if not given:
-        raise InvalidParameterCombination("No attributes specified.")
-    if len(given) > 1 or named not in (None, *given):
-        several = ", ".join(sorted({*given, *([named] if named else [])}))
-        raise InvalidParameterCombination(f"Fields for multiple attribute types specified: {several}")
-    ((member, value),) = given.items()
+    member = the_only({*given, named} if given and named else given)
+    value = given[member]
     return member, value if member in _LISTS else value.get("Value", value.get("Enabled"))
 
 

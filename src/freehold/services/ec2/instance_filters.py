@@ -44,14 +44,14 @@ def _state_code(_call: Call, values: Sequence[str]) -> sa.ColumnElement[bool]:
     return instances.c.state.in_([name for name, code in STATE_CODES.items() if code in codes])
 
 
+IP_OWNER = sa.case((addresses.c.kind == "elastic", addresses.c.account_id), else_="amazon")
+
+
 def private_dns(ip: sa.ColumnElement[str]) -> Condition:
     """A filter on the private DNS name of the address in a column."""
     return lambda call, values: matching(
         sa.literal("ip-") + sa.func.replace(ip, ".", "-") + f".{private_domain(call.region)}", values
     )
-
-
-IP_OWNER = sa.case((addresses.c.kind == "elastic", addresses.c.account_id), else_="amazon")
 
 
 def public_dns(ip: sa.ColumnElement[str]) -> Condition:

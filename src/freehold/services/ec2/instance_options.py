@@ -28,10 +28,7 @@ def _changing(*members: str) -> Resources:
 
     def needed(call: Call, request: Mapping[str, Any]) -> list[Needed]:
         given = {name: request[name] for name in members if request.get(name) not in (None, "")}
-        keys: dict[str, Value] = {
-            f"ec2:Attribute/{name}": value if isinstance(value, str) else written(value)
-            for name, value in given.items()
-        }
+        keys: dict[str, Value] = {f"ec2:Attribute/{name}": written(value) for name, value in given.items()}
         return [INSTANCE.needed(call, request["InstanceId"], keys=keys | {"ec2:Attribute": tuple(given)})]
 
     return needed

@@ -15,7 +15,7 @@ from freehold.services.ec2.addresses import set_auto
 from freehold.services.ec2.condition_keys import written
 from freehold.services.ec2.errors import InvalidAttachmentIDNotFound, InvalidParameterCombination
 from freehold.services.ec2.interfaces import attachment_of, groups_of, set_groups, set_source_dest_check
-from freehold.services.ec2.parameters import refuse_others
+from freehold.services.ec2.parameters import refuse_others, the_only
 from freehold.services.ec2.resources import NETWORK_INTERFACE, SECURITY_GROUP, named_by
 from freehold.services.operation import Call, Needed, Response, Value, operation
 
@@ -65,7 +65,7 @@ def _changed(call: Call, request: ModifyNetworkInterfaceAttributeRequestTypeDef)
         value = request.get(name)
         value = value.get("Value") if isinstance(value, dict) else value
         if isinstance(value, str | bool):
-            keys[f"ec2:Attribute/{name}"] = written(value) if isinstance(value, bool) else value
+            keys[f"ec2:Attribute/{name}"] = written(value)
     yield NETWORK_INTERFACE.needed(call, request["NetworkInterfaceId"], keys=keys)
     for group_id in request.get("Groups", ()):
         yield SECURITY_GROUP.needed(call, group_id)
@@ -81,22 +81,18 @@ def modify_network_interface_attribute(call: Call, request: ModifyNetworkInterfa
         {"Attachment.DeleteOnTermination": True},
     )
     interface = NETWORK_INTERFACE.load(call, request["NetworkInterfaceId"])
-    match _asked_for(request):
-        case ["AssociatePublicIpAddress"]:
+    match the_only(_asked_for(request)):
+        case "AssociatePublicIpAddress":
             set_auto(call, interface, request["AssociatePublicIpAddress"])
-        case ["Attachment"]:
+        case "Attachment":
             if request["Attachment"].get("AttachmentId") != interface.attachment_id:
                 raise InvalidAttachmentIDNotFound(request["Attachment"].get("AttachmentId", ""))
-        case ["Description"]:
+        case "Description":
             call.tx.update(interface, description=request["Description"].get("Value", ""))
-        case ["Groups"]:
+        case "Groups":
             set_groups(call, interface, request["Groups"])
-        case ["SourceDestCheck"]:
+        case "SourceDestCheck":
             set_source_dest_check(call, interface, request["SourceDestCheck"].get("Value", True))
-        case []:
-            raise InvalidParameterCombination("No attributes specified.")
-        case several:
-            raise InvalidParameterCombination(f"Fields for multiple attribute types specified: {', '.join(several)}")
     return {}
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import secrets
 from collections.abc import Sequence
 from ipaddress import IPv4Address, IPv4Network
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import sqlalchemy as sa
 
@@ -34,7 +34,7 @@ from freehold.services.ec2.errors import (
 )
 from freehold.services.ec2.filters import Condition, absent, any_row, constant, flag, moment, number, text
 from freehold.services.ec2.free_address import free_address
-from freehold.services.ec2.instance_filters import IP_OWNER
+from freehold.services.ec2.instance_filters import IP_OWNER, private_dns, public_dns
 from freehold.services.ec2.paging import described, not_with_ids
 from freehold.services.ec2.regions import zone_id_filter
 from freehold.services.ec2.resources import NETWORK_INTERFACE, SECURITY_GROUP
@@ -56,20 +56,6 @@ _N = network_interfaces.c
 
 _RESERVED_FIRST = 4
 """The first addresses of a subnet, which no interface may have (nor the last one; see `subnets.RESERVED`)."""
-
-
-def _dashed(address: sa.ColumnElement[Any]) -> sa.ColumnElement[str]:
-    return sa.func.replace(address, ".", "-")
-
-
-def _private_dns(call: Call, values: Sequence[str]) -> sa.ColumnElement[bool]:
-    prefix, _, domain = private_dns_name(call.region, "-").partition("-")
-    return text(sa.literal(f"{prefix}-") + _dashed(_N.private_ip) + domain.removeprefix("-"))(call, values)
-
-
-def _public_dns(call: Call, values: Sequence[str]) -> sa.ColumnElement[bool]:
-    prefix, _, domain = public_dns_name(call.region, "-").partition("-")
-    return text(sa.literal(f"{prefix}-") + _dashed(addresses.c.public_ip) + domain.removeprefix("-"))(call, values)
 
 
 def _association(that: Condition) -> Condition:
@@ -100,7 +86,7 @@ _FILTERS: dict[str, Condition] = {
     "association.allocation-id": _association(text(addresses.c.allocation_id)),
     "association.association-id": _association(text(addresses.c.association_id)),
     "association.ip-owner-id": _association(text(IP_OWNER)),
-    "association.public-dns-name": _association(_public_dns),
+    "association.public-dns-name": _association(public_dns(addresses.c.public_ip)),
     "association.public-ip": _association(text(addresses.c.public_ip)),
     "attachment.attach-time": moment(_N.attached_at),
     "attachment.attachment-id": text(_N.attachment_id),
@@ -123,7 +109,7 @@ _FILTERS: dict[str, Condition] = {
     "operator.managed": constant("false"),
     "operator.principal": absent,
     "owner-id": text(_N.account_id),
-    "private-dns-name": _private_dns,
+    "private-dns-name": private_dns(_N.private_ip),
     "private-ip-address": text(_N.private_ip),
     "requester-id": absent,
     "requester-managed": constant("false"),
