@@ -17,6 +17,7 @@ from typing import Any
 from freehold.cli.temporary import free_port
 from freehold.paths import Paths
 from tests.ovn import wait_until
+from tests.templates import SharedTemplates
 
 COMMAND = [sys.executable, "-c", "from freehold.cli import main; main()"]
 
@@ -30,7 +31,7 @@ class CommandCloud:
 
     @classmethod
     def at(cls, data_dir: Path, pool: str, configuration: str = "") -> CommandCloud:
-        data_dir.mkdir(exist_ok=True)
+        data_dir.mkdir()
         (data_dir / "freehold.toml").write_text(f'{configuration}[network]\npublic_pool = "{pool}"\n')
         return cls(data_dir, free_port())
 
@@ -96,9 +97,13 @@ def short_place() -> Iterator[Path]:
 
 
 @contextmanager
-def running_cloud(data_dir: Path, pool: str, configuration: str = "") -> Iterator[CommandCloud]:
-    """A new cloud; gone with everything in it afterwards."""
+def running_cloud(
+    data_dir: Path, pool: str, configuration: str = "", templates: SharedTemplates | None = None
+) -> Iterator[CommandCloud]:
+    """A new cloud, with `templates` of what it launches most; gone with everything in it afterwards."""
     cloud = CommandCloud.at(data_dir, pool, configuration)
+    if templates is not None:
+        templates.lend(data_dir, "fh1.nano")
     try:
         cloud.up()
         yield cloud

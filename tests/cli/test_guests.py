@@ -30,10 +30,8 @@ DEMO_POOL = "203.0.113.176/28"
 
 @pytest.fixture(scope="module")
 def cloud(templates: SharedTemplates) -> Iterator[CommandCloud]:
-    with short_place() as place:
-        templates.lend(place / "one", "fh1.nano")
-        with running_cloud(place / "one", "203.0.113.160/28") as cloud:
-            yield cloud
+    with short_place() as place, running_cloud(place / "one", "203.0.113.160/28", templates=templates) as cloud:
+        yield cloud
 
 
 @pytest.fixture(scope="module")

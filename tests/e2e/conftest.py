@@ -15,14 +15,12 @@ from tests.templates import SharedTemplates
 def servers(request: pytest.FixtureRequest, templates: SharedTemplates) -> Iterator[Servers]:
     """A new cloud with the module's `POOL`, and `CONFIGURATION` if it has one; gone with all in it afterwards."""
     configuration = getattr(request.module, "CONFIGURATION", "")
-    with short_place() as place:
-        templates.lend(place / "e2e", "fh1.nano")
-        with running_cloud(place / "e2e", request.module.POOL, configuration) as cloud:
-            servers = Servers(cloud)
-            log = cloud.paths.log / "host.log"
-            wait(lambda: "template ready" in log.read_text(), "there is a template: servers are clones of it")
-            templates.keep(cloud.data_dir)
-            yield servers
-            servers.close()
-            if request.session.testsfailed:
-                print(cloud.logs())
+    with short_place() as place, running_cloud(place / "e2e", request.module.POOL, configuration, templates) as cloud:
+        servers = Servers(cloud)
+        log = cloud.paths.log / "host.log"
+        wait(lambda: "template ready" in log.read_text(), "there is a template: servers are clones of it")
+        templates.keep(cloud.data_dir)
+        yield servers
+        servers.close()
+        if request.session.testsfailed:
+            print(cloud.logs())

@@ -40,11 +40,13 @@ def plane(data_dir: Path, cloud: Cloud) -> Iterator[Plane]:
 def agent(
     request: pytest.FixtureRequest, data_dir: Path, plane: Plane, templates: SharedTemplates
 ) -> Iterator[AgentProcess]:
-    """It has a template from the beginning if the run has made one, unless the module has `NO_TEMPLATE`."""
-    if not hasattr(request.module, "NO_TEMPLATE"):
+    """It has a template from the beginning if the run has made one, unless the module has `OWN_TEMPLATES`."""
+    shares = not hasattr(request.module, "OWN_TEMPLATES")
+    if shares:
         templates.lend(data_dir, "t3.nano")
     with running_agent(data_dir) as agent:
         yield agent
         if request.session.testsfailed:
             print(agent.log.read_text()[-4000:])
-    templates.keep(data_dir)
+    if shares:
+        templates.keep(data_dir)

@@ -34,7 +34,7 @@ from tests.host.plane import AgentProcess, Plane, key_of, leftovers
 from tests.ovn import Cloud, wait_until
 
 POOL = IPv4Network("198.18.4.32/28")
-NO_TEMPLATE = True
+OWN_TEMPLATES = True  # and spoils them
 READY = b"freehold-micro ready"
 MANY = 50
 AT_ONCE = 10
