@@ -20,7 +20,7 @@ BLOCKS = " ".join(str(3 * number) for number in range(6))
 # Round after round: its number in each of the blocks, one after the other, each on the disk before the next is begun.
 WRITER = f"""n=$2; while :; do n=$((n + 1)); for block in {BLOCKS}; do
 printf %08d $n | dd of=$1 bs=1M seek=$block conv=notrunc,fsync 2>/dev/null || exit; done
-echo $n >/run/round; sleep 0.1; done"""
+echo $n >/run/round.new; mv /run/round.new /run/round; sleep 0.1; done"""
 READER = f"for block in {BLOCKS}; do dd if=$1 bs=1M skip=$block count=1 2>/dev/null | head -c 8; echo; done"
 
 

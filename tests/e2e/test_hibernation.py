@@ -7,7 +7,8 @@ import time
 from tests.e2e.servers import Servers, tcp, wait
 
 POOL = "198.18.8.128/28"
-COUNT = "mkdir /run/c && (n=0; while sleep 0.2; do n=$((n + 1)); echo $n >/run/c/n; done) >/dev/null 2>&1 & echo $!"
+COUNTER = "n=0; while sleep 0.2; do n=$((n + 1)); echo $n >/run/c/next; mv /run/c/next /run/c/n; done"
+COUNT = f"mkdir /run/c && ({COUNTER}) >/dev/null 2>&1 & echo $!"
 
 
 def test_processes_go_on_and_the_clock_is_right(servers: Servers) -> None:
