@@ -184,6 +184,7 @@ def test_the_demo_launches_uses_and_deletes_servers_and_leaves_nothing() -> None
 @pytest.mark.parametrize("moment", ["starting a cloud", "the cloud is up", "launched 1 server"])
 def test_a_demo_that_is_interrupted_leaves_nothing(moment: str) -> None:
     before = set(Path("/var/tmp").glob("freehold-*"))
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # a demo that a shell's background job starts ignores it
     running = subprocess.Popen([*COMMAND, "demo", "--pool", DEMO_POOL], stdout=subprocess.PIPE, text=True)
     assert running.stdout is not None
     while moment not in running.stdout.readline():
