@@ -6,7 +6,7 @@ import asyncio
 import ssl
 from collections.abc import Awaitable, Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import msgspec
 import pytest
@@ -27,33 +27,35 @@ from freehold.records.wake import SocketBell
 
 from .builders import HOST, make_host, make_instance, make_network
 
+T = TypeVar("T")
 HELLO = Hello(HOST, None, 2, 4096, "tcg")
 
 
 class HostEnd:
-    """A host's end of a link."""
+    """A host's end of a link. Assignments and questions may come in any order."""
 
     def __init__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         self._reader = reader
         self._writer = writer
+        self._told: list[ControlMessage] = []
 
     async def send(self, message: Hello | Report | Answer) -> None:
         self._writer.write(encode(message))
         await self._writer.drain()
 
     async def assigned(self) -> Assignment:
-        message = await self.told()
-        assert isinstance(message, Assignment)
-        return message
+        return await self._next(Assignment)
 
     async def asked(self) -> Ask:
-        message = await self.told()
-        assert isinstance(message, Ask)
-        return message
+        return await self._next(Ask)
 
-    async def told(self) -> ControlMessage:
-        length = int.from_bytes(await self._reader.readexactly(4), "big")
-        return msgspec.json.decode(await self._reader.readexactly(length), type=ControlMessage)
+    async def _next(self, kind: type[T]) -> T:
+        """What it was told first of this kind."""
+        while not (found := [message for message in self._told if isinstance(message, kind)]):
+            length = int.from_bytes(await self._reader.readexactly(4), "big")
+            self._told.append(msgspec.json.decode(await self._reader.readexactly(length), type=ControlMessage))
+        self._told.remove(found[0])
+        return found[0]
 
     async def closed(self) -> bool:
         return await self._reader.read(1) == b""
@@ -265,8 +267,7 @@ def test_who_waits_for_a_host_waits_until_it_is_there_and_has_answered(
         await host.close()  # it has died before it could answer
         host = await connect(HOST)
         await host.send(HELLO)
-        (third,) = [each for each in (await host.told(), await host.told()) if isinstance(each, Ask)]
-        await host.send(Answer(third.number))
+        await host.send(Answer((await host.asked()).number))
         assert await waiting
 
         monkeypatch.setattr("freehold.questions.WAIT_SECONDS", 0.1)
