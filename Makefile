@@ -4,7 +4,7 @@
 SHELL := /bin/bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := help
-.PHONY: help setup setup-dev setup-bench system-packages system-packages-tests micro-image demo lint test test-clients test-debian test-cuts bench lock docs clean
+.PHONY: help setup setup-dev setup-bench system-packages system-packages-tests prefetch demo lint test test-clients test-debian test-cuts bench lock docs clean
 
 SERVERS ?= 1
 IMAGE ?= freehold-micro
@@ -81,12 +81,11 @@ lint: setup-dev
 ALONE = unshare --net --mount sh -c 'ip link set lo up && exec "$$@"' --
 
 # One worker more than two cores: whoever has a guest waits for a good part of the time.
-test: lint micro-image
+test: lint prefetch
 	$(ALONE) .venv/bin/pytest -n 3 --dist loadfile --no-loadscope-reorder -m "not clients and not debian"
 
-micro-image: setup-dev
-	@place=$$(mktemp -d) && trap 'rm -rf "$$place"' EXIT && .venv/bin/python -c \
-	  'import pathlib, sys; from freehold.images.build import build; build("freehold-micro", pathlib.Path(sys.argv[1]), print)' "$$place"
+prefetch: setup-dev
+	@.venv/bin/python -m tests.prefetch
 
 # Clients that would fill the other environment: Ansible alone is larger than all of it.
 .venv-clients/.installed: requirements-clients.lock
@@ -103,7 +102,7 @@ test-debian: setup-dev
 	.venv/bin/pytest -m debian
 
 # Every cut of the tests that cut what is done: an hour.
-test-cuts: micro-image
+test-cuts: prefetch
 	FREEHOLD_CUTS=all $(ALONE) .venv/bin/pytest tests/host/test_cuts.py tests/host/test_snapshot_cuts.py tests/control/test_cuts.py
 
 bench: setup-bench

@@ -22,7 +22,7 @@ _SECTOR = 512
 _CORE_AT, _ESP_AT, _ROOT_AT = 2048, 4096, 24576  # sectors
 _ESP_SECTORS = _ROOT_AT - _ESP_AT
 _AFTER = 2048  # for the table's copy
-_LOADERS = ("grub-common", "grub-pc-bin", "grub-efi-amd64-bin")
+LOADERS = ("grub-common", "grub-pc-bin", "grub-efi-amd64-bin")
 _MODULES = ("part_gpt", "ext2", "normal", "linux", "serial", "terminal", "echo", "configfile")
 
 _GRUB_CFG = """\
@@ -56,7 +56,7 @@ _OF_DEBIAN = {
 def build(micro: ImageManifest, data_dir: Path, cache: Path, work: Path) -> Path:
     """A raw disk with the system of the micro image on its first partition, in `work`."""
     root = _root_of(micro, data_dir, work)
-    tools = _unpacked((*_LOADERS, kernel.package_name()), cache, work)
+    tools = _unpacked((*LOADERS, kernel.package_name()), cache, work)
     vmlinuz = max((tools / "boot").glob("vmlinuz-*"))
     initrd = images_directory(data_dir) / micro.image_id / micro.initrd
     files = {"boot/vmlinuz": vmlinuz, "boot/initrd": initrd}
@@ -82,7 +82,7 @@ def build_debian(debian: ImageManifest, data_dir: Path, cache: Path, work: Path)
     written = (f"write {tree / name} {name}" for name in (initrd, *_OF_DEBIAN))
     _write(root, *(f"rm {name}" for name in replaced), *written)
     shutil.rmtree(tree)
-    tools = _unpacked(_LOADERS, cache, work)
+    tools = _unpacked(LOADERS, cache, work)
     # The links that Debian's kernel package makes.
     options = f"root=UUID={FILESYSTEM_UUID} ro"
     return _disk(root, tools, _GRUB_CFG.format(kernel="/vmlinuz", initrd="/initrd.img", options=options), work)
