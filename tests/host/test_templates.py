@@ -45,6 +45,13 @@ echo user data runs $((40 + 2))
 (n=0; while sleep 0.2; do n=$((n + 1)); echo "count $n sectors $(cat /sys/block/vda/size)" >/dev/console; done) &
 """
 
+USES_MEMORY = b"""#!/bin/sh
+digest() { yes freehold | head -c 60m | tee /run/large | sha256sum; }
+use() { [ "$(digest)" = "$(sha256sum </run/large)" ] && echo right; echo it is used; sleep 3; rm /run/large; }
+use
+(sleep 30; use >/dev/console) &
+"""
+
 PORTS = tuple(ports_of(number) for number in range(2, MANY + 12))
 places = iter(PORTS)
 
@@ -175,6 +182,24 @@ def test_a_clone_lives_on_as_a_guest_that_has_booted(
     plane.delete_snapshot(taken[1].snapshot_id)
     wait_until(lambda: leftovers(data_dir, cloud.paths.switch) == [], "nothing is left")
     assert before == [path.read_bytes() for path in sorted((data_dir / "host/templates").rglob("*")) if path.is_file()]
+
+
+def test_a_clone_gives_back_the_memory_that_it_no_longer_uses(plane: Plane, ready: AgentProcess, image_id: str) -> None:
+    spec = launch(plane, image_id, USES_MEMORY)
+    assert is_clone(plane, spec)
+    plane.wait_for_console(spec.instance_id, b"it is used")
+    pid = guests(plane.paths.tag)[spec.instance_id].pid
+    used = own_bytes(pid)
+    plane.wait_for(lambda: own_bytes(pid) < used - (50 << 20), "what was freed is given back")
+    plane.wait_for_console(spec.instance_id, b"it is used", times=2)
+    assert plane.consoles[spec.instance_id].count(b"right") == 2
+    end(plane, spec)
+
+
+def own_bytes(pid: int) -> int:
+    """What only this process has in the machine's memory (proc_pid_smaps(5))."""
+    rollup = Path(f"/proc/{pid}/smaps_rollup").read_text()
+    return sum(int(found) << 10 for found in re.findall(r"^Private_\w+: +(\d+) kB", rollup, re.MULTILINE))
 
 
 def test_a_template_of_no_use_is_replaced_and_the_launch_boots(

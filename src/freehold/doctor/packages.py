@@ -19,6 +19,7 @@ NEEDED = {
     "nftables": "keeps guests in their network; translates addresses at the uplink (nft)",
     "openssh-client": "freehold ssh, make demo",
     "libjpeg-turbo-progs": "pictures of servers' screens (cjpeg)",
+    "tcc": "compiles what lets servers that are clones give memory back",
     "e2fsprogs": "makes file systems of images (mke2fs)",
     "cpio": "packs the boot archive of images",
     "lz4": "unpacks Debian's kernel",

@@ -24,10 +24,7 @@ class Balloon:
 
 
 async def read(monitor: Monitor) -> Balloon | None:
-    """None: the guest has no driver for it, or is a clone of a template, whose memory QEMU can not give back page by
-    page. Has the guest say every other second how it fares from now on."""
-    if not await _get(monitor, "free-page-reporting"):
-        return None
+    """None: the guest has no driver for it. Has the guest say every other second how it fares from now on."""
     if await _get(monitor, "guest-stats-polling-interval") != _STATISTICS_SECONDS:
         polling = {"path": _DEVICE, "property": "guest-stats-polling-interval", "value": _STATISTICS_SECONDS}
         await monitor.execute("qom-set", polling)

@@ -90,13 +90,15 @@ class Descriptors:
     disks: tuple[InheritedDisk, ...] = ()
     taps: tuple[int, ...] = ()
     memory: int | None = None  # of a template: the guest is a clone of it, and gets disks and cards later
+    preloaded: int | None = None  # a library
     guest_agent: int | None = None  # None: the guest has no port for it
 
     def all(self) -> tuple[int, ...]:
         disks = [number for disk in self.disks for layer in disk.opened.files for number in layer]
         disks += [secret for disk in self.disks for secret in disk.secrets.values()]
         own = (*self.boot.files, self.monitor, self.spare_monitor, self.console, self.console_log)
-        return (*own, *disks, *self.taps, *(each for each in (self.guest_agent, self.memory) if each is not None))
+        some = (self.guest_agent, self.memory, self.preloaded)
+        return (*own, *disks, *self.taps, *(each for each in some if each is not None))
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,9 +108,9 @@ class Hardware:
     vcpus: int
     memory_mib: int
     accelerator: Accelerator
-    reporting: bool = True
-    """Whether the guest tells which memory it does not use. Not in clones: QEMU would punch it out of the template,
-    which the kernel refuses (freehold.host.templates.memory)."""
+    zeroed: bool = True
+    """Whether memory that the guest has given back is zero when it takes it again. In a clone it is as in the template:
+    a guest that would count on zeros gives none back (VIRTIO_BALLOON_F_PAGE_POISON)."""
     video_bios: bool = False
     """Whether the screen has what a boot loader shows its menu by. It costs a boot 4 % of its instructions."""
     guest_agent: bool = False
@@ -123,7 +125,7 @@ class Hardware:
         argv = ["-object", _json({"qom-type": "rng-random", "id": "rng0", "filename": "/dev/urandom"})]
         argv += ["-device", _json({"driver": "virtio-rng-pci", "rng": "rng0"})]
         balloon = {"driver": "virtio-balloon-pci", "id": "balloon0", "deflate-on-oom": True}
-        argv += ["-device", _json({**balloon, "free-page-reporting": self.reporting})]
+        argv += ["-device", _json({**balloon, "free-page-reporting": True, "page-poison": self.zeroed})]
         screen = {"driver": "VGA", "id": "screen0", "vgamem_mb": 4, "edid": False}
         argv += ["-device", _json(screen if self.video_bios else {**screen, "romfile": ""})]
         return argv + (_agent_port() if self.guest_agent else [])
@@ -172,7 +174,8 @@ def command_line(
     bios = isinstance(descriptors.boot, Bios)
     has_agent = descriptors.guest_agent is not None
     hardware = Hardware(spec.vcpus, spec.memory_mib, accelerator, descriptors.memory is None, bios, has_agent)
-    argv = _beginning(process_name(tag, spec.instance_id))
+    argv = [] if descriptors.preloaded is None else ["env", f"LD_PRELOAD=/dev/fd/{descriptors.preloaded}"]
+    argv += _beginning(process_name(tag, spec.instance_id))
     argv += ["-no-shutdown"]  # a guest that powers off stays, with state `shutdown`, until the agent has seen it
     argv += ["-S"]  # the guest's first instruction waits for its limits
     argv += identity(spec.metadata.instance_type, spec.instance_id)

@@ -20,7 +20,7 @@ from freehold.host.errors import CannotStart, HostError
 from freehold.host.hypervisor.qemu import BINARY, ROOT_PORTS, Accelerator
 from freehold.host.images import Kernel
 from freehold.host.layout import Layout
-from freehold.host.templates import maker
+from freehold.host.templates import maker, reclaim
 from freehold.host.templates.store import Damaged, Recipe, Shape, Store, Template
 from freehold.host.wire import GuestSpec
 from freehold.host.worker import Worker
@@ -118,6 +118,7 @@ class Templates(Worker):
             del self._wanted[shape]
             self._store.remove_of(shape)
             return
+        await asyncio.to_thread(reclaim.library)
         recipe, stamp = await self._recipe(shape, image), _stamp(image)
         try:
             template = await asyncio.to_thread(self._store.load, recipe)
