@@ -122,7 +122,7 @@ class Bare:
         state = os.open(f"/proc/self/fd/{self._template.state}", os.O_RDONLY)
         kernel, initrd = os.open(files.kernel, os.O_PATH), os.open(files.initrd, os.O_PATH)
         handed = (self._template.memory, state, kernel, initrd)
-        hardware = Hardware(1, MEMORY_MIB, "tcg", zeroed=False)
+        hardware = Hardware(1, MEMORY_MIB, "tcg")
         command = (
             *("ip", "netns", "exec", network.name, "qemu-system-x86_64", "-nodefaults", "-no-user-config"),
             *("-display", "none", "-incoming", "defer", *hardware.in_file(self._template.memory, shared=False)),

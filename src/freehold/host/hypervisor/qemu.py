@@ -108,9 +108,6 @@ class Hardware:
     vcpus: int
     memory_mib: int
     accelerator: Accelerator
-    zeroed: bool = True
-    """Whether memory that the guest has given back is zero when it takes it again. In a clone it is as in the template:
-    a guest that would count on zeros gives none back (VIRTIO_BALLOON_F_PAGE_POISON)."""
     video_bios: bool = False
     """Whether the screen has what a boot loader shows its menu by. It costs a boot 4 % of its instructions."""
     guest_agent: bool = False
@@ -124,8 +121,10 @@ class Hardware:
     def devices(self) -> list[str]:
         argv = ["-object", _json({"qom-type": "rng-random", "id": "rng0", "filename": "/dev/urandom"})]
         argv += ["-device", _json({"driver": "virtio-rng-pci", "rng": "rng0"})]
-        balloon = {"driver": "virtio-balloon-pci", "id": "balloon0", "deflate-on-oom": True}
-        argv += ["-device", _json({**balloon, "free-page-reporting": True, "page-poison": self.zeroed})]
+        # Memory that a clone's guest gave back is as in the template when it takes it again: without `page-poison`, a
+        # guest that counts on zeros gives none back.
+        giving = {"free-page-reporting": True, "page-poison": False, "deflate-on-oom": True}
+        argv += ["-device", _json({"driver": "virtio-balloon-pci", "id": "balloon0", **giving})]
         screen = {"driver": "VGA", "id": "screen0", "vgamem_mb": 4, "edid": False}
         argv += ["-device", _json(screen if self.video_bios else {**screen, "romfile": ""})]
         return argv + (_agent_port() if self.guest_agent else [])
@@ -173,7 +172,7 @@ def command_line(
     not to be as usual. Raises CannotStart if it has too many devices."""
     bios = isinstance(descriptors.boot, Bios)
     has_agent = descriptors.guest_agent is not None
-    hardware = Hardware(spec.vcpus, spec.memory_mib, accelerator, descriptors.memory is None, bios, has_agent)
+    hardware = Hardware(spec.vcpus, spec.memory_mib, accelerator, bios, has_agent)
     argv = [] if descriptors.preloaded is None else ["env", f"LD_PRELOAD=/dev/fd/{descriptors.preloaded}"]
     argv += _beginning(process_name(tag, spec.instance_id))
     argv += ["-no-shutdown"]  # a guest that powers off stays, with state `shutdown`, until the agent has seen it
