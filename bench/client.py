@@ -48,7 +48,7 @@ class Connection:
     def send(self, request: bytes) -> bytes:
         """The body of the answer. Raises Failed unless it is 200, RuntimeError unless it is whole."""
         if self._open is None:
-            self._open = socket.create_connection(("127.0.0.1", self._port), timeout=60)
+            self._open = socket.create_connection(("127.0.0.1", self._port), timeout=300)
             self._open.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         self._open.sendall(request)
         received = bytearray()
