@@ -30,7 +30,7 @@ from bench.launch import IMAGE, MEMORY_MIB, Freehold, listens, two_at_a_time, wa
 from freehold.cli.temporary import TemporaryCloud, temporary_cloud
 from freehold.host import images
 from freehold.host.hypervisor.qemu import Hardware, boot, root_ports
-from freehold.host.templates import maker
+from freehold.host.templates import maker, reclaim
 from freehold.host.templates.store import Recipe, Shape, Store, Template
 from freehold.images.build import build
 from freehold.images.catalog import paths
@@ -92,6 +92,7 @@ class Bare:
         run("ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", str(self.key))
         self._template = _template(directory, self._image.image_id)
         stack.callback(self._template.close)
+        stack.callback(os.close, self._template.library)
         self._networks = [self._network(each) for each in range(number)]
 
     def _network(self, number: int) -> Network:
@@ -121,16 +122,18 @@ class Bare:
         files = paths(self._directory, self._image)
         state = os.open(f"/proc/self/fd/{self._template.state}", os.O_RDONLY)
         kernel, initrd = os.open(files.kernel, os.O_PATH), os.open(files.initrd, os.O_PATH)
-        handed = (self._template.memory, state, kernel, initrd)
+        library = self._template.library
         hardware = Hardware(1, MEMORY_MIB, "tcg")
         command = (
-            *("ip", "netns", "exec", network.name, "qemu-system-x86_64", "-nodefaults", "-no-user-config"),
+            *("ip", "netns", "exec", network.name, "env", f"LD_PRELOAD=/dev/fd/{library}"),
+            *("qemu-system-x86_64", "-nodefaults", "-no-user-config"),
             *("-display", "none", "-incoming", "defer", *hardware.in_file(self._template.memory, shared=False)),
             *(*root_ports(), "-chardev", f"file,id=console,path={place / 'console'}", "-serial", "chardev:console"),
             *("-qmp", f"unix:{place / 'qmp'},server=on,wait=off", *boot(kernel, initrd, self._image.append)),
         )
-        with subprocess.Popen(command, pass_fds=handed) as process:
-            for each in handed[1:]:
+        own = (state, kernel, initrd)
+        with subprocess.Popen(command, pass_fds=(self._template.memory, library, *own)) as process:
+            for each in own:
                 os.close(each)
             monitor = Monitor(place / "qmp")
             capable = [{"capability": name, "state": True} for name in ("x-ignore-shared", "events")]
@@ -167,7 +170,7 @@ def _template(directory: Path, image_id: str) -> Template:
     recipe = Recipe(shape, "bench", "", "", image.append, maker.machine(shape, "tcg", image))
     store = Store(directory / "templates")
     asyncio.run(maker.make(store, recipe, image, "tcg", "freehold-bench-template"))
-    return store.load(recipe)
+    return store.load(recipe, asyncio.run(reclaim.library()))
 
 
 @contextmanager

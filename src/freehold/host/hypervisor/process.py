@@ -34,7 +34,6 @@ from freehold.host.hypervisor.qemu import (
 from freehold.host.images import Kernel
 from freehold.host.layout import GuestPaths, guest_uid, is_volume_id
 from freehold.host.ports.taps import open_tap
-from freehold.host.templates import reclaim
 from freehold.host.templates.store import Template
 from freehold.host.wire import GuestSpec
 from freehold.processes import Identity, guests, handle, shares
@@ -128,7 +127,7 @@ async def spawn(
             ),
             taps=tuple(tap(interface.interface_id) for interface in spec.interfaces) if template is None else (),
             memory=None if template is None else template.memory,
-            preloaded=None if template is None else reclaim.library(),
+            preloaded=None if template is None else template.library,
         )
         log = opened.enter_context(_truncated_log(paths.qemu_log).open("ab"))
         line = command_line(spec, tag, accelerator, descriptors, ports)

@@ -36,7 +36,7 @@ async def qemu_version() -> str:
 
 
 def hardware(shape: Shape, accelerator: Accelerator, image: Kernel) -> Hardware:
-    return Hardware(*(shape.vcpus, shape.memory_mib, accelerator), guest_agent=image.guest_agent)
+    return Hardware(shape.vcpus, shape.memory_mib, accelerator, guest_agent=image.guest_agent)
 
 
 def machine(shape: Shape, accelerator: Accelerator, image: Kernel) -> tuple[str, ...]:

@@ -2,34 +2,20 @@
 
 from __future__ import annotations
 
-import os
-import subprocess
 import tempfile
-from functools import cache
 from pathlib import Path
 
-from freehold.host.commands import last_line
-from freehold.host.errors import HostError
+from freehold.host.commands import run
 from freehold.host.templates import memory
 
 
-@cache
-def library() -> int:
-    """A descriptor of the library, which nobody can write and which stays open. Takes some milliseconds once.
+async def library() -> int:
+    """A descriptor of the library, which nobody can write; to be closed by the caller. Takes some milliseconds.
 
     Raises HostError: there is no compiler, or it fails.
     """
+    source = Path(__file__).with_suffix(".c")
     with tempfile.TemporaryDirectory() as place:
         target = Path(place, "reclaim.so")
-        compiler = ("tcc", "-shared", "-nostdlib", "-Wall", "-Werror", "-o", target)
-        try:
-            subprocess.run((*compiler, Path(__file__).with_suffix(".c")), check=True, capture_output=True)
-        except FileNotFoundError as error:
-            raise HostError("tcc is not installed; run 'freehold doctor --fix'.") from error
-        except subprocess.CalledProcessError as error:
-            raise HostError(f"tcc failed: {last_line(error.stderr)}") from error
-        content = target.read_bytes()
-    made = memory.new(len(content))
-    os.pwrite(made, content, 0)
-    memory.seal(made)
-    return made
+        await run(("tcc", "-shared", "-nostdlib", "-Wall", "-Werror", "-o", str(target), str(source)))
+        return memory.load(target)[0]

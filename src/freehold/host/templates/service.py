@@ -53,6 +53,7 @@ class Templates(Worker):
         self._usual = warm.usual
         self._idle = idle
         self._store = Store(layout.templates)
+        self._library: int | None = None
         self._ready: dict[Shape, tuple[Template, Stamp]] = {}
         self._wanted: dict[Shape, None] = {}  # the one that was used last is the last
         self._failures: dict[Shape, int] = {}
@@ -68,6 +69,8 @@ class Templates(Worker):
         for template, _ in self._ready.values():
             template.close()
         self._ready.clear()
+        if self._library is not None:
+            os.close(self._library)
 
     def of(self, spec: GuestSpec) -> Template | None:
         """The template for a launch, if there is one: of this very image, kernel and QEMU."""
@@ -118,16 +121,17 @@ class Templates(Worker):
             del self._wanted[shape]
             self._store.remove_of(shape)
             return
-        await asyncio.to_thread(reclaim.library)
+        if self._library is None:
+            self._library = await reclaim.library()
         recipe, stamp = await self._recipe(shape, image), _stamp(image)
         try:
-            template = await asyncio.to_thread(self._store.load, recipe)
+            template = await asyncio.to_thread(self._store.load, recipe, self._library)
         except (FileNotFoundError, Damaged) as error:
             if isinstance(error, Damaged):
                 log.warning("template is made again", error=str(error))
             self._store.remove(recipe)
             await maker.make(self._store, recipe, image, self._accelerator, f"freehold-template-{self._layout.tag}")
-            template = await asyncio.to_thread(self._store.load, recipe)
+            template = await asyncio.to_thread(self._store.load, recipe, self._library)
         self._ready[shape] = (template, stamp)
         self._store.remove_of(shape, but=recipe)
         self._keep_to_budget()

@@ -61,11 +61,13 @@ class Damaged(HostError):
 
 @dataclass(frozen=True, slots=True)
 class Template:
-    """One that is ready: open descriptors, both sealed."""
+    """One that is ready: open descriptors, all sealed. `library` is what a clone's QEMU has preloaded, the same for all
+    templates and not closed with one."""
 
     recipe: Recipe
     memory: int
     state: int
+    library: int
 
     @property
     def used_bytes(self) -> int:
@@ -97,7 +99,7 @@ class Store:
                 shutil.rmtree(each)
         return [recipe for _, recipe in sorted(found, key=lambda entry: entry[0], reverse=True)]
 
-    def load(self, recipe: Recipe) -> Template:
+    def load(self, recipe: Recipe, library: int) -> Template:
         """Raises FileNotFoundError, Damaged."""
         directory = self.directory / recipe.key
         try:
@@ -106,7 +108,7 @@ class Store:
             raise Damaged(f"{directory / _DESCRIPTION} can not be read: {error}") from error
         opened, opened_digest = memory.load(directory / _MEMORY)
         state, state_digest = memory.load(directory / _STATE)
-        template = Template(recipe, opened, state)
+        template = Template(recipe, opened, state, library)
         if (said.recipe, said.memory, said.state) != (recipe, opened_digest, state_digest):
             template.close()
             raise Damaged(f"The template in {directory} is not as it was saved.")
