@@ -28,7 +28,7 @@ from freehold.processes import end, guests
 LINK_RANGE = IPv4Network("100.64.0.0/16")
 
 
-def wait_until(condition: Callable[[], bool], what: str, seconds: float = 30) -> None:
+def wait_until(condition: Callable[[], bool], what: str, seconds: float = 90) -> None:
     """Return once the condition holds. The limit is only there for a test that would never end."""
     deadline = time.monotonic() + seconds
     while not condition():

@@ -70,7 +70,7 @@ class CommandCloud:
         return {part["name"]: part["pid"] for part in self.status()["parts"]}
 
     def wait_running(self) -> None:
-        wait_until(lambda: self.status()["state"] == "running", "all parts run", 60)
+        wait_until(lambda: self.status()["state"] == "running", "all parts run")
 
     def identity(self) -> str:
         """The account that the AWS CLI finds itself in."""

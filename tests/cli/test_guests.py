@@ -163,7 +163,7 @@ def test_a_demo_says_what_is_wrong_with_its_pool(cloud: CommandCloud) -> None:
 
 def test_destroy_ends_running_servers_and_leaves_nothing(cloud: CommandCloud, ec2: Any, key: Path) -> None:
     instance_id = launch(ec2, "other")
-    wait_until(lambda: instance_id in guests(cloud.paths.tag), "the server runs", 60)
+    wait_until(lambda: instance_id in guests(cloud.paths.tag), "the server runs")
     network = parts.cloud_network(cloud.data_dir, config.load(cloud.data_dir))
     assert leftovers(cloud.paths, network)
     cloud.ok("destroy", "--yes")

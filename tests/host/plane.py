@@ -152,7 +152,7 @@ class Plane:
         del self.specs[instance_id]
         self.guests.pop(instance_id, None)
 
-    def wait_for(self, condition: Callable[[], bool], what: str, seconds: float = 60) -> None:
+    def wait_for(self, condition: Callable[[], bool], what: str, seconds: float = 120) -> None:
         deadline = time.monotonic() + seconds
         with self._news:
             while not condition():
@@ -160,7 +160,7 @@ class Plane:
                     consoles = {name: console[-1000:] for name, console in self.consoles.items()}
                     pytest.fail(f"waited for: {what}; have {self.guests}, consoles end with {consoles}")
 
-    def wait_for_state(self, instance_id: str, state: str, seconds: float = 60) -> GuestReport:
+    def wait_for_state(self, instance_id: str, state: str, seconds: float = 120) -> GuestReport:
         """The report that says that a guest has reached a state for the newest generation of its spec."""
 
         self.wait_for(lambda: self.reached(instance_id, state), f"{instance_id} is {state}", seconds)
@@ -179,7 +179,7 @@ class Plane:
         wanted = {volume.volume_id for volume in self.specs[instance_id].volumes}
         self.wait_for(lambda: wanted <= set(self.guests[instance_id].volumes or ()), "the disks are plugged in")
 
-    def wait_for_console(self, instance_id: str, text: bytes, times: int = 1, seconds: float = 60) -> str:
+    def wait_for_console(self, instance_id: str, text: bytes, times: int = 1, seconds: float = 120) -> str:
         self.wait_for(lambda: self.consoles.get(instance_id, b"").count(text) >= times, f"{text!r}", seconds)
         return self.consoles[instance_id].decode(errors="replace").replace("\r", "")
 

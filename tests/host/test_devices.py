@@ -64,7 +64,7 @@ async def machine(place: Path, *arguments: str, pass_fds: tuple[int, ...] = ()) 
             (
                 *(BINARY, "-nodefaults", "-display", "none", "-machine", "pc-q35-7.2", "-accel", "tcg,tb-size=32"),
                 *("-m", "64", "-sandbox", "on,obsolete=deny,spawn=deny,resourcecontrol=deny"),
-                *("-chardev", f"socket,id=m,fd={listener.fileno()},server=on,wait=off", "-mon", "m,mode=control"),
+                *("-chardev", f"socket,id=m,fd={listener.fileno()},server=on,wait=on", "-mon", "m,mode=control"),
                 *(word for port in ports for word in ("-device", json.dumps(port))),
                 *arguments,
             ),

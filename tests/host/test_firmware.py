@@ -50,8 +50,8 @@ def test_a_disk_with_boot_loaders_boots_by_bios_and_by_uefi(
     }
     plane.assign(*specs.values())
     for mode, sign in (("legacy-bios", b"GRUB on pc"), ("uefi", b"GRUB on efi")):
-        plane.wait_for_console(specs[mode].instance_id, sign, seconds=120)
-        plane.wait_for_console(specs[mode].instance_id, MOUNTED, seconds=120)
+        plane.wait_for_console(specs[mode].instance_id, sign)
+        plane.wait_for_console(specs[mode].instance_id, MOUNTED)
 
     uefi = specs["uefi"].instance_id
     variables = layout.guest(uefi).uefi_variables
@@ -59,11 +59,11 @@ def test_a_disk_with_boot_loaders_boots_by_bios_and_by_uefi(
     assert "BootOrder".encode("utf-16-le") in remembered
     assert not layout.guest(specs["legacy-bios"].instance_id).uefi_variables.exists()
     plane.want(uefi, "stopped", shutdown_grace_seconds=3600)
-    plane.wait_for_state(uefi, "stopped", seconds=120)
+    plane.wait_for_state(uefi, "stopped")
     assert variables.read_bytes() == remembered
     plane.want(uefi, "running")
-    plane.wait_for_console(uefi, MOUNTED, times=2, seconds=120)
+    plane.wait_for_console(uefi, MOUNTED, times=2)
     for spec in specs.values():
         plane.want(spec.instance_id, "absent")
-        plane.wait_for_state(spec.instance_id, "absent", seconds=120)
+        plane.wait_for_state(spec.instance_id, "absent")
     assert leftovers(data_dir, cloud.paths.switch) == []

@@ -60,11 +60,11 @@ def test_credits_decide_what_a_burstable_guest_may_use(
     spec = replace(spec, metadata=replace(spec.metadata, user_data=BUSY))
     plane.assign(spec)
     plane.wait_for_state(spec.instance_id, "running")
-    wait_until(lambda: quota(plane, spec.instance_id) == 10_000, "it is held to its baseline", 60)
+    wait_until(lambda: quota(plane, spec.instance_id) == 10_000, "it is held to its baseline")
     assert credits_of(plane, spec.instance_id).balance == 0
 
     plane.want(spec.instance_id, "running", credits=CreditSpec(6, unlimited=True))
-    wait_until(lambda: quota(plane, spec.instance_id) == 100_000, "it may use its vCPU", 60)
+    wait_until(lambda: quota(plane, spec.instance_id) == 100_000, "it may use its vCPU")
     plane.wait_for(lambda: credits_of(plane, spec.instance_id).surplus > 0, "it has spent surplus credits")
     agent.end(signal.SIGKILL)
     agent.start()
@@ -85,7 +85,7 @@ def test_a_guest_that_has_earned_credits_bursts(plane: Plane, agent: AgentProces
     spec = guest_spec(2, image_id, credits=CreditSpec(59, unlimited=False, clock=1000.0))
     plane.assign(spec)
     plane.wait_for(lambda: credits_of(plane, spec.instance_id).balance > 0, "it has earned credits")
-    wait_until(lambda: quota(plane, spec.instance_id) == 100_000, "it may use its vCPU", 60)
+    wait_until(lambda: quota(plane, spec.instance_id) == 100_000, "it may use its vCPU")
     plane.want(spec.instance_id, "absent")
     plane.wait_for_state(spec.instance_id, "absent")
 
@@ -139,7 +139,7 @@ def test_idle_guests_give_memory_back(plane: Plane, agent: AgentProcess, cloud: 
     plane.assign(spec)
     plane.wait_for_console(spec.instance_id, b"filled")
     full = resident_mib(plane, spec.instance_id)
-    wait_until(lambda: resident_mib(plane, spec.instance_id) < full - 60, "what was freed is given back", 60)
+    wait_until(lambda: resident_mib(plane, spec.instance_id) < full - 60, "what was freed is given back")
 
     gib = 1 << 30
     short, plenty = HostMemory(8 * gib, gib >> 2, 0.0), HostMemory(8 * gib, 7 * gib, 0.0)

@@ -122,7 +122,7 @@ class History:
         return all(len(layers.children(doomed)) > 1 for doomed in layers.dooms())
 
     def check(self) -> None:
-        wait_until(self.merged, "layers are merged", 90)
+        wait_until(self.merged, "layers are merged")
         for snapshot_id, content in self.snapshots.items():
             path = self.layout.layer(snapshot_id)
             assert blocks(self.layout, path, self.key, BLOCKS) == content, snapshot_id
@@ -164,7 +164,7 @@ def test_every_snapshot_has_the_blocks_of_its_instant(
     assert guests(plane.paths.tag)[restored.instance_id].pid == pid
     spec = plane.want(restored.instance_id, "stopped")
     plane.wait_for_state(restored.instance_id, "stopped")
-    wait_until(history.merged, "layers are merged", 90)
+    wait_until(history.merged, "layers are merged")
     tip = history.layout.volume(disk.volume_id)
     assert blocks(history.layout, tip, history.key, BLOCKS) == dict.fromkeys(BLOCKS, 255)
     check(tip, history.key)

@@ -137,8 +137,9 @@ async def spawn(
 
 
 def last_words(paths: GuestPaths) -> str:
-    """The last line that QEMU wrote about itself."""
-    return last_line(paths.qemu_log.read_bytes()) if paths.qemu_log.exists() else ""
+    """The last line that QEMU wrote about itself, but for that it waits for us."""
+    lines = paths.qemu_log.read_bytes().splitlines(keepends=True) if paths.qemu_log.exists() else []
+    return last_line(b"".join(line for line in lines if b"QEMU waiting for connection" not in line))
 
 
 async def end(tag: str, instance_id: str) -> None:

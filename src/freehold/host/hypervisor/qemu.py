@@ -183,8 +183,7 @@ def command_line(
     else:
         argv += [*hardware.in_file(descriptors.memory, shared=False), "-incoming", "defer"]
     argv += _disks_and_cards(spec, descriptors, ports)
-    argv += ["-chardev", f"socket,id=monitor,fd={descriptors.monitor},server=on,wait=off"]
-    argv += ["-mon", "chardev=monitor,mode=control"]
+    argv += _monitor(descriptors.monitor)
     argv += ["-chardev", f"socket,id=spare,fd={descriptors.spare_monitor},server=on,wait=off"]
     argv += ["-mon", "chardev=spare,mode=control"]
     log = f"logfile=/dev/fd/{descriptors.console_log},logappend=on"
@@ -253,8 +252,13 @@ def without_machine(name: str, monitor: int) -> list[str]:
     """The arguments of a QEMU that has nothing but disks, to be added by its monitor, a socket that listens."""
     argv = [BINARY, "-name", name, "-nodefaults", "-no-user-config", "-display", "none", "-machine", "none", "-S"]
     argv += ["-sandbox", _CONFINED]
-    argv += ["-chardev", f"socket,id=monitor,fd={monitor},server=on,wait=off", "-mon", "chardev=monitor,mode=control"]
-    return argv
+    return argv + _monitor(monitor)
+
+
+def _monitor(listener: int) -> list[str]:
+    """QEMU waits for the first who connects: QEMU 7.2 moves a socket on which nobody has from its main loop to the
+    monitor's thread, and if somebody does at that moment, both accept, and one hangs in that for ever."""
+    return ["-chardev", f"socket,id=monitor,fd={listener},server=on,wait=on", "-mon", "chardev=monitor,mode=control"]
 
 
 def _agent_port() -> list[str]:

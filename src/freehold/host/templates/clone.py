@@ -44,9 +44,9 @@ async def is_complete(spec: GuestSpec, monitor: Monitor) -> bool:
 
 
 async def _resume(machine: Machine, spec: GuestSpec, template: Template) -> Monitor:
-    """QEMU with a template's state in it, by its spare monitor; to be closed by the caller."""
+    """QEMU with a template's state in it, by its monitor; to be closed by the caller."""
     await machine.start(spec, (), template=template)
-    monitor = await Monitor.connect(machine.layout.guest(spec.instance_id).spare_monitor, lambda: None)
+    monitor = await Monitor.connect(machine.layout.guest(spec.instance_id).monitor, lambda: None)
     try:
         if (pid := machine.find(spec.instance_id)) is None:
             raise HostError("QEMU has ended.")
