@@ -75,10 +75,18 @@ class Connection:
 
 @dataclass(frozen=True)
 class Measured:
-    """`per_second` counts the answers that were 200, `failed` is how many were not."""
+    """`done` counts the answers that were 200, `failed` those that were not."""
 
-    per_second: float
+    done: int
     failed: int
+    seconds: float
+
+    @property
+    def per_second(self) -> float:
+        return self.done / self.seconds
+
+    def __add__(self, other: Measured) -> Measured:
+        return Measured(self.done + other.done, self.failed + other.failed, self.seconds + other.seconds)
 
 
 def rate(port: int, requests: Sequence[bytes], connections: int, seconds_max: float) -> Measured:
@@ -116,4 +124,4 @@ def rate(port: int, requests: Sequence[bytes], connections: int, seconds_max: fl
         connection.close()
     if broken:
         raise broken[0]
-    return Measured(sum(done) / elapsed, sum(failed))
+    return Measured(sum(done), sum(failed), elapsed)

@@ -169,17 +169,33 @@ def _render(statement: Any, dialect: sa.Dialect) -> Rendered:
 def _taker(names: Sequence[str], given: Mapping[str, Any]) -> Callable[[Mapping[str, Any]], Sequence[Any]]:
     """How the values of the parameters `names` are taken out of those of a call: ``id__3`` is the fourth in the list
     `id`, or its last; those in `given` may be left out."""
-    listed = [name.rpartition("__") for name in names]
-    if names and not given and not any(place.isdigit() for *_, place in listed):
+    parts = _parts(names)
+    if names and not given and all(column is None for _, column, *_ in parts):
         return itemgetter(*names) if len(names) > 1 else lambda values: (values[names[0]],)
 
     def take(values: Mapping[str, Any]) -> list[Any]:
-        taken = []
-        for name, (column, _, place) in zip(names, listed, strict=True):
-            if place.isdigit():
-                taken.append(values[column][min(int(place), len(values[column]) - 1)])
-            else:
+        taken: list[Any] = []
+        for name, column, begin, end in parts:
+            if column is None:
                 taken.append(values[name] if name in values else given[name])
+            else:
+                listed = values[column]
+                taken += listed[begin:end]
+                taken += [listed[-1]] * (end - max(begin, len(listed)))
         return taken
 
     return take
+
+
+def _parts(names: Sequence[str]) -> list[tuple[str, str | None, int, int]]:
+    """Parameters that follow each other, each with its name; or, of a list, its column and which places they are."""
+    parts: list[tuple[str, str | None, int, int]] = []
+    for name in names:
+        column, _, place = name.rpartition("__")
+        if not place.isdigit():
+            parts.append((name, None, 0, 0))
+        elif parts and parts[-1][1] == column and parts[-1][3] == int(place):
+            parts[-1] = (*parts[-1][:3], int(place) + 1)
+        else:
+            parts.append((name, column, int(place), int(place) + 1))
+    return parts
