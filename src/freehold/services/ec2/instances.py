@@ -124,26 +124,47 @@ def descriptions(call: Call, rows: Sequence[Instance]) -> Iterable[Shared]:
     attached, mapped, profiles = (_rows_of(call, query, ids) for query in (_attached_to, _volumes_of, _profiles_of))
     tags = tags_of(call.tx, ids)
     return [
-        _description(
-            instance,
-            tuple(attached.get(instance.id, ())),
-            tuple(mapped.get(instance.id, ())),
-            tuple(profiles.get(instance.id, ())),
-            tuple(tags[instance.id]),
+        _known_description(
+            (
+                instance,
+                attached.get(instance.id, _NO_ROWS),
+                mapped.get(instance.id, _NO_ROWS),
+                profiles.get(instance.id, _NO_ROWS),
+                tags[instance.id],
+            )
         )
         for instance in rows
     ]
 
 
+_NO_ROWS: Sequence[_Row] = []
+_Said = tuple[Instance, Sequence[_Row], Sequence[_Row], Sequence[_Row], Sequence[Tag]]
+"""All that the database says of an instance: itself, its interfaces, volumes and profile, its tags."""
+
 # Who watches instances asks for the same ones again and again. What the database says of each is read every time;
 # while it is the same, so is the description, and its text.
-@functools.lru_cache(2048)
+_known: dict[str, tuple[_Said, Shared]] = {}
+_KNOWN_MAX = 2048
+
+
+def _known_description(said: _Said) -> Shared:
+    instance_id = said[0].id
+    known = _known.get(instance_id)
+    if known is not None and known[0] == said:
+        return known[1]
+    if len(_known) >= _KNOWN_MAX:
+        _known.clear()
+    description = _description(*said)
+    _known[instance_id] = said, description
+    return description
+
+
 def _description(
     instance: Instance,
-    attached: tuple[_Row, ...],
-    mapped: tuple[_Row, ...],
-    profiles: tuple[_Row, ...],
-    held: tuple[Tag, ...],
+    attached: Sequence[_Row],
+    mapped: Sequence[_Row],
+    profiles: Sequence[_Row],
+    held: Sequence[Tag],
 ) -> Shared:
     by_interface = itertools.groupby(map(_Interface._make, attached), attrgetter("id"))
     interfaces = [_interface(list(rows), instance.region) for _, rows in by_interface]

@@ -50,8 +50,6 @@ if TYPE_CHECKING:
         SecurityGroupTypeDef,
     )
 
-"""In a region: https://docs.aws.amazon.com/vpc/latest/userguide/amazon-vpc-limits.html"""
-
 _G = security_groups.c
 _R = security_group_rules.c
 
