@@ -129,7 +129,7 @@ class Bare:
             *("qemu-system-x86_64", "-nodefaults", "-no-user-config"),
             *("-display", "none", "-incoming", "defer", *hardware.in_file(self._template.memory, shared=False)),
             *(*root_ports(), "-chardev", f"file,id=console,path={place / 'console'}", "-serial", "chardev:console"),
-            *("-qmp", f"unix:{place / 'qmp'},server=on,wait=off", *boot(kernel, initrd, self._image.append)),
+            *("-qmp", f"unix:{place / 'qmp'},server=on,wait=on", *boot(kernel, initrd, self._image.append)),
         )
         own = (state, kernel, initrd)
         with subprocess.Popen(command, pass_fds=(self._template.memory, library, *own)) as process:
