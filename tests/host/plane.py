@@ -45,6 +45,7 @@ from freehold.network import namespace
 from freehold.paths import Paths
 
 HOST = "host-1"
+READY = b"freehold-micro ready"  # what its image says on the console when it has started
 
 
 class Plane:

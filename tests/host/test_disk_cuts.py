@@ -16,9 +16,10 @@ from freehold.host.templates.service import WarmStart
 from freehold.host.wire import VolumeSpec
 from freehold.processes import guests
 from tests.host.cut_agent import DEATH, Cut, agent
-from tests.host.plane import HOST, Plane, guest_spec, key_of
+from tests.host.disks import SpareMonitor
+from tests.host.plane import HOST, READY, AgentProcess, Plane, guest_spec, key_of
 from tests.host.test_luks import qemu
-from tests.ovn import Cloud
+from tests.ovn import Cloud, wait_until
 
 POOL = IPv4Network("198.18.1.64/28")
 DATA = VolumeSpec("vol-0123456789abcdef0", 1, None, "/dev/sdf", boot=False, encrypted=True)
@@ -128,3 +129,39 @@ def test_a_disk_comes_and_goes_whenever_agents_die(data_dir: Path, plane: Plane,
 
     agents.run(None, 1, end)
     assert not path.exists()
+
+
+def test_a_disk_that_is_half_there_is_not_said_to_be_there(
+    plane: Plane, agent: AgentProcess, image_id: str, cloud: Cloud
+) -> None:
+    """An agent was cut when it had opened a disk's files and not plugged it in; the next can not yet, and says so."""
+    disk = replace(DATA, volume_id="vol-0123456789abcdef1")
+    spec = guest_spec(2, image_id, shutdown_grace_seconds=0)
+    (root,) = spec.volumes
+    spec = replace(spec, volumes=(root, disk))
+
+    def plugged() -> bool:
+        found = monitor.execute("qom-list", path="/machine/peripheral")
+        return disk.volume_id in {each["name"] for each in found}
+
+    plane.assign(spec)
+    plane.wait_for_disks(spec.instance_id)
+    plane.wait_for_console(spec.instance_id, READY)
+    monitor = SpareMonitor(Layout(plane.paths), spec.instance_id)
+    agent.end()
+    monitor.execute("device_del", id=disk.volume_id)
+    wait_until(lambda: not plugged(), "the guest has let go of the disk")
+    plane.withheld.add(disk.volume_id)
+    agent.start()
+    plane.want(spec.instance_id, "running")
+    plane.wait_for_state(spec.instance_id, "running")
+    plane.wait_for(lambda: plane.guests[spec.instance_id].disks_fit, "its disks fit")
+    assert plane.guests[spec.instance_id].volumes == (root.volume_id,)
+    assert not plugged()
+    plane.withheld.clear()
+    plane.want(spec.instance_id, "running")
+    plane.wait_for_disks(spec.instance_id)
+    assert plugged()
+    monitor.close()
+    plane.want(spec.instance_id, "absent", delete_volumes=(root.volume_id, disk.volume_id))
+    plane.wait_for_state(spec.instance_id, "absent")

@@ -19,11 +19,10 @@ from freehold.host.volumes.memories import Memories
 from freehold.processes import guests
 from tests.host.cut_host import Host
 from tests.host.metadata import apply_network, ports_of, spec_of, view_of
-from tests.host.plane import AgentProcess, Plane
+from tests.host.plane import READY, AgentProcess, Plane
 from tests.ovn import Cloud, wait_until
 
 POOL = IPv4Network("198.18.8.64/28")
-READY = b"freehold-micro ready"
 COUNT = b"#!/bin/sh\n(n=0; while sleep 0.1; do n=$((n + 1)); echo count $n >/dev/console; done) &\n"
 
 

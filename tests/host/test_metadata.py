@@ -33,11 +33,10 @@ from tests.host.metadata import (
     spec_of,
     view_of,
 )
-from tests.host.plane import AgentProcess, Plane, leftovers
+from tests.host.plane import READY, AgentProcess, Plane, leftovers
 from tests.ovn import Cloud, wait_until
 
 POOL = IPv4Network("203.0.113.16/28")
-READY = b"freehold-micro ready"
 USER_DATA = b"#!/bin/sh\necho user data of $(hostname)\n"
 
 

@@ -31,12 +31,11 @@ from freehold.images.build import cache_directory
 from freehold.processes import guests
 from tests.host.disks import check
 from tests.host.metadata import apply_network, ports_of, spec_of, view_of
-from tests.host.plane import AgentProcess, Plane, key_of, leftovers
+from tests.host.plane import READY, AgentProcess, Plane, key_of, leftovers
 from tests.ovn import Cloud, wait_until
 
 POOL = IPv4Network("198.18.4.32/28")
 OWN_TEMPLATES = True  # and spoils them
-READY = b"freehold-micro ready"
 MANY = 50
 AT_ONCE = 10
 SAME_SECRET = 1 << 15  # apart, in 64 ns: how long a guest may take between looking at its clock and connecting

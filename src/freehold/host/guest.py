@@ -114,9 +114,16 @@ class Guest:
             disks_fail=record.disks_fail,
             hibernated=record.state == "stopped" and record.saved is not None,
             message=record.message and record.message[:MESSAGE_CHARACTERS_MAX],
-            volumes=self._disks.held,
+            volumes=self._volumes(),
             disks_fit=self._disks.fitted == self.spec.generation,
         )
+
+    def _volumes(self) -> tuple[str, ...] | None:
+        """Those of its spec that it has, and those that it is not to have and has not let go of."""
+        held = self._disks.held
+        if held is not None and self._remembered:
+            held -= {volume.volume_id for volume in self.spec.volumes} - self._disks.plugged
+        return None if held is None else tuple(sorted(held))
 
     def wake(self) -> None:
         self._woken.set()
@@ -222,7 +229,7 @@ class Guest:
             self._monitor = None
         if self._machine.find(self.spec.instance_id) is None:
             self._plugged = False
-            self._disks.hold(())
+            self._disks.hold(frozenset(), frozenset())
             return
         paths = self._machine.layout.guest(self.spec.instance_id)
         try:

@@ -21,26 +21,27 @@ _LOOK_SECONDS = 0.1
 
 
 class GuestDisks:
-    """`held` are the volumes whose files QEMU has open; None: not looked at yet. `fitted` is the generation of the spec
-    for which all have their sizes and limits. `changed` is called when one of the two is another."""
+    """`held` are the volumes whose files QEMU has open; None: not looked at yet. `plugged` are those that are in the
+    machine as well: an agent may have been cut between. `fitted` is the generation of the spec for which all have their
+    sizes and limits. `changed` is called when one of them is another."""
 
     def __init__(self, machine: Machine, changed: Callable[[], None]) -> None:
         self._machine = machine
         self._changed = changed
-        self.held: tuple[str, ...] | None = None
+        self.held: frozenset[str] | None = None
+        self.plugged: frozenset[str] = frozenset()
         self.fitted = 0
 
-    def hold(self, held: Collection[str]) -> None:
-        if self.held != (now := tuple(sorted(held))):
-            self.held = now
+    def hold(self, held: frozenset[str], plugged: frozenset[str]) -> None:
+        if (self.held, self.plugged) != (held, plugged):
+            self.held, self.plugged = held, plugged
             self._changed()
 
     async def fit(self, monitor: Monitor, spec: GuestSpec, keys: Mapping[str, VolumeKey]) -> float | None:
         """Have the guest have its volumes and no others. Seconds until it is to be looked at again. `keys` open the
         encrypted ones, by volume id; one without is not plugged in, which is no failure of the guest: the key is still
         to come, or there is none, and the control plane gives up attaching it. Raises MonitorError, NotYet."""
-        plugged, held = await devices.plugged_disks(monitor), await devices.held(monitor)
-        self.hold(held)
+        plugged, held = await self._look(monitor)
         wanted = {volume.volume_id: volume for volume in spec.volumes}
         pauses: list[float] = []
         for volume_id in sorted((plugged | held) - (held & wanted.keys())):
@@ -55,11 +56,15 @@ class GuestDisks:
             volume = wanted[volume_id]
             if (not volume.encrypted or volume_id in keys) and not await self._plug(monitor, volume, keys):
                 pauses.append(_RETRY_SECONDS)
-        held = await devices.held(monitor)
-        self.hold(held)
+        _, held = await self._look(monitor)
         if self.fitted != spec.generation and not await self._adjust(monitor, spec, held):
             pauses.append(_RETRY_SECONDS)
         return min(pauses, default=None)
+
+    async def _look(self, monitor: Monitor) -> tuple[frozenset[str], frozenset[str]]:
+        plugged, held = await devices.plugged_disks(monitor), await devices.held(monitor)
+        self.hold(held, plugged)
+        return plugged, held
 
     async def _has_found_its_root(self, monitor: Monitor, spec: GuestSpec, plugged: Collection[str]) -> bool:
         """A clone takes the first disk that it finds for its root. It looks behind all ports at once when it wakes: a
