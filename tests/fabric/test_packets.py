@@ -169,7 +169,7 @@ def test_groups_let_in_what_they_say_and_nothing_else(network: Network, listenin
 
     network.apply(vpc(web, app, lone, groups=(*GROUPS[:1], GroupView(APP, (EGRESS,)), GROUPS[2])))
     # Open vSwitch looks through what it has cached of its flows once it has new ones.
-    wait_until(lambda: refused(web_guest, app.private_ip, 8080), "the rule is revoked")
+    wait_until(lambda: refused(web_guest, app.private_ip, 8080), "the rule is revoked", 5)
 
 
 def test_a_guest_cannot_use_the_address_of_another(network: Network, listening: Any) -> None:
@@ -239,7 +239,7 @@ def test_public_addresses(network: Network, listening: Any) -> None:
     wait_until(lambda: talk(None, addresses[0], 22) is not None, "the moved address answers")
     assert refused(None, addresses[1], 22)
     network.apply(vpc(replace(two, public_ip=addresses[0]), groups=far, number=2, internet=False))
-    wait_until(lambda: refused(None, addresses[0], 22), "the internet gateway is detached")
+    wait_until(lambda: refused(None, addresses[0], 22), "the internet gateway is detached", 5)
 
 
 def test_no_way_from_a_guest_to_the_machine(network: Network, listening: Any) -> None:

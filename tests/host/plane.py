@@ -161,10 +161,10 @@ class Plane:
                     consoles = {name: console[-1000:] for name, console in self.consoles.items()}
                     pytest.fail(f"waited for: {what}; have {self.guests}, consoles end with {consoles}")
 
-    def wait_for_state(self, instance_id: str, state: str, seconds: float = 120) -> GuestReport:
+    def wait_for_state(self, instance_id: str, state: str) -> GuestReport:
         """The report that says that a guest has reached a state for the newest generation of its spec."""
 
-        self.wait_for(lambda: self.reached(instance_id, state), f"{instance_id} is {state}", seconds)
+        self.wait_for(lambda: self.reached(instance_id, state), f"{instance_id} is {state}")
         return self.guests[instance_id]
 
     def reached(self, instance_id: str, state: str) -> bool:

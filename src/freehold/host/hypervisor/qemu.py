@@ -211,6 +211,7 @@ def template_line(
 ) -> list[str]:
     """The arguments that boot a machine without an identity, to be saved. `console` is a pipe; `boots` is of `boot`."""
     argv = [*_beginning(name), *identity(instance_type, None), *hardware.in_file(memory, shared=True), *root_ports()]
+    # It boots without waiting as `_monitor` has others do: nobody connects before that is done.
     argv += ["-chardev", f"socket,id=monitor,fd={monitor},server=on,wait=off", "-mon", "chardev=monitor,mode=control"]
     argv += ["-chardev", f"file,id=console,path=/dev/fd/{console}", "-serial", "chardev:console"]
     if hardware.guest_agent:
