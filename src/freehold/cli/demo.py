@@ -31,7 +31,7 @@ IMAGES = {"freehold-micro": "fh1.nano", "debian-12": "t3.micro"}
 
 _COMMAND = "uname -srm; df -h / | tail -n 1"
 # No person's configuration, no questions, no waiting for ever.
-_SSH = ("-F", "none", "-o", "BatchMode=yes", "-o", "ConnectTimeout=10", "-o", "ServerAliveInterval=10")
+_SSH = ("-F", "none", "-o", "BatchMode=yes", "-o", "ConnectTimeout=30", "-o", "ServerAliveInterval=10")
 _WHOLE_BILL_MAX = 5  # servers; the bill of more is shown by item
 _BOOT_SECONDS_MAX = 600  # Debian under emulation on a busy machine
 _BOOT_SECONDS_MAX_EACH = 20  # and so many for each server, as they share the machine's cores
@@ -132,8 +132,11 @@ class Launch:
         address = self._address(instance_id)
         trusted = self.cloud.paths.run / "ssh" / instance_id
         command = ssh_command(address, self.user, trusted, self.key_file, [_COMMAND], *_SSH)
+        listens = False
         while not self.given_up.wait(0.2):
-            if not _listens(address):
+            # It is not knocked at again: under emulation, the process that sshd starts for each connection costs what
+            # cloud-init needs to come to print the keys.
+            if not (listens := listens or _listens(address)):
                 continue
             if not trusted.exists():
                 if not (keys := printed_keys(self.ec2, instance_id)):
