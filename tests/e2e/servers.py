@@ -14,14 +14,16 @@ import boto3
 
 from freehold.cli.host_keys import host_keys, known_hosts
 from freehold.cli.temporary import free_port
+from freehold.host.layout import Layout
 from tests.cli.clouds import CommandCloud
+from tests.hung import examine
 
 if TYPE_CHECKING:
     from mypy_boto3_ec2 import EC2Client
     from mypy_boto3_ec2.type_defs import InstanceTypeDef
 
 READY = "freehold-micro ready"
-SECONDS_MAX = 120.0
+SECONDS_MAX = 240.0
 
 
 def wait(condition: Callable[[], bool], what: str, seconds: float = SECONDS_MAX) -> None:
@@ -97,6 +99,7 @@ class Servers:
                 wait(lambda each=each: self.console(each).count(READY) >= boots, f"{each} is ready")  # type: ignore[misc]
             except AssertionError:
                 print(self.console(each)[-4000:])
+                print(examine(Layout(self.cloud.paths).guest(each)))
                 raise
 
     def _login(self, instance_id: str, user: str = "root") -> tuple[str, ...]:
