@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import shutil
+import signal
 import subprocess
 import sys
 import tempfile
@@ -16,6 +17,7 @@ from typing import Any
 
 from freehold.cli.temporary import free_port
 from freehold.paths import Paths
+from freehold.supervisor_status import read_status
 from tests.ovn import wait_until
 from tests.templates import SharedTemplates
 
@@ -67,10 +69,20 @@ class CommandCloud:
         return status
 
     def pids(self) -> dict[str, int]:
-        return {part["name"]: part["pid"] for part in self.status()["parts"]}
+        """Of all parts, as the command has them, without the second that a command takes."""
+        status = read_status(self.paths.run)
+        assert status is not None, self.logs()
+        return {"supervisor": status["supervisor"]["pid"], **{part["name"]: part["pid"] for part in status["parts"]}}
+
+    def replace(self, part: str) -> None:
+        """Kill a part, and return when all run again with another in its place."""
+        before = self.pids()[part]
+        os.kill(before, signal.SIGKILL)
+        wait_until(lambda: self.pids()[part] not in (before, None), f"another {part} is started")
+        self.wait_running()
 
     def wait_running(self) -> None:
-        wait_until(lambda: self.status()["state"] == "running", "all parts run")
+        wait_until(lambda: (read_status(self.paths.run) or {}).get("state") == "running", "all parts run")
 
     def identity(self) -> str:
         """The account that the AWS CLI finds itself in."""

@@ -97,9 +97,7 @@ def test_ssh_and_console_say_which_server_there_is_not(cloud: CommandCloud) -> N
 @pytest.mark.parametrize("name", PARTS)
 def test_a_part_that_is_killed_comes_back(cloud: CommandCloud, name: str) -> None:
     before = cloud.pids()
-    os.kill(before[name], signal.SIGKILL)
-    wait_until(lambda: cloud.pids()[name] not in (before[name], None), f"{name} is started again")
-    cloud.wait_running()
+    cloud.replace(name)
     after = cloud.pids()
     assert {part for part in after if after[part] != before[part]} == {name}
     cloud.identity()

@@ -71,8 +71,7 @@ def test_a_server_and_its_connections_outlive_every_part(servers: Servers, serve
     process = qemu(servers, server)
     with session(servers, server) as opened:
         for part in PARTS:
-            kill(servers, part)
-            servers.cloud.wait_running()
+            servers.cloud.replace(part)
             assert_answers(opened, part)
     assert qemu(servers, server) == process
     assert servers.state(server) == "running"

@@ -8,7 +8,9 @@ import os
 import random
 import signal
 import time
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 
 from freehold import processes
 from tests.e2e.servers import Servers, tcp, wait
@@ -52,16 +54,15 @@ class Disk:
     def snapshot(self) -> str:
         return self.servers.ec2.create_snapshot(VolumeId=self.volume_id)["SnapshotId"]
 
-    def take(self, kill: int | None = None) -> None:
-        """A snapshot; a process is killed in the middle of it."""
+    def take(self, kill: Callable[[], None] | None = None) -> None:
+        """A snapshot; something is killed in the middle of it."""
         first = self._whole()
         with ThreadPoolExecutor(1) as caller:
             asked = caller.submit(self.snapshot)
             if kill is not None:
                 time.sleep(random.random() / 5)
-                os.kill(kill, signal.SIGKILL)
+                kill()
             snapshot = asked.result()
-        self.servers.cloud.wait_running()
         wait(lambda: self.servers.try_ssh(self.instance_id, "true").returncode == 0, "the server may be logged in to")
         self.taken[snapshot] = (first, max(self.rounds()))
 
@@ -87,15 +88,16 @@ def test_every_snapshot_is_what_the_disk_was_at_one_moment(servers: Servers) -> 
     one, other = servers.launch(group, count=2, Placement={"AvailabilityZone": ZONE})
     servers.wait_until_ready(one, other)
     disk = Disk(servers, made(servers, Encrypted=True))
+    host, qemu = partial(servers.cloud.replace, "host"), processes.guests(servers.cloud.paths.tag)[one].pid
     disk.begin(one)
     disk.take()
     for _ in range(2):
-        disk.take(kill=servers.cloud.pids()["host"])
-    disk.take(kill=processes.guests(servers.cloud.paths.tag)[one].pid)
+        disk.take(kill=host)
+    disk.take(kill=partial(os.kill, qemu, signal.SIGKILL))
     disk.go_on()
     disk.end()
     disk.begin(other)
-    disk.take(kill=servers.cloud.pids()["host"])
+    disk.take(kill=host)
     disk.end()
 
     snapshots = list(disk.taken)

@@ -19,7 +19,7 @@ from freehold.config import Config
 from freehold.doctor.checks import examine, port_is_free
 from freehold.host.layout import Layout
 from freehold.images import catalog
-from freehold.images.build import build
+from freehold.images.build import build, is_built
 from freehold.images.recipe import Progress
 from freehold.network import namespace
 from freehold.paths import Paths
@@ -65,7 +65,8 @@ def check_machine(paths: Paths) -> None:
     One that is here already has its servers' disks and memory, and must start for them to be deleted.
     """
     passed_over = _ROOM if paths.keys.exists() else ()
-    for finding in examine(paths.data_dir):
+    with_sources = not is_built(BUILT_IN_IMAGE, paths.data_dir)
+    for finding in examine(paths.data_dir, with_sources=with_sources):
         if finding.state in ("mend", "fail") and finding.check not in passed_over:
             raise fail(f"{finding.check}: {finding.saw}. {finding.remedy}")
 

@@ -34,13 +34,14 @@ class Finding:
     remedy: str = ""
 
 
-def examine(data_dir: Path, with_tests: bool = False) -> list[Finding]:
-    """All checks, those first without which nothing can be mended."""
+def examine(data_dir: Path, with_tests: bool = False, with_sources: bool = True) -> list[Finding]:
+    """All checks, those first without which nothing can be mended. `with_sources`: those of images too, for which apt
+    takes a second."""
     return [
         check_system(),
         check_rights(),
         check_packages(with_tests),
-        check_image_sources(data_dir),
+        *([check_image_sources(data_dir)] if with_sources else []),
         check_tun(),
         check_namespaces(),
         check_cgroups(),

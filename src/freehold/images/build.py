@@ -26,7 +26,7 @@ from freehold.images.catalog import MANIFEST_FILE, ImageManifest, image_id, imag
 from freehold.images.recipe import DISK, INITRD, KERNEL, Progress, Recipe, guest_umask
 from freehold.images.tools import ImageBuildError
 
-__all__ = ["RECIPES", "ImageBuildError", "build", "cache_directory"]
+__all__ = ["RECIPES", "ImageBuildError", "build", "cache_directory", "is_built"]
 
 RECIPES = {recipe.family: recipe for recipe in (micro.RECIPE, debian.RECIPE)}
 
@@ -60,6 +60,12 @@ def build(family: str, data_dir: Path, progress: Progress) -> ImageManifest:
             f"{cache.parent}."
         ) from failure
     return manifest
+
+
+def is_built(family: str, data_dir: Path) -> bool:
+    """Whether `build` needs nothing that apt would have to offer."""
+    digest = RECIPES[family].digest()
+    return any(_newest(place, family, digest) for place in (data_dir, cache_directory()))
 
 
 def cache_directory() -> Path:
