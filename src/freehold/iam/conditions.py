@@ -182,7 +182,7 @@ OPERATORS = _operators()
 class Condition:
     """One operator, key and its values."""
 
-    __slots__ = ("_make", "_matchers", "_negated", "_operator", "_plain", "_templates", "_texts", "key")
+    __slots__ = ("_make", "_matchers", "_negated", "_operator", "_patterns", "_plain", "_templates", "_texts", "key")
 
     def __init__(self, written: Operator, key: str, values: Iterable[str | Template]) -> None:
         self.key = key.lower()
@@ -199,12 +199,13 @@ class Condition:
             self._texts = frozenset(map(patterns.plain, fixed))
         else:
             self._matchers = tuple(self._make(value) for value in fixed)
+        self._patterns = bool(self._matchers or self._templates)
 
     def holds(self, lookup: Lookup) -> bool:
         """Whether the request meets the condition."""
         found = lookup(self.key)
         if self._plain and isinstance(found, str):
-            return self._matches(found, lookup) is not self._negated
+            return (found in self._texts or (self._patterns and self._matches(found, lookup))) is not self._negated
         written = self._operator
         if written.name == "Null":
             return self._matches("true" if not found and found != "" else "false", lookup)

@@ -14,8 +14,9 @@ from __future__ import annotations
 
 import enum
 import functools
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from typing import TypeAlias
 
 from freehold.iam import patterns
 from freehold.iam.conditions import OPERATORS, Condition
@@ -64,16 +65,18 @@ class Rule:
 
     def applies(self, resource: str, lookup: Lookup) -> bool:
         """Whether it speaks of the resource, in a request with this context."""
-        if self._where is not None and self._lists(resource, lookup) is not self._where:
-            return False
+        if self._where is not None:
+            listed = self._fixed is not None and bool(self._fixed(resource))
+            if not listed and self._templates:
+                listed = self._lists_by_variables(resource, lookup)
+            if listed is not self._where:
+                return False
         for condition in self._conditions:  # noqa: SIM110 - a generator would take as long as a condition
             if not condition.holds(lookup):
                 return False
         return True
 
-    def _lists(self, resource: str, lookup: Lookup) -> bool:
-        if self._fixed is not None and self._fixed(resource):
-            return True
+    def _lists_by_variables(self, resource: str, lookup: Lookup) -> bool:
         for template in self._templates:
             pattern = template.pattern(lookup)
             if pattern is not None and patterns.arn(pattern)(resource):
@@ -91,6 +94,9 @@ class Rule:
         return Named.NOT if self._principals.except_(who) else Named.DIRECTLY
 
 
+Rules: TypeAlias = tuple[Rule, ...]
+
+
 class Policy:
     """A document, compiled."""
 
@@ -103,7 +109,7 @@ class Policy:
             for place, statement in enumerate(self.document.statements)
         )
         self._actions = tuple(map(_actions, self.document.statements))
-        self._about: dict[str, tuple[tuple[Rule, ...], tuple[Rule, ...]]] = {}
+        self._about: dict[str, tuple[Rules, Rules]] = {}
 
     @staticmethod
     @functools.lru_cache(maxsize=_REMEMBERED_MAX)
@@ -111,7 +117,7 @@ class Policy:
         """The policy that a text is, compiled once. Raises MalformedPolicy."""
         return Policy(text, kind)
 
-    def about(self, action: str) -> tuple[tuple[Rule, ...], tuple[Rule, ...]]:
+    def about(self, action: str) -> tuple[Rules, Rules]:
         """The rules (that deny, that allow) that speak of an action."""
         found = self._about.get(action)
         if found is None:
@@ -173,33 +179,37 @@ def evaluate(
     who: Who, action: str, resource: str, lookup: Lookup, policies: Policies, *, foreign: bool = False
 ) -> Decision:
     """Whether `who` may do `action` to `resource` (an ARN, or ``*``); `foreign`: it belongs to another account."""
-    request = (action, resource, lookup)
-    own = _own(policies)
-    levels = [(Type.GUARDRAIL, level) for level in policies.guardrails]
-    for type_, some in (*levels, *own):
+    guardrails = [(Type.GUARDRAIL, level) for level in policies.guardrails]
+    allowing: list[tuple[Type, list[Rules]]] = []
+    for type_, some in (*guardrails, *_own(policies)):
+        rules: list[Rules] = []
+        allowing.append((type_, rules))
         for policy in some:
-            for rule in policy.about(action)[0]:
+            denials, permissions = policy.about(action)
+            for rule in denials:
                 if rule.applies(resource, lookup):
                     return Decision(False, type_, explicit=True)
+            rules.append(permissions)
     on_resource = Type.TRUST if policies.trust else Type.RESOURCE
     named = Named.NOT
     if policies.resource is not None:
-        denying, allowing = policies.resource.about(action)
+        denials, permissions = policies.resource.about(action)
         bounded = policies.boundary is not None
-        if any(rule.applies(resource, lookup) and rule.names(who, bounded=bounded) for rule in denying):
+        if any(rule.applies(resource, lookup) and rule.names(who, bounded=bounded) for rule in denials):
             return Decision(False, on_resource, explicit=True)
-        names = [rule.names(who, bounded=bounded) for rule in allowing if rule.applies(resource, lookup)]
+        names = [rule.names(who, bounded=bounded) for rule in permissions if rule.applies(resource, lookup)]
         named = max(names, default=Named.NOT)
-    for _, level in levels:
-        if not _allow(level, *request):
-            return Decision(False, Type.GUARDRAIL)
+    for type_, rules in allowing[: len(guardrails)]:
+        if not _allow(rules, resource, lookup):
+            return Decision(False, type_)
     if named is Named.NOT and (policies.required or foreign or who.kind != "AWS"):
         return Decision(False, on_resource)
     if who.kind != "AWS" or (named is Named.DIRECTLY and not foreign):
         return ALLOWED
     # A role that is named needs no policy of its own; its boundary and the session's policies must allow all the same.
-    for type_, some in own[1:] if who.root or (named is Named.ENTITY and not foreign) else own:
-        if not _allow(some, *request):
+    own = allowing[len(guardrails) :]
+    for type_, rules in own[1:] if who.root or (named is Named.ENTITY and not foreign) else own:
+        if not _allow(rules, resource, lookup):
             return Decision(False, type_)
     return ALLOWED
 
@@ -214,9 +224,9 @@ def _own(policies: Policies) -> list[tuple[Type, Sequence[Policy]]]:
     return own
 
 
-def _allow(some: Sequence[Policy], action: str, resource: str, lookup: Lookup) -> bool:
-    for policy in some:
-        for rule in policy.about(action)[1]:
+def _allow(some: Iterable[Rules], resource: str, lookup: Lookup) -> bool:
+    for rules in some:
+        for rule in rules:
             if rule.applies(resource, lookup):
                 return True
     return False
