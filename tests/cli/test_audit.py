@@ -29,7 +29,7 @@ def test_a_trail_that_somebody_alters(tmp_path: Path) -> None:
     store.close()
 
     whole = verify(tmp_path)
-    assert (whole.exit_code, whole.output.splitlines()) == (0, ["3 records in 1 seals; 0 not sealed yet.", "Intact."])
+    assert (whole.exit_code, whole.output.splitlines()) == (0, ["3 records in 1 seal; 0 not sealed yet.", "Intact."])
     assert json.loads(verify(tmp_path, "--json").output)["intact"] is True
 
     with sqlite3.connect(tmp_path / "state.db") as database:

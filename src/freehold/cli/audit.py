@@ -30,7 +30,8 @@ def verify(data_dir: Path, *, as_json: bool) -> None:
                 shown.add_row(finding.kind, seal, position, finding.what)
             print_table(shown)
         kept = f", {verdict.pruned} of them too old to have records still" if verdict.pruned else ""
-        print(f"{verdict.records} records in {verdict.seals} seals{kept}; {verdict.unsealed} not sealed yet.")
+        seals = "1 seal" if verdict.seals == 1 else f"{verdict.seals} seals"
+        print(f"{verdict.records} records in {seals}{kept}; {verdict.unsealed} not sealed yet.")
         print("Intact." if verdict.intact else f"{len(verdict.findings)} findings.")
     if not verdict.intact:
         sys.exit(1)
