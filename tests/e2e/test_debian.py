@@ -22,12 +22,12 @@ from freehold.cli.host_keys import host_keys
 from freehold.host.layout import Layout
 from freehold.images.build import build
 from freehold.processes import guests
-from tests.cli.clouds import CommandCloud, short_place
+from tests.cli.clouds import COMMAND, CommandCloud, short_place
 from tests.e2e.servers import Servers, wait
 from tests.e2e.test_roles import API, TRUST
 
 pytestmark = pytest.mark.debian
-POOL = "198.18.10.0/24"
+POOL, DEMO_POOL = "198.18.10.0/24", "198.18.22.32/28"
 TYPE = "t3.micro"
 MINUTES = 600.0
 SCRIPT = "#!/bin/sh\necho ran >>/root/runs\n"
@@ -296,3 +296,12 @@ def sdk() -> bytes:
         for name in SDK:
             archive.add(Path(boto3.__file__).parents[1] / name, name, filter=wanted)
     return packed.getvalue()
+
+
+def test_the_demo_gets_in_while_the_server_boots() -> None:
+    """In a cloud without a template, under emulation: who connects again and again keeps cloud-init from its work."""
+    command = [*COMMAND, "demo", "--image", "debian-12", "--pool", DEMO_POOL]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=MINUTES)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert re.search(r"i-[0-9a-f]{17} 198\.18\.22\.\d+ answers after [0-9.]+ s: Linux ", done.stdout)
+    assert "nothing is left" in done.stdout
