@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from mypy_boto3_ec2.type_defs import InstanceTypeDef
 
 READY = "freehold-micro ready"
-SECONDS_MAX = 240.0
+SECONDS_MAX = 120.0
 
 
 def wait(condition: Callable[[], bool], what: str, seconds: float = SECONDS_MAX) -> None:
@@ -99,7 +99,7 @@ class Servers:
                 wait(lambda each=each: self.console(each).count(READY) >= boots, f"{each} is ready")  # type: ignore[misc]
             except AssertionError:
                 print(self.console(each)[-4000:])
-                print(examine(Layout(self.cloud.paths).guest(each)))
+                print(examine(Layout(self.cloud.paths), each))
                 raise
 
     def _login(self, instance_id: str, user: str = "root") -> tuple[str, ...]:
