@@ -1,14 +1,19 @@
 """A controllers' process that dies, as by `kill -9`, at a change of the world that is named by its number: right before
-or right after it. The changes are the commits of its store and the transactions that its fabric asks of OVN."""
+or right after it. The changes are the commits of its store and the transactions that its fabric asks of OVN.
+
+`Nursery` starts such processes."""
 
 from __future__ import annotations
 
 import asyncio
+import multiprocessing
 import os
+import signal
 import threading
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from functools import partial
+from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any, Literal
 
@@ -21,6 +26,7 @@ from freehold.network.ovsdb import Operation, Ovsdb
 from freehold.records.store import Store, Transaction
 
 DEATH = 77
+_LOG = "control.log"
 Cut = tuple[int, Literal["before", "after"]]
 
 
@@ -97,9 +103,68 @@ class CutFabric(Fabric):
         return operations
 
 
-def controllers(data_dir: Path, journal: Path, cut: Cut | None, twice: bool) -> None:
-    """To be called in a process of its own."""
-    log = os.open(data_dir / "control.log", os.O_WRONLY | os.O_CREAT | os.O_APPEND)
+_processes = multiprocessing.get_context("forkserver")
+_processes.set_forkserver_preload([__name__])
+
+
+class Nursery:
+    """Where the controllers of a data directory are started, one process at a time. To start them a hundred times would
+    be mostly to put together the same statements of SQL: a process that has been through all of it is copied."""
+
+    def __init__(self, data_dir: Path) -> None:
+        self._log = data_dir / _LOG
+        self._ours, theirs = _processes.Pipe()
+        self._process = _processes.Process(target=_nursery, args=(data_dir, theirs), daemon=True)
+        self._process.start()
+        theirs.close()
+        self._pid = 0
+        self._ended = True
+
+    def start(self, journal: Path, cut: Cut | None, twice: bool) -> None:
+        """They write their changes into `journal`, and die at one of them if there is a `cut`."""
+        self._ours.send((journal, cut, twice))
+        self._pid = self._ours.recv()
+        self._ended = False
+
+    def have_died(self) -> bool:
+        """Whether they have, at their cut; they may not end otherwise."""
+        if not self._ended and self._ours.poll():
+            self._ended = True
+            status = self._ours.recv()
+            assert status == DEATH, f"controllers ended with {status}: {self._log.read_text()[-4000:]}"
+        return self._ended
+
+    def stop(self) -> None:
+        if not self._ended:
+            with suppress(ProcessLookupError):  # it has just died
+                os.kill(self._pid, signal.SIGTERM)
+            self._ours.recv()
+            self._ended = True
+
+    def close(self) -> None:
+        self.stop()
+        self._ours.send(None)
+        self._process.join()
+
+
+def _nursery(data_dir: Path, asked: Connection) -> None:
+    """The first controllers run in this process, and come to a good end; the later ones are copies of it."""
+    order = asked.recv()
+    asked.send(os.getpid())
+    _controllers(data_dir, *order)
+    asked.send(0)
+    while (order := asked.recv()) is not None:
+        child = os.fork()
+        if child == 0:
+            _controllers(data_dir, *order)
+            os._exit(0)
+        asked.send(child)
+        _, status = os.waitpid(child, 0)
+        asked.send(os.waitstatus_to_exitcode(status))
+
+
+def _controllers(data_dir: Path, journal: Path, cut: Cut | None, twice: bool) -> None:
+    log = os.open(data_dir / _LOG, os.O_WRONLY | os.O_CREAT | os.O_APPEND)
     os.dup2(log, 1)
     os.dup2(log, 2)
     log_as_json()

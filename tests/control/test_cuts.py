@@ -12,13 +12,11 @@ from __future__ import annotations
 
 import datetime as dt
 import itertools
-import multiprocessing
 import os
 import time
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import closing, contextmanager
 from ipaddress import IPv4Network
-from multiprocessing.process import BaseProcess
 from pathlib import Path
 from typing import Any, Literal
 
@@ -45,14 +43,11 @@ from freehold.records.usage import UsageEntry, usage
 from freehold.records.wake import SocketBell
 from freehold.services.ec2.default_vpc import open_region
 from tests.control.builders import REGION, make_bare_instance
-from tests.control.cut_control import DEATH, Cut, controllers
+from tests.control.cut_control import Cut, Nursery
 from tests.control.willing_host import WILLING_MIB, WillingHost
 from tests.ec2.calls import Caller
 from tests.ec2.launching import IMAGE, add_images, launch_one
 from tests.ovn import Cloud, ovn_cloud
-
-_processes = multiprocessing.get_context("forkserver")
-_processes.set_forkserver_preload(["tests.control.cut_control"])
 
 POOL = IPv4Network("198.51.100.128/28")
 HOST = "host-1"
@@ -84,15 +79,14 @@ class Life:
             )
         self._account = account
         self._caller = Caller(self._store, account.id, REGION, plane.config, sealer)
-        self._controllers = self._start()
+        self._start()
 
     def live(self) -> list[str]:
         """Returns what all controllers have changed."""
         try:
             self._live()
         finally:
-            self._controllers.terminate()
-            self._controllers.join(20)
+            self._plane.nursery.stop()
         return self._journal.read_text().splitlines()
 
     def _live(self) -> None:
@@ -182,16 +176,12 @@ class Life:
                 if condition(tx):
                     return
             assert time.monotonic() < deadline, f"not: {what}, after {self._journal.read_text()}{self._plane.log()}"
-            if self._controllers.exitcode is not None:
-                assert self._controllers.exitcode == DEATH, self._plane.log()
-                self._controllers = self._start()
+            if self._plane.nursery.have_died():
+                self._start()
             time.sleep(0.01)
 
-    def _start(self) -> BaseProcess:
-        arguments = (self._plane.data_dir, self._journal, next(self._cuts, None), self._times > 1)
-        process = _processes.Process(target=controllers, args=arguments)
-        process.start()
-        return process
+    def _start(self) -> None:
+        self._plane.nursery.start(self._journal, next(self._cuts, None), twice=self._times > 1)
 
 
 class LifeWithDisks(Life):
@@ -252,10 +242,12 @@ class Plane:
         self.store = store
         self.config = configuration.load(data_dir)
         self.host = WillingHost(data_dir, HOST)
+        self.nursery = Nursery(data_dir)
         self._fabric = Fabric(cloud.paths.northbound)
         self._public = PublicView(cloud.network.pool, cloud.network.link_range, cloud.network.chassis)
 
     def close(self) -> None:
+        self.nursery.close()
         self.host.close()
         self._fabric.close()
 
