@@ -1,7 +1,8 @@
 """The policy decision for a principal with ten attached policies of ten statements: ``python -m bench.policy``.
 
 Beside it the reference implementation of the tests, and Cedar, which has a language of its own: each statement is
-written in it as one policy. (parliament, the linter of IAM policies, decides nothing.)
+written in it as one policy. (parliament, the linter of IAM policies, decides nothing.) They take turns, and the fastest
+turn of each counts, as `timeit` has it: what is slower is slower by what else the machine is at.
 """
 
 from __future__ import annotations
@@ -20,7 +21,8 @@ from tests.iam import reference
 
 WANTED_US = 20
 POLICIES = STATEMENTS = 10
-_SECONDS = 1.0
+_TURNS = 15
+_SECONDS = 0.1  # of a turn
 _ACCOUNT = "111122223333"
 _SERVICES = ("ec2", "s3", "iam", "kms", "rds", "logs", "cloudwatch", "autoscaling", "elasticloadbalancing", "sqs")
 _USER = Who(f"arn:aws:iam::{_ACCOUNT}:user/alice", _ACCOUNT)
@@ -68,17 +70,14 @@ def documents() -> list[dict[str, object]]:
     return made
 
 
-def microseconds(decide: Callable[[str], object]) -> list[float]:
-    """Processor time of a decision, for each of the actions asked for."""
-    taken = []
-    for action in ASKED:
-        count, started = 0, time.process_time()
-        while (passed := time.process_time() - started) < _SECONDS:
-            for _ in range(20):
-                decide(action)
-            count += 20
-        taken.append(passed / count * 1e6)
-    return taken
+def microseconds(decide: Callable[[str], object], action: str) -> float:
+    """Processor time of a decision, in one turn."""
+    count, started = 0, time.process_time()
+    while (passed := time.process_time() - started) < _SECONDS:
+        for _ in range(20):
+            decide(action)
+        count += 20
+    return passed / count * 1e6
 
 
 def cedar(made: list[dict[str, object]]) -> str:
@@ -144,15 +143,19 @@ def decisions() -> Table:
     for name in ("", "allowed", "explicitly denied", "not allowed", "wanted"):
         table.add_column(name, justify="right" if name else "left")
     expected = [True, False, False]
-    for name, decide, wanted in (
+    sides = (
         ("Freehold", engine, f"≤ {WANTED_US}"),
         ("Freehold, first of the policies: compiling them too", first, ""),
         ("Cedar, policies parsed before", _cedar_decides(made), ""),
         ("the reference of the tests", slow, ""),
-    ):
+    )
+    for name, decide, _ in sides:
         if [decide(action) for action in ASKED] != expected:
             raise RuntimeError(f"{name} decides otherwise")
-        table.add_row(name, *(f"{taken:,.1f}" for taken in microseconds(decide)), wanted)
+    turns = [[[microseconds(decide, action) for action in ASKED] for _, decide, _ in sides] for _ in range(_TURNS)]
+    for place, (name, _, wanted) in enumerate(sides):
+        fastest = map(min, zip(*(turn[place] for turn in turns), strict=True))
+        table.add_row(name, *(f"{taken:,.1f}" for taken in fastest), wanted)
     return table
 
 
