@@ -12,7 +12,7 @@ import datetime as dt
 import multiprocessing
 import os
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from itertools import count
@@ -24,7 +24,7 @@ import msgspec
 from rich.console import Console
 from rich.table import Table
 
-from bench.api import DESCRIBE, EC2, STS, read
+from bench.api import DESCRIBE, EC2, STS, Requests, read
 from bench.client import REGION, rate, signed
 from bench.servers import Server, freehold
 from freehold import config as configuration
@@ -87,44 +87,36 @@ def cpu_seconds(pid: int) -> float:
     return sum(int(of[11]) + int(of[12]) for of in fields) / os.sysconf("SC_CLK_TCK")
 
 
-def microseconds(pids: Sequence[int], number: int, ask: Callable[[], None]) -> list[float]:
-    """CPU time that processes have taken for each of a number of requests, and have left to do after them."""
-    before = [cpu_seconds(pid) for pid in pids]
-    ask()
-    time.sleep(3)
-    return [(cpu_seconds(pid) - had) / number * 1e6 for pid, had in zip(pids, before, strict=True)]
-
-
 def send(server: Server, requests: list[bytes]) -> None:
     if failed := rate(server.port, requests, CONNECTIONS, SECONDS_MAX).failed:
         raise RuntimeError(f"{failed} requests failed")
+
+
+def microseconds(recorded: Server, chain: int, bare: Server, requests: Requests) -> tuple[float, float]:
+    """CPU time of a request to each of the two front doors, both asked at once; to the first comes that of its chain,
+    which is given time to follow."""
+    asked = [(server, requests(server, REQUESTS)) for server in (recorded, bare)]
+    pids = (recorded.process.pid, chain, bare.process.pid)
+    before = [cpu_seconds(pid) for pid in pids]
+    with ThreadPoolExecutor(2) as both:
+        list(both.map(lambda each: send(*each), asked))
+    time.sleep(3)
+    front, behind, without = ((cpu_seconds(pid) - had) / REQUESTS * 1e6 for pid, had in zip(pids, before, strict=True))
+    return front + behind, without
 
 
 def cost() -> Table:
     table = Table(title="What recording costs: CPU time of a request")
     for name in ("operation", "without", "with", "cost", "wanted"):
         table.add_column(name, justify="left" if name == "operation" else "right")
-    kinds: tuple[tuple[str, Callable[[Server, int], list[bytes]]], ...] = (
+    kinds: tuple[tuple[str, Requests], ...] = (
         ("GetCallerIdentity", read(STS, "GetCallerIdentity")),
         ("DescribeInstances, none", DESCRIBE),
         ("CreateTags", tags),
     )
-    with (
-        freehold() as recorded,
-        freehold("bench.unrecorded") as bare,
-        chained(recorded) as chain,
-        ThreadPoolExecutor(2) as both,
-    ):
-        servers, pids = (recorded, bare), (recorded.process.pid, chain, bare.process.pid)
+    with freehold() as recorded, freehold("bench.unrecorded") as bare, chained(recorded) as chain:
         for name, requests in kinds:
-            with_it, without = [], []
-            for _ in range(ROUNDS):
-                asked = [requests(server, REQUESTS) for server in servers]
-                front, behind, unrecorded = microseconds(
-                    pids, REQUESTS, lambda asked=asked: list(both.map(send, servers, asked))
-                )
-                with_it.append(front + behind)
-                without.append(unrecorded)
+            with_it, without = zip(*(microseconds(recorded, chain, bare, requests) for _ in range(ROUNDS)), strict=True)
             costs = [more / less - 1 for more, less in zip(with_it, without, strict=True)]
             cost = f"{median(costs):.1%} ({min(costs):.1%} to {max(costs):.1%})"
             table.add_row(name, f"{median(without):,.0f} µs", f"{median(with_it):,.0f} µs", cost, "≤ 10 %")

@@ -41,7 +41,8 @@ class SpareMonitor:
                 return answer["return"]
 
     def write(self, volume_id: str, block: int, value: int) -> None:
-        """Have block number `block` of a volume filled with a byte, as if the guest had written it."""
+        """Have block number `block` of a volume filled with a byte, as if the guest had written it. Raises LookupError
+        when QEMU does not have the volume."""
         self._do(volume_id, f"write -P {value} {block * BLOCK} {BLOCK}")
 
     def flush(self, volume_id: str) -> None:
@@ -51,6 +52,8 @@ class SpareMonitor:
     def _do(self, volume_id: str, command: str) -> None:
         line = f'qemu-io -d /machine/peripheral/{volume_id}/virtio-backend "{command}"'
         said = self.execute("human-monitor-command", **{"command-line": line})
+        if "not found" in said:
+            raise LookupError(said)
         assert "error" not in said.lower(), said
 
     def close(self) -> None:

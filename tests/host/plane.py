@@ -328,7 +328,9 @@ def key_of(volume_id: str) -> bytes:
 
 
 def guest_spec(number: int, image_id: str, **changes: Any) -> GuestSpec:
-    """Guest `number` (1…250): 10.0.1.<number> in VPC 1, as tests/fabric/views.py names things."""
+    """Guest `number`: 10.0.1.<number> in VPC 1, as tests/fabric/views.py names things; number 251 has the address of
+    number 1, and so on."""
+    place = (number - 1) % 250 + 1
     metadata = MetadataSpec(
         account_id="111122223333",
         region="us-east-1",
@@ -337,7 +339,7 @@ def guest_spec(number: int, image_id: str, **changes: Any) -> GuestSpec:
         instance_type="t3.nano",
         reservation_id="r-0123456789abcdef0",
         launch_index=0,
-        hostname=f"ip-10-0-1-{number}.ec2.internal",
+        hostname=f"ip-10-0-1-{place}.ec2.internal",
         public_keys=(),
         user_data=None,
         tags=None,
@@ -363,8 +365,8 @@ def guest_spec(number: int, image_id: str, **changes: Any) -> GuestSpec:
                     interface_id=f"eni-{65536 + number:017x}",
                     vpc_id=f"vpc-{1:017x}",
                     subnet_id=f"subnet-{257:017x}",
-                    mac_address=f"0a:00:01:01:00:{number:02x}",
-                    private_ip=f"10.0.1.{number}",
+                    mac_address=f"0a:00:01:01:00:{place:02x}",
+                    private_ip=f"10.0.1.{place}",
                     subnet_cidr="10.0.1.0/24",
                     vpc_cidr="10.0.0.0/16",
                     public_ip=None,

@@ -123,7 +123,7 @@ class Disks:
                     monitor.write(data.volume_id, block, value)
                 monitor.flush(data.volume_id)
             except (OSError, ValueError, LookupError):
-                return False  # QEMU was killed just now
+                return False  # QEMU was killed just now, or has not got the disk again
             finally:
                 monitor.close()
             return True
