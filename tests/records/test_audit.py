@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import datetime as dt
+import itertools
 import json
 import random
 import threading
+import time
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
+from uuid import RFC_4122, UUID
 
 import msgspec
 import pytest
@@ -284,6 +288,26 @@ def test_the_queue_writes_everything_before_it_closes(store: Store) -> None:
         assert [event.body for event in tx.select(AuditEvent)] == bodies
 
 
+def test_the_queue_writes_seldom_what_comes_all_the_time(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    write, transactions = store.write, itertools.count()
+
+    def counted() -> Any:
+        next(transactions)
+        return write()
+
+    monkeypatch.setattr(store, "write", counted)
+    queue, number = AuditQueue(store), 0
+    end = time.monotonic() + 1.2
+    while time.monotonic() < end:
+        queue.put(body(number))
+        number += 1
+        time.sleep(0.0002)
+    queue.close()
+    assert next(transactions) <= 5
+    with store.read() as tx:
+        assert tx.count(AuditEvent) == number
+
+
 def test_every_table_of_the_trail_has_no_account_to_be_closed_with() -> None:
     """Closing an account deletes its rows of every table that has an `account_id`: its trail has to stay."""
     assert not [
@@ -293,7 +317,9 @@ def test_every_table_of_the_trail_has_no_account_to_be_closed_with() -> None:
 
 @given(st.datetimes(dt.datetime(2000, 1, 1), dt.datetime(2200, 1, 1), timezones=st.just(dt.UTC)))
 def test_an_event_id_begins_with_its_time(at: dt.datetime) -> None:
-    assert lookups.moment_of(audit.new_event_id(at)) == int(at.timestamp() * 1000)
+    event_id = audit.new_event_id(at)
+    assert lookups.moment_of(event_id) == int(at.timestamp() * 1000)
+    assert (str(UUID(event_id)), UUID(event_id).version, UUID(event_id).variant) == (event_id, 7, RFC_4122)
 
 
 @given(st.text())

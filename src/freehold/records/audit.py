@@ -124,11 +124,13 @@ def settled(tx: Transaction) -> int:
     return tx.rows(_NEWEST)[0][0] or 0
 
 
+_VARIANT, _VARIANT_2 = 0b11 << 62, 0b10 << 62  # the two bits, and what they are in RFC 9562's UUIDs
+
+
 def new_event_id(at: dt.datetime) -> str:
     """A UUID of version 7 (RFC 9562 §5.7): it begins with its time, so that it is found by it (records/lookups)."""
-    time, chance = f"{int(at.timestamp() * 1000):012x}", f"{random.getrandbits(72):018x}"
-    variant = "89ab"[random.getrandbits(2)]
-    return f"{time[:8]}-{time[8:]}-7{chance[:3]}-{variant}{chance[3:6]}-{chance[6:]}"
+    digits = f"{int(at.timestamp() * 1000):012x}7{random.getrandbits(76) & ~_VARIANT | _VARIANT_2:019x}"
+    return f"{digits[:8]}-{digits[8:12]}-{digits[12:16]}-{digits[16:20]}-{digits[20:]}"
 
 
 def event_time(at: dt.datetime) -> str:
@@ -219,10 +221,18 @@ class AuditQueue:
             self._some.wait()
             self._closing.wait(self._PAUSE_SECONDS)
             self._some.clear()  # before looking: what is put from here on sets it again
-            while self._pending:
-                self._write([self._pending.popleft() for _ in range(min(self._BATCH, len(self._pending)))])
-                with self._room:
-                    self._room.notify_all()
+            self._write_pending()
+        self._write_pending()
+
+    def _write_pending(self) -> None:
+        """Write what there is now. What comes meanwhile is for the next round: transactions cost more than records."""
+        left = len(self._pending)
+        while left:
+            batch = [self._pending.popleft() for _ in range(min(self._BATCH, left))]
+            left -= len(batch)
+            self._write(batch)
+            with self._room:
+                self._room.notify_all()
 
     def _write(self, batch: list[str]) -> None:
         while True:
