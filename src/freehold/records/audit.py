@@ -129,7 +129,8 @@ _VARIANT, _VARIANT_2 = 0b11 << 62, 0b10 << 62  # the two bits, and what they are
 
 def new_event_id(at: dt.datetime) -> str:
     """A UUID of version 7 (RFC 9562 §5.7): it begins with its time, so that it is found by it (records/lookups)."""
-    digits = f"{int(at.timestamp() * 1000):012x}7{random.getrandbits(76) & ~_VARIANT | _VARIANT_2:019x}"
+    time, chance = int(at.timestamp() * 1000), random.getrandbits(76) & ~_VARIANT | _VARIANT_2
+    digits = (time << 80 | 7 << 76 | chance).to_bytes(16).hex()
     return f"{digits[:8]}-{digits[8:12]}-{digits[12:16]}-{digits[16:20]}-{digits[20:]}"
 
 

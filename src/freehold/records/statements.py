@@ -124,9 +124,11 @@ class Rendered:
 
     def parameters(self, values: Mapping[str, Any]) -> Sequence[Any] | Mapping[str, Any]:
         """What the driver takes beside `sql`."""
-        parameters = list(self.take(values))
-        for place, convert in self.converts:
-            parameters[place] = convert(parameters[place])
+        parameters = self.take(values)
+        if self.converts:
+            parameters = list(parameters)
+            for place, convert in self.converts:
+                parameters[place] = convert(parameters[place])
         return parameters if self.names is None else dict(zip(self.names, parameters, strict=True))
 
     def rows(self, found: list[Sequence[Any]]) -> list[Sequence[Any]]:
