@@ -4,7 +4,7 @@
 SHELL := /bin/bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := help
-# Python compiles a file once, not in each of the hundred processes of a cloud and its tests.
+# Where it is set, each of the hundred processes of a cloud and its tests would compile all of Freehold anew.
 unexport PYTHONDONTWRITEBYTECODE
 .PHONY: help setup setup-dev setup-bench system-packages system-packages-tests prefetch demo lint test test-clients test-debian test-cuts bench lock docs clean
 

@@ -144,6 +144,14 @@ def two_at_a_time(number: int, boot: Callable[[], float]) -> float:
     return time.monotonic() - began
 
 
+def many_bare(number: int) -> float:
+    """Seconds until all of so many bare guests have let somebody in."""
+    with bare(number) as many:
+        seconds = two_at_a_time(number, many.boot)
+    print(f"{number} bare: {seconds:.1f} s")
+    return seconds
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--rounds", type=int, default=7, help="single launches on each side")
@@ -162,18 +170,11 @@ def main() -> None:
             freehold.terminate()
             print(f"bare {theirs[-1]:.2f} s, Freehold {ours[-1]:.2f} s")
         single = statistics.median(ours), statistics.median(theirs)
-
-        def many_bare() -> float:
-            with bare(options.many) as many:
-                seconds = two_at_a_time(options.many, many.boot)
-            print(f"{options.many} bare: {seconds:.1f} s")
-            return seconds
-
-        before = many_bare()
+        before = many_bare(options.many)
         we = freehold.launch(options.many)
         print(f"{options.many} of Freehold: {we:.1f} s")
         freehold.terminate()
-        they = statistics.mean((before, many_bare()))
+        they = statistics.mean((before, many_bare(options.many)))
     for number, seconds, peer, wanted in ((1, *single, 1.3), (options.many, we, they, 1.2)):
         table.add_row(str(number), f"{seconds:.2f}", f"{peer:.2f}", f"{seconds / peer:.2f}×", f"≤ {wanted}×")
     Console().print(table)

@@ -26,7 +26,6 @@ from freehold.network.ovsdb import Operation, Ovsdb
 from freehold.records.store import Store, Transaction
 
 DEATH = 77
-_LOG = "control.log"
 Cut = tuple[int, Literal["before", "after"]]
 
 
@@ -112,34 +111,30 @@ class Nursery:
     be mostly to put together the same statements of SQL: a process that has been through all of it is copied."""
 
     def __init__(self, data_dir: Path) -> None:
-        self._log = data_dir / _LOG
         self._ours, theirs = _processes.Pipe()
         self._process = _processes.Process(target=_nursery, args=(data_dir, theirs), daemon=True)
         self._process.start()
         theirs.close()
-        self._pid = 0
-        self._ended = True
+        self._pid: int | None = None  # of the controllers that run
 
     def start(self, journal: Path, cut: Cut | None, twice: bool) -> None:
         """They write their changes into `journal`, and die at one of them if there is a `cut`."""
         self._ours.send((journal, cut, twice))
         self._pid = self._ours.recv()
-        self._ended = False
 
-    def have_died(self) -> bool:
-        """Whether they have, at their cut; they may not end otherwise."""
-        if not self._ended and self._ours.poll():
-            self._ended = True
-            status = self._ours.recv()
-            assert status == DEATH, f"controllers ended with {status}: {self._log.read_text()[-4000:]}"
-        return self._ended
+    def ended(self) -> int | None:
+        """How they ended, said once; None while they run."""
+        if self._pid is None or not self._ours.poll():
+            return None
+        self._pid = None
+        return int(self._ours.recv())
 
     def stop(self) -> None:
-        if not self._ended:
+        if self._pid is not None:
             with suppress(ProcessLookupError):  # it has just died
                 os.kill(self._pid, signal.SIGTERM)
+            self._pid = None
             self._ours.recv()
-            self._ended = True
 
     def close(self) -> None:
         self.stop()
@@ -164,7 +159,7 @@ def _nursery(data_dir: Path, asked: Connection) -> None:
 
 
 def _controllers(data_dir: Path, journal: Path, cut: Cut | None, twice: bool) -> None:
-    log = os.open(data_dir / _LOG, os.O_WRONLY | os.O_CREAT | os.O_APPEND)
+    log = os.open(data_dir / "control.log", os.O_WRONLY | os.O_CREAT | os.O_APPEND)
     os.dup2(log, 1)
     os.dup2(log, 2)
     log_as_json()

@@ -43,7 +43,7 @@ from freehold.records.usage import UsageEntry, usage
 from freehold.records.wake import SocketBell
 from freehold.services.ec2.default_vpc import open_region
 from tests.control.builders import REGION, make_bare_instance
-from tests.control.cut_control import Cut, Nursery
+from tests.control.cut_control import DEATH, Cut, Nursery
 from tests.control.willing_host import WILLING_MIB, WillingHost
 from tests.ec2.calls import Caller
 from tests.ec2.launching import IMAGE, add_images, launch_one
@@ -176,7 +176,8 @@ class Life:
                 if condition(tx):
                     return
             assert time.monotonic() < deadline, f"not: {what}, after {self._journal.read_text()}{self._plane.log()}"
-            if self._plane.nursery.have_died():
+            if (status := self._plane.nursery.ended()) is not None:
+                assert status == DEATH, self._plane.log()
                 self._start()
             time.sleep(0.01)
 
