@@ -12,11 +12,12 @@ import bisect
 import functools
 import hashlib
 import itertools
+import re
 from array import array
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Sequence
 from operator import itemgetter
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import msgspec
 import sqlalchemy as sa
@@ -118,8 +119,8 @@ class Indexed(msgspec.Struct, frozen=True):
     read_only: bool = msgspec.field(name="readOnly")
     account_id: str = msgspec.field(name="recipientAccountId")
     category: str = msgspec.field(name="eventCategory")
-    parameters: Any = msgspec.field(name="requestParameters")
-    elements: Any = msgspec.field(name="responseElements")
+    parameters: msgspec.Raw = msgspec.field(name="requestParameters")
+    elements: msgspec.Raw = msgspec.field(name="responseElements")
     error_code: str | None = msgspec.field(name="errorCode", default=None)
 
     @property
@@ -144,6 +145,10 @@ class Indexed(msgspec.Struct, frozen=True):
     def resources(self) -> list[tuple[str, str]]:
         """(CloudFormation's type, name) of what the record names, in the order of its parameters."""
         return list(dict.fromkeys([*_named(self.parameters), *_named(self.elements)]))
+
+    def names_some(self) -> bool:
+        """Whether there may be `resources`: most records name none, and to look at their text is cheap."""
+        return bool(_names_some(self.parameters) or _names_some(self.elements))
 
 
 decode = msgspec.json.Decoder(Indexed).decode
@@ -178,20 +183,22 @@ _TYPES = {
 _RESOURCES_MAX = 50  # of one record: RunInstances of a thousand names them all in its text
 
 
-def _named(value: Any) -> Iterator[tuple[str, str]]:
-    pending, found = [value], 0
-    while pending and found < _RESOURCES_MAX:
+_names_some = re.compile(f'"({"|".join(_TYPES)})":"'.encode()).search
+
+
+def _named(text: msgspec.Raw) -> list[tuple[str, str]]:
+    pending, found = [msgspec.json.decode(text)], list[tuple[str, str]]()
+    while pending and len(found) < _RESOURCES_MAX:
         item = pending.pop()
         if isinstance(item, list):
             pending += reversed(item[:_RESOURCES_MAX])
         elif isinstance(item, dict):
             for name, inner in item.items():
-                if isinstance(inner, str):
-                    if inner and name in _TYPES:
-                        found += 1
-                        yield _TYPES[name], inner
-                elif isinstance(inner, dict | list):
+                if not isinstance(inner, str):
                     pending.append(inner)
+                elif inner and name in _TYPES:
+                    found.append((_TYPES[name], inner))
+    return found
 
 
 def moment_of(event_id: str) -> int | None:
@@ -220,33 +227,43 @@ class Index(NamedTuple):
 def index(events: Iterable[tuple[Indexed, int]]) -> Index:
     """Of records with their positions, in their order. What many have in common is looked at once."""
     alike: dict[_Alike, list[Place]] = defaultdict(list)
-    places: dict[int, list[Place]] = defaultdict(list)
+    named: dict[int, list[Place]] = defaultdict(list)
     for event, position in events:
         place = (event.at, position)
         said = (event.event_name, event.event_source, event.read_only, bytes(event.identity))
         alike[event.category, event.account_id, event.region, *said].append(place)
-        if (event.parameters or event.elements) and event.category == "Management":
+        if event.category == "Management" and event.names_some():
             for key in _keys_of_resources(event):
-                places[key].append(place)
+                named[key].append(place)
+    groups = [*alike.values(), *named.values()]
+    groups_of: dict[int, list[int]] = defaultdict(list)  # of a key: which of the groups it finds
     last: dict[tuple[str, str], tuple[int, ServiceUse]] = {}
-    for (category, account_id, region, name, source, read_only, identity), found in alike.items():
+    for number, (category, account_id, region, name, source, read_only, identity) in enumerate(alike):
         actor, service = _actor(identity), source.partition(".")[0]
         if category == "Management":
             for key in _keys(account_id, region, (name, source, read_only, actor)):
-                places[key] += found
-        at, position = found[-1]
+                groups_of[key].append(number)
+        at, position = groups[number][-1]
         if actor.unique_id and position > last.get((actor.unique_id, service), (0,))[0]:
             use = ServiceUse(actor.unique_id, service, account_id, at, region)
             last[actor.unique_id, service] = (position, use)
-    lookups = [row for key in sorted(places) for row in _rows(key, sorted(places[key]))]
+    for number, key in enumerate(named, len(alike)):
+        groups_of[key].append(number)
+
+    @functools.cache
+    def packed(*numbers: int) -> list[tuple[int, int, bytes]]:
+        """Most groups are found by several keys, and packed once."""
+        return list(_packed(sorted(itertools.chain.from_iterable(groups[number] for number in numbers))))
+
+    lookups = [AuditLookup(key, *row) for key in sorted(groups_of) for row in packed(*groups_of[key])]
     return Index(lookups, [use for _, use in last.values()])
 
 
-def _rows(key: int, places: Sequence[Place]) -> Iterator[AuditLookup]:
+def _packed(places: Sequence[Place]) -> Iterator[tuple[int, int, bytes]]:
+    """The rows of a key but for the key: places in their order, cut where their moments are more than `_SPAN` apart."""
     while places:
         end = bisect.bisect(places, places[0][0] + _SPAN, key=itemgetter(0))
-        packed = array("q", itertools.chain.from_iterable(places[:end])).tobytes()
-        yield AuditLookup(key, *places[end - 1], packed)
+        yield *places[end - 1], array("q", itertools.chain.from_iterable(places[:end])).tobytes()
         places = places[end:]
 
 
