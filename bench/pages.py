@@ -13,7 +13,7 @@ from rich.table import Table
 
 from bench.client import Connection, signed
 from bench.servers import IMAGE_ID, Server, account, freehold
-from freehold.records.compute import Instance, Volume
+from freehold.records.compute import Instance, Volume, VolumeAttachment
 from freehold.records.ids import HostId, InstanceId, InterfaceId, SnapshotId, VolumeId, new_id
 from freehold.records.network import Address, InterfaceGroup, NetworkInterface
 from freehold.records.schema import Record
@@ -46,10 +46,11 @@ def fill(server: Server, number: int) -> None:
             owner = server.account_id
             (instance, *_) = tx.select(Instance, account_id=owner)
             (interface, *_) = tx.select(NetworkInterface, instance_id=instance.id)
-            (volume, *_) = tx.select(Volume, instance_id=instance.id)
+            (attachment, *_) = tx.select(VolumeAttachment, instance_id=instance.id)
+            (volume,) = tx.select(Volume, id=attachment.volume_id)
             (address, *_) = tx.select(Address, interface_id=interface.id)
             groups = tx.select(InterfaceGroup, interface_id=interface.id)
-            first = (instance, interface, volume, address, groups)
+            first = (instance, interface, attachment, volume, address, groups)
             copies = (copy for place in range(start, min(start + _BATCH, number)) for copy in _copies(place, *first))
             tx.insert(*copies)
 
@@ -58,6 +59,7 @@ def _copies(
     place: int,
     instance: Instance,
     interface: NetworkInterface,
+    attachment: VolumeAttachment,
     volume: Volume,
     address: Address,
     groups: list[InterfaceGroup],
@@ -67,8 +69,9 @@ def _copies(
     private_ip = f"10.{place >> 16}.{place >> 8 & 255}.{place & 255}"
     yield replace(instance, id=instance_id, private_ip=private_ip, reservation_id=new_id("r"))
     yield replace(interface, id=interface_id, instance_id=instance_id, private_ip=private_ip)
-    copy = replace(volume, id=VolumeId(new_id("vol")), instance_id=instance_id)
+    copy = replace(volume, id=VolumeId(new_id("vol")))
     yield copy
+    yield replace(attachment, volume_id=copy.id, instance_id=instance_id)
     yield _snapshot(copy, copy.created_at)
     yield replace(address, public_ip=f"{instance.account_id}-{place}", interface_id=interface_id)
     for group in groups:
