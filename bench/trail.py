@@ -112,18 +112,19 @@ def cost() -> Table:
         ("DescribeInstances, none", DESCRIBE),
         ("CreateTags", tags),
     )
-    of_all_with, of_all_without = 0.0, 0.0
+    medians: list[tuple[float, float]] = []
     with freehold() as recorded, freehold("bench.unrecorded") as bare, chained(recorded) as chain:
         microseconds(recorded, bare, chain, DESCRIBE)  # while the chain's process begins
         for name, requests in kinds:
             taken = [microseconds(recorded, bare, chain, requests) for _ in range(ROUNDS)]
             costs = [1 - without / with_it for with_it, without in taken]
             with_it, without = map(median, zip(*taken, strict=True))
-            of_all_with, of_all_without = of_all_with + with_it, of_all_without + without
+            medians.append((with_it, without))
             cost = f"{median(costs):.1%} ({min(costs):.1%} to {max(costs):.1%})"
             table.add_row(name, f"{without:,.0f} µs", f"{with_it:,.0f} µs", cost, "")
-    cost = f"{1 - of_all_without / of_all_with:.1%}"
-    table.add_row("one of each", f"{of_all_without:,.0f} µs", f"{of_all_with:,.0f} µs", cost, "≤ 10 %")
+    with_it, without = map(sum, zip(*medians, strict=True))
+    cost = f"{1 - without / with_it:.1%}"
+    table.add_row("one of each", f"{without:,.0f} µs", f"{with_it:,.0f} µs", cost, "≤ 10 %")
     return table
 
 

@@ -146,10 +146,6 @@ class Indexed(msgspec.Struct, frozen=True):
         """(CloudFormation's type, name) of what the record names, in the order of its parameters."""
         return list(dict.fromkeys([*_named(self.parameters), *_named(self.elements)]))
 
-    def names_some(self) -> bool:
-        """Whether there may be `resources`: most records name none, and to look at their text is cheap."""
-        return bool(_names_some(self.parameters) or _names_some(self.elements))
-
 
 decode = msgspec.json.Decoder(Indexed).decode
 
@@ -183,10 +179,13 @@ _TYPES = {
 _RESOURCES_MAX = 50  # of one record: RunInstances of a thousand names them all in its text
 
 
+# A look at the text, as the trail writes it: to decode and walk what names nothing would cost more than all else here.
 _names_some = re.compile(f'"({"|".join(_TYPES)})":"'.encode()).search
 
 
 def _named(text: msgspec.Raw) -> list[tuple[str, str]]:
+    if not _names_some(text):
+        return []
     pending, found = [msgspec.json.decode(text)], list[tuple[str, str]]()
     while pending and len(found) < _RESOURCES_MAX:
         item = pending.pop()
@@ -232,7 +231,7 @@ def index(events: Iterable[tuple[Indexed, int]]) -> Index:
         place = (event.at, position)
         said = (event.event_name, event.event_source, event.read_only, bytes(event.identity))
         alike[event.category, event.account_id, event.region, *said].append(place)
-        if event.category == "Management" and event.names_some():
+        if event.category == "Management":
             for key in _keys_of_resources(event):
                 named[key].append(place)
     groups = [*alike.values(), *named.values()]
@@ -251,15 +250,15 @@ def index(events: Iterable[tuple[Indexed, int]]) -> Index:
         groups_of[key].append(number)
 
     @functools.cache
-    def packed(*numbers: int) -> list[tuple[int, int, bytes]]:
+    def rows_of(*numbers: int) -> list[tuple[int, int, bytes]]:
         """Most groups are found by several keys, and packed once."""
-        return list(_packed(sorted(itertools.chain.from_iterable(groups[number] for number in numbers))))
+        return list(_rows(sorted(itertools.chain.from_iterable(groups[number] for number in numbers))))
 
-    lookups = [AuditLookup(key, *row) for key in sorted(groups_of) for row in packed(*groups_of[key])]
+    lookups = [AuditLookup(key, *row) for key in sorted(groups_of) for row in rows_of(*groups_of[key])]
     return Index(lookups, [use for _, use in last.values()])
 
 
-def _packed(places: Sequence[Place]) -> Iterator[tuple[int, int, bytes]]:
+def _rows(places: Sequence[Place]) -> Iterator[tuple[int, int, bytes]]:
     """The rows of a key but for the key: places in their order, cut where their moments are more than `_SPAN` apart."""
     while places:
         end = bisect.bisect(places, places[0][0] + _SPAN, key=itemgetter(0))
