@@ -322,6 +322,14 @@ def test_an_event_id_begins_with_its_time(at: dt.datetime) -> None:
     assert (str(UUID(event_id)), UUID(event_id).version, UUID(event_id).variant) == (event_id, 7, RFC_4122)
 
 
+@given(st.uuids(version=4))
+def test_an_event_id_has_the_chance_of_its_request(request_id: UUID) -> None:
+    event_id = UUID(audit.new_event_id(NOW, str(request_id)))
+    assert (event_id.version, event_id.variant, lookups.moment_of(str(event_id))) == (7, RFC_4122, 1795609815123)
+    random_bits = (0xFFF << 64) | ((1 << 62) - 1)
+    assert event_id.int & random_bits == request_id.int & random_bits
+
+
 @given(st.text())
 def test_what_is_no_event_id_has_no_time(text: str) -> None:
     at = lookups.moment_of(text)

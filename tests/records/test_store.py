@@ -15,6 +15,7 @@ from alembic.migration import MigrationContext
 
 from freehold.records import feed
 from freehold.records.accounts import Account, accounts
+from freehold.records.audit import AuditEvent
 from freehold.records.compute import CapacitySpecification, Instance, MetadataOptions
 from freehold.records.ids import AccountId, is_ec2_id, new_account_id, new_id
 from freehold.records.migrations import upgrade
@@ -80,6 +81,15 @@ def test_put_overwrites_and_update_returns_what_is_stored(store: Store) -> None:
         assert tx.select(Account) == [renamed]
         assert renamed.name == "third"
         assert tx.find(Account, accounts.c.name == "first") is None
+
+
+@pytest.mark.parametrize("number", [0, 1, 2, 63, 64, 65, 200])
+def test_rows_that_are_written_together_keep_their_order(store: Store, number: int) -> None:
+    bodies = [f"'{place}' ü" for place in range(number)]
+    with store.write() as tx:
+        tx.extend(AuditEvent, body=bodies)
+    with store.read() as tx:
+        assert [event.body for event in tx.select(AuditEvent)] == bodies
 
 
 def test_followers_see_every_change_once_in_order_and_are_woken(store: Store) -> None:

@@ -50,24 +50,26 @@ class Chain:
         self._store = store
         self._sealer = sealer
         self._head = head
+        self._key: SigningKey | None = None
 
     def follow(self) -> int:
         """Chain what has been committed; returns how many records. Raises SQLAlchemyError, SealError, OSError."""
         with self._store.read() as tx:
             until = audit.settled(tx)
-        chained = 0
-        while (more := self._lengthen(until)) is not None:
+        chained = more = self._lengthen(until)
+        while more == _BATCH:
+            more = self._lengthen(until)
             chained += more
         return chained
 
-    def _lengthen(self, until: int) -> int | None:
-        """Chain some records; None when there are none left, and no seal to end."""
+    def _lengthen(self, until: int) -> int:
+        """Chain some records; returns how many, fewer than `_BATCH` when they were the last ones."""
         with self._store.read() as tx:
             last = seals.newest_seal(tx)
             rows = tx.rows(_UNCHAINED, after=last.last_position if last else 0, until=until)
             ending = last is not None and last.ended_at is None and tx.now >= last.began_at + _SEALED_EVERY
         if not rows and not ending:
-            return None
+            return 0
         # What takes long is done here, so that nobody waits for it.
         positions: list[int] = [row[0] for row in rows]
         digests = b"".join(seals.digest_of(row[1]) for row in rows)
@@ -76,13 +78,18 @@ class Chain:
             seals.take_chain(tx)
             if seals.newest_seal(tx) != last:
                 return 0  # another controller was here
-            key = seals.signing_key(tx, self._sealer) or seals.new_signing_key(tx, self._sealer)
+            key = self._signing_key(tx)
             seal = _lengthened(tx, key, last, positions, digests, ending=ending)
             tx.insert(*index.lookups)
             for use in index.uses:
                 tx.put(use)
         self._remember(seal)
         return len(rows)
+
+    def _signing_key(self, tx: Transaction) -> SigningKey:
+        known = seals.signing_key(tx, self._sealer, self._key)
+        self._key = known or seals.new_signing_key(tx, self._sealer)
+        return self._key
 
     def _remember(self, seal: AuditSeal) -> None:
         head = Head(seal.number, seal.last_position, seal.link.hex(), seal.signature.hex())
@@ -107,7 +114,7 @@ class Chain:
                 return
             block, seal = oldest
             if seal.pruned_at is None:
-                key = seals.signing_key(tx, self._sealer) or seals.new_signing_key(tx, self._sealer)
+                key = self._signing_key(tx)
                 signature = key.sign(seals.prune_statement(seal, tx.now, key.id))
                 tx.update(seal, pruned_at=tx.now, pruned_key_id=key.id, pruned_signature=signature)
             events = tx.select(AuditEvent, position=seals.unpacked(block.positions))

@@ -119,9 +119,11 @@ class Recorder:
         assert journey.caller is not None
         principal, region = journey.caller.principal, journey.caller.claim.region
         headers, tls = arrival.request.headers, arrival.tls
-        caller = (principal.access_key_id, principal.arn, principal.unique_id, region)  # the ARN: a user may be renamed
-        way = (arrival.source_ip, headers.get("user-agent"), tls and (*tls.values(), headers.get("host")))
-        alike = (journey.service, journey.name, *caller, *way)
+        alike = (
+            journey.service, journey.name, principal.access_key_id, principal.unique_id, region, arrival.source_ip,
+            principal.arn,  # a user may be renamed
+            headers.get("user-agent"), tls and (*tls.values(), headers.get("host")),
+        )  # fmt: skip
         frame = self._frames.get(alike)
         if frame is None:
             if len(self._frames) >= _REMEMBERED_MAX:
@@ -133,7 +135,7 @@ class Recorder:
         said, shown = _encode(parameters).decode(), _encode(elements).decode()
         return (
             f'{start}"{event_time(at)}"{asked}{said}{answered}{shown}{request}"{arrival.request_id}"'
-            f'{this}"{new_event_id(at)}"{end}'
+            f'{this}"{new_event_id(at, arrival.request_id)}"{end}'
         )
 
     def _of_caller(

@@ -13,8 +13,8 @@ from __future__ import annotations
 
 import datetime as dt
 import functools
-import random
 import threading
+import uuid
 from collections import deque
 from typing import Any, Literal
 
@@ -110,7 +110,10 @@ def record(tx: Transaction, *bodies: str) -> None:
     """Write records in the transaction of the change they tell of. `settled` waits for it: to be its last act."""
     if tx.connection.dialect.name == "postgresql":
         tx.rows(_SHARED)
-    tx.extend(AuditEvent, [{"body": body} for body in bodies])
+    if len(bodies) == 1:
+        tx.append(AuditEvent, body=bodies[0])
+    else:
+        tx.extend(AuditEvent, body=bodies)
 
 
 def settled(tx: Transaction) -> int:
@@ -124,14 +127,11 @@ def settled(tx: Transaction) -> int:
     return tx.rows(_NEWEST)[0][0] or 0
 
 
-_VARIANT, _VARIANT_2 = 0b11 << 62, 0b10 << 62  # the two bits, and what they are in RFC 9562's UUIDs
-
-
-def new_event_id(at: dt.datetime) -> str:
-    """A UUID of version 7 (RFC 9562 §5.7): it begins with its time, so that it is found by it (records/lookups)."""
-    time, chance = int(at.timestamp() * 1000), random.getrandbits(76) & ~_VARIANT | _VARIANT_2
-    digits = (time << 80 | 7 << 76 | chance).to_bytes(16).hex()
-    return f"{digits[:8]}-{digits[8:12]}-{digits[12:16]}-{digits[16:20]}-{digits[20:]}"
+def new_event_id(at: dt.datetime, request_id: str | None = None) -> str:
+    """A UUID of version 7 (RFC 9562 §5.7): it begins with its time, so that it is found by it (records/lookups). A
+    request's only record may take its chance from `request_id`: version 4 has its random bits in the same places."""
+    time = f"{int(at.timestamp() * 1000):012x}"
+    return f"{time[:8]}-{time[8:]}-7{(request_id or str(uuid.uuid4()))[15:]}"
 
 
 def event_time(at: dt.datetime) -> str:

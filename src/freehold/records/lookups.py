@@ -126,7 +126,7 @@ class Indexed(msgspec.Struct, frozen=True):
     @property
     def at(self) -> int:
         """Milliseconds since 1970, to which its id was made."""
-        return moment_of(self.event_id) or 0
+        return int(self.event_id[:8] + self.event_id[9:13], 16)
 
     @property
     def actor(self) -> Actor:
@@ -231,8 +231,8 @@ def index(events: Iterable[tuple[Indexed, int]]) -> Index:
         place = (event.at, position)
         said = (event.event_name, event.event_source, event.read_only, bytes(event.identity))
         alike[event.category, event.account_id, event.region, *said].append(place)
-        if event.category == "Management":
-            for key in _keys_of_resources(event):
+        if event.category == "Management" and (resources := event.resources()):
+            for key in _keys_of_resources(event.account_id, event.region, resources):
                 named[key].append(place)
     groups = [*alike.values(), *named.values()]
     groups_of: dict[int, list[int]] = defaultdict(list)  # of a key: which of the groups it finds
@@ -266,10 +266,9 @@ def _rows(places: Sequence[Place]) -> Iterator[tuple[int, int, bytes]]:
         places = places[end:]
 
 
-def _keys_of_resources(event: Indexed) -> set[int]:
-    named = event.resources()
-    types = {_key(event.account_id, event.region, "ResourceType", kind) for kind, _ in named}
-    return types | {_key(event.account_id, event.region, "ResourceName", name) for _, name in named}
+def _keys_of_resources(account_id: str, region: str, resources: Sequence[tuple[str, str]]) -> set[int]:
+    types = {_key(account_id, region, "ResourceType", kind) for kind, _ in resources}
+    return types | {_key(account_id, region, "ResourceName", name) for _, name in resources}
 
 
 def _attributes(name: str, source: str, read_only: bool, actor: Actor) -> tuple[tuple[str, str], ...]:

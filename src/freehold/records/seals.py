@@ -160,10 +160,12 @@ def signed_by(key: Ed25519PublicKey, signature: bytes, what: bytes) -> bool:
 _NEWEST_KEY = (audit_keys.c.created_at.desc(),)
 
 
-def signing_key(tx: Transaction, sealer: Sealer) -> SigningKey | None:
-    """The newest key; None when none was made yet. Raises SealError."""
+def signing_key(tx: Transaction, sealer: Sealer, known: SigningKey | None = None) -> SigningKey | None:
+    """The newest key, `known` if it is that; None when none was made yet. Raises SealError."""
     found = tx.select(AuditKey, order_by=_NEWEST_KEY, limit=1)
-    return SigningKey(found[0].id, sealer.open(AUDIT_KEY, found[0].id, found[0].sealed_key)) if found else None
+    if not found or (known is not None and found[0].id == known.id):
+        return known if found else None
+    return SigningKey(found[0].id, sealer.open(AUDIT_KEY, found[0].id, found[0].sealed_key))
 
 
 def new_signing_key(tx: Transaction, sealer: Sealer) -> SigningKey:

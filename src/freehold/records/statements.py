@@ -85,6 +85,16 @@ def insert(kind: type[Record], columns: tuple[str, ...]) -> sa.Insert:
 
 
 @functools.cache
+def extend(kind: type[Record], columns: tuple[str, ...], rows: int) -> sa.Insert:
+    """Insert so many rows, of parameters that are lists."""
+    types = TABLES[kind].c
+    values = [
+        {name: sa.bindparam(f"{name}__{place}", type_=types[name].type) for name in columns} for place in range(rows)
+    ]
+    return sa.insert(TABLES[kind]).values(values).inline()
+
+
+@functools.cache
 def put(kind: type[Record], dialect: str) -> sa.Insert:
     """Insert a record, or overwrite the row that has its key."""
     table = TABLES[kind]
