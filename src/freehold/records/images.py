@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime as dt
+from collections.abc import Sequence
 from typing import Literal
 
 import msgspec
@@ -39,6 +40,21 @@ class ImagePermission(Record, frozen=True):
 
     image_id: ImageId
     account_id: AccountId
+
+
+class PastImage(Record, frozen=True):
+    """What is still said of an image that was deregistered: servers were launched of it, and images made of it. Its
+    fields are those of `Image`, `account_id` its owner."""
+
+    id: ImageId
+    account_id: AccountId
+    owner_alias: str | None
+    name: str
+    public: bool
+    created_at: dt.datetime
+    deprecated_at: dt.datetime | None
+    source_image_id: ImageId | None
+    source_image_region: str | None
 
 
 class ImagePublicAccess(Record, frozen=True):
@@ -102,6 +118,7 @@ image_permissions = table(
 )
 image_public_access = table("image_public_access", ImagePublicAccess, key=("account_id", "region"))
 image_watermarks = table("image_watermarks", ImageWatermark, key=("image_id", "key"), indexes=(("account_id",),))
+past_images = table("past_images", PastImage, key=("id",), indexes=(("account_id",),))
 allowed_images = table("allowed_images", AllowedImages, key=("account_id", "region"))
 
 
@@ -113,6 +130,12 @@ def mappings_of(tx: Transaction, image_ids: list[ImageId]) -> dict[ImageId, list
     for mapping in sorted(rows, key=lambda each: each.device != roots.get(each.image_id)):
         found[mapping.image_id].append(mapping)
     return found
+
+
+def past_and_present(tx: Transaction, image_ids: Sequence[ImageId]) -> dict[ImageId, Image | PastImage]:
+    """These images, whoever owns them; those of a closed account are not known any more."""
+    past = {image.id: image for image in tx.select(PastImage, id=list(image_ids))}
+    return {**past, **{image.id: image for image in tx.select(Image, id=list(image_ids))}}
 
 
 def watermarks_of(tx: Transaction, image_ids: list[ImageId]) -> dict[ImageId, list[ImageWatermark]]:
@@ -172,6 +195,8 @@ def discard(tx: Transaction, image: Image) -> None:
 
 def remove(tx: Transaction, image: Image) -> None:
     """Nobody can find or use it any more; its snapshots and servers stay."""
+    said = {name: getattr(image, name) for name in PastImage.__struct_fields__ if name != "account_id"}
+    tx.insert(PastImage(account_id=image.owner_id, **said))
     tx.delete_where(ImageMapping, image_id=image.id)
     tx.delete_where(ImagePermission, image_id=image.id)
     tx.delete_where(ImageWatermark, image_id=image.id)

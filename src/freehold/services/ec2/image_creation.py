@@ -108,6 +108,8 @@ def create_image(call: Call, request: CreateImageRequestTypeDef) -> Response:
         minimum_memory_mib=origin.minimum_memory_mib if origin is not None else 0,
         state="pending",
         source_instance_id=instance.id,
+        source_image_id=instance.image_id,
+        source_image_region=call.region,
     )
     call.tx.insert(
         image,

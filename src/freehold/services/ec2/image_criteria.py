@@ -36,10 +36,15 @@ def meets(call: Call, chosen: AllowedImages) -> sa.ColumnElement[bool]:
     return sa.or_(images.c.owner_id == call.account_id, *(_one(call, each) for each in chosen.criteria))
 
 
+def allowed(call: Call) -> sa.ColumnElement[bool]:
+    """The condition that an image is said to be allowed, be it applied or only looked at (``audit-mode``)."""
+    chosen = settings(call)
+    return sa.true() if chosen.state == "disabled" else meets(call, chosen)
+
+
 def allowed_filter(call: Call, values: Sequence[str]) -> sa.ColumnElement[bool]:
     """The filter ``image-allowed``."""
-    chosen = settings(call)
-    return flag(sa.true() if chosen.state == "disabled" else meets(call, chosen))(call, values)
+    return flag(allowed(call))(call, values)
 
 
 def _one(call: Call, criterion: ImageCriterion) -> sa.ColumnElement[bool]:

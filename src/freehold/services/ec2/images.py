@@ -25,7 +25,7 @@ from freehold.records.images import (
 from freehold.records.store import Transaction
 from freehold.records.tags import tags_of
 from freehold.services.ec2.filters import Condition, absent, any_row, constant, flag, moment, number, text
-from freehold.services.ec2.image_criteria import allowed_filter, meets, settings
+from freehold.services.ec2.image_criteria import allowed, allowed_filter
 from freehold.services.ec2.image_mappings import shown
 from freehold.services.ec2.paging import described, not_with_ids
 from freehold.services.ec2.parameters import refuse_others
@@ -208,36 +208,43 @@ def _executable(call: Call, request: DescribeImagesRequestTypeDef) -> list[sa.Co
 def descriptions(call: Call, rows: Sequence[Image]) -> list[dict[str, Any]]:
     """The images as the API shows them."""
     ids = [image.id for image in rows]
-    tags, mappings, allowed = tags_of(call.tx, ids), mappings_of(call.tx, ids), _allowed(call, ids)
+    tags, mappings, usable = tags_of(call.tx, ids), mappings_of(call.tx, ids), allowed_of(call, ids)
     watermarks = watermarks_of(call.tx, ids)
     return [
         _described(image)
         | {
             "BlockDeviceMappings": shown(mappings[image.id]),
-            "ImageAllowed": image.id in allowed,
-            **({"ImageWatermarks": [_marked(each) for each in marks]} if (marks := watermarks[image.id]) else {}),
+            "ImageAllowed": image.id in usable,
+            **shown_watermarks(watermarks[image.id]),
             "Tags": tag_list([tag for tag in tags[image.id] if tag.account_id == call.account_id]),
         }
         for image in rows
     ]
 
 
-def _marked(watermark: ImageWatermark) -> dict[str, Any]:
-    return {
-        "WatermarkKey": watermark.key,
-        "SourceImageId": watermark.source_image_id,
-        "SourceImageRegion": watermark.source_image_region,
-        "SourceImageCreationTime": watermark.source_image_created_at,
-        "WatermarkCreationTime": watermark.created_at,
-    }
+def written(at: dt.datetime) -> str:
+    """A moment of an image, which EC2 has as text."""
+    return at.strftime("%Y-%m-%dT%H:%M:%S.000Z")
 
 
-def _allowed(call: Call, ids: Sequence[ImageId]) -> set[str]:
-    """Those that meet the account's criteria, which may be only looked at (``audit-mode``)."""
-    chosen = settings(call)
-    if chosen.state == "disabled":
-        return set(ids)
-    return {image.id for image in call.tx.select(Image, meets(call, chosen), id=list(ids))}
+def shown_watermarks(watermarks: Sequence[ImageWatermark]) -> dict[str, Any]:
+    """The member that an image has for its watermarks, if it has any."""
+    shown = [
+        {
+            "WatermarkKey": each.key,
+            "SourceImageId": each.source_image_id,
+            "SourceImageRegion": each.source_image_region,
+            "SourceImageCreationTime": each.source_image_created_at,
+            "WatermarkCreationTime": each.created_at,
+        }
+        for each in watermarks
+    ]
+    return {"ImageWatermarks": shown} if shown else {}
+
+
+def allowed_of(call: Call, ids: Sequence[ImageId]) -> set[ImageId]:
+    """Those that are said to be allowed."""
+    return {image.id for image in call.tx.select(Image, allowed(call), id=list(ids))}
 
 
 def _described(image: Image) -> dict[str, Any]:
@@ -251,7 +258,7 @@ def _described(image: Image) -> dict[str, Any]:
         "Public": image.public,
         "ImageType": "machine",
         "Architecture": image.architecture,
-        "CreationDate": image.created_at.strftime("%Y-%m-%dT%H:%M:%S.000Z"),
+        "CreationDate": written(image.created_at),
         "PlatformDetails": "Linux/UNIX",
         "UsageOperation": "RunInstances",
         "RootDeviceName": image.root_device_name,
@@ -268,7 +275,7 @@ def _described(image: Image) -> dict[str, Any]:
     if image.imds_v2:
         answer["ImdsSupport"] = "v2.0"
     if image.deprecated_at is not None:
-        answer["DeprecationTime"] = image.deprecated_at.strftime("%Y-%m-%dT%H:%M:%S.000Z")
+        answer["DeprecationTime"] = written(image.deprecated_at)
     if image.state_reason is not None:
         answer["StateReason"] = {"Code": image.state_reason, "Message": image.state_reason}
     if image.last_launched_at is not None:

@@ -982,6 +982,24 @@ def upgrade() -> None:
         sqlite_with_rowid=False,
     )
     op.create_table(
+        "past_images",
+        sa.Column("id", sa.Text(), autoincrement=False, nullable=False),
+        sa.Column("account_id", sa.Text(), autoincrement=False, nullable=False),
+        sa.Column("owner_alias", sa.Text(), autoincrement=False, nullable=True),
+        sa.Column("name", sa.Text(), autoincrement=False, nullable=False),
+        sa.Column("public", sa.Boolean(), autoincrement=False, nullable=False),
+        sa.Column("created_at", sa.BigInteger(), autoincrement=False, nullable=False),
+        sa.Column("deprecated_at", sa.BigInteger(), autoincrement=False, nullable=True),
+        sa.Column("source_image_id", sa.Text(), autoincrement=False, nullable=True),
+        sa.Column("source_image_region", sa.Text(), autoincrement=False, nullable=True),
+        sa.PrimaryKeyConstraint("id"),
+        sqlite_autoincrement=False,
+        sqlite_with_rowid=False,
+    )
+    with op.batch_alter_table("past_images", schema=None) as batch_op:
+        batch_op.create_index("past_images_by_account_id", ["account_id"], unique=False)
+
+    op.create_table(
         "placement_groups",
         sa.Column("id", sa.Text(), autoincrement=False, nullable=False),
         sa.Column("account_id", sa.Text(), autoincrement=False, nullable=False),
@@ -1865,6 +1883,10 @@ def downgrade() -> None:
         batch_op.drop_index("placement_groups_one_account_id_region_id")
 
     op.drop_table("placement_groups")
+    with op.batch_alter_table("past_images", schema=None) as batch_op:
+        batch_op.drop_index("past_images_by_account_id")
+
+    op.drop_table("past_images")
     op.drop_table("password_policies")
     op.drop_table("opened_regions")
     with op.batch_alter_table("oidc_providers", schema=None) as batch_op:
