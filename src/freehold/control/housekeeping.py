@@ -10,6 +10,7 @@ from freehold.records import feed
 from freehold.records.accounts import Account, accounts
 from freehold.records.compute import IdempotencyToken, Image, Instance, idempotency_tokens, images, instances
 from freehold.records.connect import ConnectKey, connect_keys
+from freehold.records.event_windows import EventWindowTarget
 from freehold.records.fleets import Fleet, fleets
 from freehold.records.identities import AccessReport, RoleDeletion, access_reports, role_deletions
 from freehold.records.images import remove
@@ -76,6 +77,8 @@ def keep_house(store: Store, config: Config) -> None:
             )
             for instance in old:
                 delete_tags_of(tx, instance.id)
+                owner = {"account_id": instance.account_id, "region": instance.region}
+                tx.delete_where(EventWindowTarget, **owner, kind="instance", key=instance.id)
                 delete_instance(tx, instance.id)
         if len(old) < _BATCH:
             return

@@ -6,12 +6,15 @@ import datetime as dt
 from typing import Literal
 
 from freehold.records.compute import Instance
+from freehold.records.event_windows import first_for
 from freehold.records.feed import publish
 from freehold.records.ids import AccountId, InstanceId, new_id
 from freehold.records.schema import Record, table
 from freehold.records.store import Transaction
 
 EventCode = Literal["instance-stop", "instance-reboot", "instance-retirement", "system-reboot", "system-maintenance"]
+
+_TAKES_DOWN = frozenset[EventCode]({"instance-stop", "instance-reboot", "instance-retirement", "system-reboot"})
 
 SHOWN = dt.timedelta(days=7)
 """For how long an event that has ended is still shown ("can still be described for up to a week")."""
@@ -74,6 +77,11 @@ def schedule_event(
     not_after: dt.datetime | None = None,
     not_before_deadline: dt.datetime | None = None,
 ) -> InstanceEvent:
+    """What takes a server down waits for the event windows of its owner, if the deadline lets it."""
+    begins = first_for(tx, instance, not_before) if code in _TAKES_DOWN else not_before
+    if not_before_deadline is None or begins <= not_before_deadline:
+        not_after = not_after + (begins - not_before) if not_after is not None else None
+        not_before = begins
     event = InstanceEvent(
         id=new_id("instance-event"),
         account_id=instance.account_id,

@@ -21,6 +21,7 @@ from freehold.records import (  # noqa: F401
     connect,
     cpu_credits,
     encryption,
+    event_windows,
     events,
     feed,
     fleets,

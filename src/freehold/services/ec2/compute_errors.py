@@ -8,6 +8,7 @@ from __future__ import annotations
 import datetime as dt
 from collections.abc import Sequence
 
+from freehold.services.ec2.errors import Malformed, NotFound
 from freehold.services.errors import AwsError
 
 
@@ -131,6 +132,15 @@ class InvalidInstanceEventStartTime(AwsError):
             f"The start time must be at least 60 minutes from now, and not after the event's deadline "
             f"{deadline:%Y-%m-%dT%H:%M:%SZ}."
         )
+
+
+class InvalidInstanceEventWindowIdMalformed(Malformed):
+    code = "InvalidInstanceEventWindowId.Malformed"
+
+
+class InvalidInstanceEventWindowIdNotFound(NotFound):
+    code = "InvalidInstanceEventWindowId.NotFound"
+    noun = "instance event window ID"
 
 
 class InvalidInstanceType(AwsError):

@@ -13,6 +13,7 @@ from typing import Any, Generic, Self, TypeVar
 import sqlalchemy as sa
 
 from freehold.records.compute import Image, Instance, KeyPair, ProfileAssociation, Volume, images
+from freehold.records.event_windows import EventWindow
 from freehold.records.fleets import Fleet
 from freehold.records.ids import is_ec2_id
 from freehold.records.images import image_permissions
@@ -39,6 +40,10 @@ from freehold.services.ec2 import errors
 from freehold.services.ec2.capacity_errors import (
     InvalidCapacityReservationIdMalformed,
     InvalidCapacityReservationIdNotFound,
+)
+from freehold.services.ec2.compute_errors import (
+    InvalidInstanceEventWindowIdMalformed,
+    InvalidInstanceEventWindowIdNotFound,
 )
 from freehold.services.ec2.condition_keys import keys_of
 from freehold.services.ec2.fleet_errors import InvalidFleetIdMalformed, InvalidFleetIdNotFound
@@ -252,6 +257,13 @@ CAPACITY_RESERVATION = Kind(
     InvalidCapacityReservationIdNotFound,
     InvalidCapacityReservationIdMalformed,
 )
+EVENT_WINDOW = Kind(
+    EventWindow,
+    "instance-event-window",
+    "iew",
+    InvalidInstanceEventWindowIdNotFound,
+    InvalidInstanceEventWindowIdMalformed,
+)
 FLEET = Kind(Fleet, "fleet", "fleet", InvalidFleetIdNotFound, InvalidFleetIdMalformed)
 IMAGE = ImageKind(
     Image, "image", "ami", InvalidAMIIDNotFound, InvalidAMIIDMalformed, shared=True, hidden_by="recycled_at"
@@ -345,8 +357,9 @@ KINDS: dict[str, Kind[Record]] = {
     kind.prefix: kind  # type: ignore[misc]
     for kind in (
         ADDRESS,
-        FLEET,
         CAPACITY_RESERVATION,
+        EVENT_WINDOW,
+        FLEET,
         IMAGE,
         IMPORT_IMAGE_TASK,
         INSTANCE,

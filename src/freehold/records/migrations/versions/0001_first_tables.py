@@ -334,6 +334,37 @@ def upgrade() -> None:
         sqlite_with_rowid=False,
     )
     op.create_table(
+        "event_window_targets",
+        sa.Column("account_id", sa.Text(), autoincrement=False, nullable=False),
+        sa.Column("region", sa.Text(), autoincrement=False, nullable=False),
+        sa.Column("kind", sa.Text(), autoincrement=False, nullable=False),
+        sa.Column("key", sa.Text(), autoincrement=False, nullable=False),
+        sa.Column("value", sa.Text(), autoincrement=False, nullable=False),
+        sa.Column("window_id", sa.Text(), autoincrement=False, nullable=False),
+        sa.PrimaryKeyConstraint("account_id", "region", "kind", "key", "value"),
+        sqlite_autoincrement=False,
+        sqlite_with_rowid=False,
+    )
+    with op.batch_alter_table("event_window_targets", schema=None) as batch_op:
+        batch_op.create_index("event_window_targets_by_window_id", ["window_id"], unique=False)
+
+    op.create_table(
+        "event_windows",
+        sa.Column("id", sa.Text(), autoincrement=False, nullable=False),
+        sa.Column("account_id", sa.Text(), autoincrement=False, nullable=False),
+        sa.Column("region", sa.Text(), autoincrement=False, nullable=False),
+        sa.Column("name", sa.Text(), autoincrement=False, nullable=True),
+        sa.Column("ranges", sa.Text(), autoincrement=False, nullable=False),
+        sa.Column("cron", sa.Text(), autoincrement=False, nullable=True),
+        sa.Column("created_at", sa.BigInteger(), autoincrement=False, nullable=False),
+        sa.PrimaryKeyConstraint("id"),
+        sqlite_autoincrement=False,
+        sqlite_with_rowid=False,
+    )
+    with op.batch_alter_table("event_windows", schema=None) as batch_op:
+        batch_op.create_index("event_windows_one_account_id_region_id", ["account_id", "region", "id"], unique=True)
+
+    op.create_table(
         "fast_restores",
         sa.Column("snapshot_id", sa.Text(), autoincrement=False, nullable=False),
         sa.Column("zone", sa.Text(), autoincrement=False, nullable=False),
@@ -2036,6 +2067,14 @@ def downgrade() -> None:
         batch_op.drop_index("fast_restores_by_account_id_region_snapshot_id_zone")
 
     op.drop_table("fast_restores")
+    with op.batch_alter_table("event_windows", schema=None) as batch_op:
+        batch_op.drop_index("event_windows_one_account_id_region_id")
+
+    op.drop_table("event_windows")
+    with op.batch_alter_table("event_window_targets", schema=None) as batch_op:
+        batch_op.drop_index("event_window_targets_by_window_id")
+
+    op.drop_table("event_window_targets")
     op.drop_table("ebs_encryption")
     with op.batch_alter_table("doomed_snapshots", schema=None) as batch_op:
         batch_op.drop_index("doomed_snapshots_by_snapshot_id")
