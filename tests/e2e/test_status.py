@@ -112,11 +112,19 @@ def test_what_the_operator_schedules_is_seen_and_done(servers: Servers, server: 
     wait(lambda: told("scheduled") == [], "it is canceled")
     assert [(each["EventId"], each["State"]) for each in told("history")] == [(plan, "canceled")]
 
+    window = servers.ec2.create_instance_event_window(CronExpression="* 2-6 * * SUN")["InstanceEventWindow"]
+    window_id, of_server = window["InstanceEventWindowId"], {"InstanceIds": [server]}
+    servers.ec2.associate_instance_event_window(InstanceEventWindowId=window_id, AssociationTarget=of_server)
+    waiting = servers.cloud.ok(*schedule, "--at", "2096-12-01T04:00Z").strip()  # a Saturday
+    begins = {each["InstanceEventId"]: each["NotBefore"].isoformat() for each in status(servers, server)["Events"]}
+    assert begins[waiting] == "2096-12-02T02:00:00+00:00"
+    servers.cloud.ok("event", "cancel", waiting)
+
     boots = servers.console(server).count(READY)
-    now = servers.cloud.ok(*schedule).strip()
+    now = servers.cloud.ok(*schedule, "--expedited").strip()
     servers.wait_until_ready(server, boots=boots + 1)
     states = {each["event_id"]: each["state"] for each in json.loads(servers.cloud.ok("event", "list", "--json"))}
-    assert states == {plan: "canceled", now: "completed"}
+    assert states == {plan: "canceled", waiting: "canceled", now: "completed"}
     assert status(servers, server)["Events"][0]["Description"].startswith("[Completed] ")
 
     servers.ec2.report_instance_status(Instances=[server], Status="impaired", ReasonCodes=["performance-other"])

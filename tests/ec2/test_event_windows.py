@@ -40,10 +40,10 @@ def ids(caller: Caller, **request: Any) -> list[str]:
     return [each["InstanceEventWindowId"] for each in found]
 
 
-def begins(caller: Caller, instance_id: str, code: Any, at: dt.datetime, **moments: dt.datetime) -> dt.datetime:
+def begins(caller: Caller, instance_id: str, code: Any, at: dt.datetime, **more: Any) -> dt.datetime:
     """When an event begins that is scheduled for a moment."""
     with caller.store.write() as tx:
-        return schedule_event(tx, record(caller.store, instance_id), code, "planned", at, **moments).not_before
+        return schedule_event(tx, record(caller.store, instance_id), code, "planned", at, **more).not_before
 
 
 @given(ranges, moments)
@@ -132,7 +132,8 @@ def test_events_wait_for_the_window_of_their_instance(ready: Caller) -> None:
     assert begins(ready, own, "instance-reboot", SUNDAY + 3.5 * HOUR) == SUNDAY + 3.5 * HOUR
     assert begins(ready, tagged, "instance-stop", noon) == SUNDAY + dt.timedelta(days=1, hours=8)
     assert begins(ready, free, "instance-stop", noon) == noon
-    assert begins(ready, own, "system-maintenance", noon) == noon
+    assert begins(ready, own, "system-reboot", noon) == noon  # announced: the operator does it
+    assert begins(ready, own, "instance-reboot", noon, expedited=True) == noon
     # The deadline of the operator counts for more.
     assert begins(ready, tagged, "instance-stop", noon, not_before_deadline=noon + HOUR) == noon
 

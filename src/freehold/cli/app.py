@@ -209,6 +209,7 @@ def event() -> None:
 @click.option("--until", "not_after", metavar="TIME", help="When it is over at the latest.")
 @click.option("--deadline", metavar="TIME", help="Until when its owner may move it.")
 @click.option("--description", help="What its owner is told.")
+@click.option("--expedited", is_flag=True, help="The event windows of its owner do not count.")
 @data_dir_option
 def event_schedule(
     instance_id: str,
@@ -217,12 +218,14 @@ def event_schedule(
     not_after: str | None,
     deadline: str | None,
     description: str | None,
+    expedited: bool,
     data_dir: Path,
 ) -> None:
     """Schedule an event for a server; prints its id.
 
     CODE is instance-stop, instance-reboot or instance-retirement, which the cloud carries out, or system-reboot or
     system-maintenance, which announce what you do yourself. Owners see it by DescribeInstanceStatus, servers by IMDS.
+    What the cloud carries out waits for the owner's event windows, unless those come after the deadline.
 
     \b
     Examples:
@@ -231,7 +234,7 @@ def event_schedule(
     """
     from freehold.cli.events import schedule
 
-    schedule(data_dir, instance_id, code, not_before, not_after, deadline, description)
+    schedule(data_dir, instance_id, code, not_before, not_after, deadline, description, expedited=expedited)
 
 
 @event.command("list")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import datetime as dt
 import json
+import sys
 from pathlib import Path
 from typing import Literal, cast
 
@@ -31,6 +32,8 @@ def schedule(
     not_after: str | None,
     deadline: str | None,
     description: str | None,
+    *,
+    expedited: bool,
 ) -> None:
     begins = _moment(not_before) or dt.datetime.now(dt.UTC)
     ends, latest = _moment(not_after), _moment(deadline)
@@ -44,8 +47,11 @@ def schedule(
         if instance is None or instance.state in ("shutting-down", "terminated"):
             raise fail(f"There is no server {instance_id}: `freehold status` lists them.")
         words = description or _DESCRIPTIONS[code]
-        event = schedule_event(tx, instance, cast("EventCode", code), words, begins, ends, latest)
+        event = schedule_event(tx, instance, cast("EventCode", code), words, begins, ends, latest, expedited=expedited)
     store.close()
+    if event.not_before != begins:
+        waits = f"It begins at {_shown(event.not_before)}, in an event window of the server's owner"
+        print(f"{waits} (--expedited: without regard to those).", file=sys.stderr)
     print(event.id)
 
 

@@ -14,7 +14,7 @@ from freehold.records.store import Transaction
 
 EventCode = Literal["instance-stop", "instance-reboot", "instance-retirement", "system-reboot", "system-maintenance"]
 
-_TAKES_DOWN = frozenset[EventCode]({"instance-stop", "instance-reboot", "instance-retirement", "system-reboot"})
+_CARRIED_OUT = frozenset[EventCode]({"instance-stop", "instance-reboot", "instance-retirement"})
 
 SHOWN = dt.timedelta(days=7)
 """For how long an event that has ended is still shown ("can still be described for up to a week")."""
@@ -76,9 +76,13 @@ def schedule_event(
     not_before: dt.datetime,
     not_after: dt.datetime | None = None,
     not_before_deadline: dt.datetime | None = None,
+    *,
+    expedited: bool = False,
 ) -> InstanceEvent:
-    """What takes a server down waits for the event windows of its owner, if the deadline lets it."""
-    begins = first_for(tx, instance, not_before) if code in _TAKES_DOWN else not_before
+    """What the cloud carries out waits for the event windows of the owner, if the deadline lets it and it is not
+    `expedited`."""
+    waits = code in _CARRIED_OUT and not expedited
+    begins = first_for(tx, instance, not_before) if waits else not_before
     if not_before_deadline is None or begins <= not_before_deadline:
         not_after = not_after + (begins - not_before) if not_after is not None else None
         not_before = begins
