@@ -63,6 +63,9 @@ def one_of_each_kind(ready: Caller) -> dict[str, str]:
         ],
         "elastic-ip": ready.allocate_address()["AllocationId"],
         "instance": instance_id,
+        "instance-event-window": ready.create_instance_event_window(CronExpression="* 0-4 * * SUN")[
+            "InstanceEventWindow"
+        ]["InstanceEventWindowId"],
         "internet-gateway": ready.describe_internet_gateways()["InternetGateways"][0]["InternetGatewayId"],
         "key-pair": ready.create_key_pair(KeyName="k", KeyType="ed25519")["KeyPairId"],
         "launch-template": template_id,
@@ -93,6 +96,7 @@ def test_every_kind_has_tags_that_its_description_and_filters_show(ready: Caller
         ready.describe_addresses(**by_tag)["Addresses"],
         ready.describe_capacity_reservations(**by_tag)["CapacityReservations"],
         ready.describe_import_image_tasks(**by_tag)["ImportImageTasks"],
+        ready.describe_instance_event_windows(**by_tag)["InstanceEventWindows"],
         ready.describe_instances(**by_tag)["Reservations"][0]["Instances"],
         ready.describe_internet_gateways(**by_tag)["InternetGateways"],
         ready.describe_key_pairs(**by_tag)["KeyPairs"],

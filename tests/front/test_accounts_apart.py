@@ -218,6 +218,10 @@ class Owner:
                 {"LaunchTemplateSpecification": specification, "Overrides": [{"InstanceType": "t3.nano"}]}
             ],
         )
+        window = ec2.create_instance_event_window(CronExpression="* 0-4 * * SUN")["InstanceEventWindow"]
+        target = {"InstanceIds": [instance_id]}
+        window_id = window["InstanceEventWindowId"]
+        ec2.associate_instance_event_window(InstanceEventWindowId=window_id, AssociationTarget=target)
         quotas = self.api.client("service-quotas", keys=self.keys)
         of = {"ServiceCode": "ec2", "QuotaCode": ELASTIC_IPS}
         increase = quotas.request_service_quota_increase(**of, DesiredValue=100_000)["RequestedQuota"]
@@ -234,6 +238,8 @@ class Owner:
             "FleetId": fleet["FleetId"],
             "FleetIds": fleet["FleetId"],
             "InstanceEventId": event_id,
+            "InstanceEventWindowId": window_id,
+            "InstanceEventWindowIds": window_id,
             "ReplaceRootVolumeTaskIds": task["ReplaceRootVolumeTaskId"],
             "SpotInstanceRequestIds": requested["SpotInstanceRequestId"],
         }
@@ -282,6 +288,8 @@ class Owner:
         )
         self.own["rbin"] = {"Identifier": rule["Identifier"], "ResourceArn": rule["RuleArn"]}
         root = {"DeviceName": "/dev/xvda", "Ebs": {"SnapshotId": snapshot.id}}
+        past = ec2.register_image(Name="past", RootDeviceName="/dev/xvda", BlockDeviceMappings=[root])["ImageId"]
+        ec2.deregister_image(ImageId=past)
         image = ec2.register_image(Name="mine", RootDeviceName="/dev/xvda", BlockDeviceMappings=[root])["ImageId"]
         imported = ec2.import_image(DiskContainers=[{"SnapshotId": snapshot.id}])["ImportTaskId"]
         self.values |= dict.fromkeys(("ImportTaskId", "ImportTaskIds"), imported)

@@ -39,6 +39,7 @@ VALUES: Mapping[str, Mapping[str, Any]] = {
 }
 # Not before they run, or not from what the request says alone.
 OTHERS = {
+    "ec2:GetImageAncestry": "it is newer than the reference",
     "iam:GetAccessKeyLastUsed": "whose key it is, is not in the request",
     "iam:GenerateServiceLastAccessedDetails": "any of the four types",
     "iam:ListPoliciesGrantingServiceAccess": "any of the three types",

@@ -93,6 +93,7 @@ _FILTERS: dict[str, Condition] = {
 
 @operation()
 def describe_instance_event_windows(call: Call, request: DescribeInstanceEventWindowsRequestTypeDef) -> Response:
+    """With what they are associated with."""
     refuse_others(request, {"Filters", "InstanceEventWindowIds", "MaxResults", "NextToken"})
     not_with_ids(request, "InstanceEventWindowIds")
     page = described(call, EVENT_WINDOW, request, "InstanceEventWindowIds", _FILTERS, smallest=20)
