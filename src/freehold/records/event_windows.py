@@ -18,7 +18,7 @@ from freehold.records.schema import Record, table
 from freehold.records.store import Transaction
 from freehold.records.tags import tags_of
 
-WEEK = 168  # hours
+_WEEK = 168  # hours
 _DAY, _HOUR = dt.timedelta(days=1), dt.timedelta(hours=1)
 
 
@@ -33,7 +33,7 @@ class TimeRange(msgspec.Struct, frozen=True):
     def hours(self) -> range:
         """The hours since Sunday began; those of the week after go on from 168."""
         start, end = self.start_day * 24 + self.start_hour, self.end_day * 24 + self.end_hour
-        return range(start, end if end > start else end + WEEK)
+        return range(start, end if end > start else end + _WEEK)
 
 
 class EventWindow(Record, frozen=True):
@@ -69,7 +69,7 @@ event_window_targets = table(
 
 
 def hours_of(ranges: Iterable[TimeRange]) -> frozenset[int]:
-    return frozenset(hour % WEEK for each in ranges for hour in each.hours())
+    return frozenset(hour % _WEEK for each in ranges for hour in each.hours())
 
 
 def first_within(ranges: Iterable[TimeRange], at: dt.datetime) -> dt.datetime:
@@ -78,7 +78,7 @@ def first_within(ranges: Iterable[TimeRange], at: dt.datetime) -> dt.datetime:
     midnight = at.replace(hour=0, minute=0, second=0, microsecond=0)
     sunday = midnight - (at.weekday() + 1) % 7 * _DAY
     hour = (at - sunday) // _HOUR
-    ahead = next(ahead for ahead in range(WEEK) if (hour + ahead) % WEEK in hours)
+    ahead = next(ahead for ahead in range(_WEEK) if (hour + ahead) % _WEEK in hours)
     return at if ahead == 0 else sunday + (hour + ahead) * _HOUR
 
 

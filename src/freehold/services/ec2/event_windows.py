@@ -45,9 +45,10 @@ if TYPE_CHECKING:
         DeleteInstanceEventWindowRequestTypeDef,
         DescribeInstanceEventWindowsRequestTypeDef,
         DisassociateInstanceEventWindowRequestTypeDef,
+        InstanceEventWindowAssociationRequestTypeDef,
+        InstanceEventWindowDisassociationRequestTypeDef,
         InstanceEventWindowTimeRangeRequestTypeDef,
         ModifyInstanceEventWindowRequestTypeDef,
-        TagTypeDef,
     )
 
 _Day = Literal["sunday", "monday", "tuesday", "wednesday", "thursday", "friday", "saturday"]
@@ -134,10 +135,9 @@ def associate_instance_event_window(call: Call, request: AssociateInstanceEventW
     """With instances or with tags of instances, not both; each may be of one window. Raises InvalidParameterValue,
     InvalidParameterCombination, ResourceLimitExceeded and the codes of wrong instances."""
     refuse_others(request, {"AssociationTarget.InstanceIds", "AssociationTarget.InstanceTags", "InstanceEventWindowId"})
-    given = request["AssociationTarget"]
     take_turn(call.tx)
     window = EVENT_WINDOW.load(call, request["InstanceEventWindowId"])
-    wanted = _targets(call, window, given.get("InstanceIds") or (), given.get("InstanceTags") or ())
+    wanted = _targets(call, window, request["AssociationTarget"])
     INSTANCE.load_all(call, [target.key for target in wanted if target.kind == "instance"])
     present = call.tx.select(EventWindowTarget, window_id=window.id)
     if {target.kind for target in present} - {target.kind for target in wanted}:
@@ -159,11 +159,10 @@ def associate_instance_event_window(call: Call, request: AssociateInstanceEventW
 def disassociate_instance_event_window(call: Call, request: DisassociateInstanceEventWindowRequestTypeDef) -> Response:
     """Raises InvalidParameterValue for what it is not associated with."""
     refuse_others(request, {"AssociationTarget.InstanceIds", "AssociationTarget.InstanceTags", "InstanceEventWindowId"})
-    given = request["AssociationTarget"]
     take_turn(call.tx)
     window = EVENT_WINDOW.load(call, request["InstanceEventWindowId"])
     present = call.tx.select(EventWindowTarget, window_id=window.id)
-    for target in _targets(call, window, given.get("InstanceIds") or (), given.get("InstanceTags") or ()):
+    for target in _targets(call, window, request["AssociationTarget"]):
         if target not in present:
             raise InvalidParameterValue(f"The target '{_written(target)}' is not associated with {window.id}.")
         call.tx.delete(target)
@@ -171,9 +170,12 @@ def disassociate_instance_event_window(call: Call, request: DisassociateInstance
 
 
 def _targets(
-    call: Call, window: EventWindow, instance_ids: Sequence[str], tags: Sequence[TagTypeDef]
+    call: Call,
+    window: EventWindow,
+    given: InstanceEventWindowAssociationRequestTypeDef | InstanceEventWindowDisassociationRequestTypeDef,
 ) -> list[EventWindowTarget]:
-    """What a request names, once each."""
+    """What a request names, once each. Raises InvalidParameterCombination, MissingParameter, InvalidParameterValue."""
+    instance_ids, tags = given.get("InstanceIds") or (), given.get("InstanceTags") or ()
     if instance_ids and tags:
         raise InvalidParameterCombination("Only one type of target can be associated with an event window.")
     if not instance_ids and not tags:
