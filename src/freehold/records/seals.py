@@ -163,8 +163,10 @@ _NEWEST_KEY = (audit_keys.c.created_at.desc(),)
 def signing_key(tx: Transaction, sealer: Sealer, known: SigningKey | None = None) -> SigningKey | None:
     """The newest key, `known` if it is that; None when none was made yet. Raises SealError."""
     found = tx.select(AuditKey, order_by=_NEWEST_KEY, limit=1)
-    if not found or (known is not None and found[0].id == known.id):
-        return known if found else None
+    if not found:
+        return None
+    if known is not None and known.id == found[0].id:
+        return known
     return SigningKey(found[0].id, sealer.open(AUDIT_KEY, found[0].id, found[0].sealed_key))
 
 

@@ -8,6 +8,7 @@ https://docs.aws.amazon.com/AWSEC2/latest/UserGuide/event-windows.html
 from __future__ import annotations
 
 import re
+from collections import defaultdict
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, Literal, get_args
 
@@ -251,11 +252,11 @@ def _answer(call: Call, window: EventWindow) -> Response:
 
 def _descriptions(call: Call, windows: Sequence[EventWindow]) -> list[dict[str, Any]]:
     ids = [window.id for window in windows]
-    tags, targets = tags_of(call.tx, ids), call.tx.select(EventWindowTarget, window_id=ids)
-    return [
-        _described(window, tags[window.id], [target for target in targets if target.window_id == window.id])
-        for window in windows
-    ]
+    targets: dict[str, list[EventWindowTarget]] = defaultdict(list)
+    for target in call.tx.select(EventWindowTarget, window_id=ids):
+        targets[target.window_id].append(target)
+    tags = tags_of(call.tx, ids)
+    return [_described(window, tags[window.id], targets[window.id]) for window in windows]
 
 
 def _described(window: EventWindow, tags: Sequence[Tag], targets: Sequence[EventWindowTarget]) -> dict[str, Any]:

@@ -93,16 +93,19 @@ def describe_instance_image_metadata(call: Call, request: DescribeInstanceImageM
     origins, usable = past_and_present(call.tx, image_ids), allowed_of(call, image_ids)
     watermarks = watermarks_of(call.tx, image_ids)
     tags = tags_of(call.tx, [instance.id for instance in page.rows])
-    of_image: dict[str, dict[str, Any]] = {image_id: {"ImageId": image_id} for image_id in image_ids}
-    for image_id, image in origins.items():
-        of_image[image_id] |= _metadata(image)
-        of_image[image_id]["ImageAllowed"] = of_image[image_id]["State"] != "deregistered" and image_id in usable
-        of_image[image_id] |= shown_watermarks(watermarks[image_id])
-    described_instances = [
-        {**_instance(instance), "Tags": tag_list(tags[instance.id]), "ImageMetadata": of_image[instance.image_id]}
+    said = {
+        image_id: _metadata(image, usable=image_id in usable) | shown_watermarks(watermarks[image_id])
+        for image_id, image in origins.items()
+    }
+    found = [
+        {
+            **_instance(instance),
+            "Tags": tag_list(tags[instance.id]),
+            "ImageMetadata": {"ImageId": instance.image_id, **said.get(instance.image_id, {})},
+        }
         for instance in page.rows
     ]
-    return {"InstanceImageMetadata": described_instances, **page.token}
+    return {"InstanceImageMetadata": found, **page.token}
 
 
 def _instance(instance: Instance) -> dict[str, Any]:
@@ -118,11 +121,14 @@ def _instance(instance: Instance) -> dict[str, Any]:
     }
 
 
-def _metadata(image: Image | PastImage) -> dict[str, Any]:
+def _metadata(image: Image | PastImage, *, usable: bool) -> dict[str, Any]:
+    """What is said of an image but for its id; `usable`: it would be allowed if it were still registered."""
+    state = "deregistered" if isinstance(image, PastImage) or image.recycled_at is not None else image.state
     said = {
         "Name": image.name,
         "OwnerId": image.account_id if isinstance(image, PastImage) else image.owner_id,
-        "State": "deregistered" if isinstance(image, PastImage) or image.recycled_at is not None else image.state,
+        "State": state,
+        "ImageAllowed": usable and state != "deregistered",
         "ImageOwnerAlias": image.owner_alias,
         "CreationDate": written(image.created_at),
         "DeprecationTime": written(image.deprecated_at) if image.deprecated_at is not None else None,
