@@ -13,7 +13,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
-from freehold.host.hypervisor.qemu import Hardware, root_ports
+from freehold.host.hypervisor.qemu import EMULATED_CPU, Hardware, root_ports
 from freehold.images.catalog import ImageManifest, paths
 
 SERVER = Path(__file__).with_name("metadata_server.py")
@@ -66,7 +66,7 @@ class Guest:
         volume: Path,
         *,
         memory: int,
-        cpu: str = "Nehalem",
+        cpu: str = EMULATED_CPU,
         vcpus: int = 1,
     ) -> None:
         self.network = network

@@ -55,7 +55,7 @@ static void read_instance_id(char *id, size_t size) {
 
 static pid_t make_host_key(void) {
     const char *const command[] = {"/usr/bin/ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-C", "", "-f", HOST_KEY, NULL};
-    return start(command);
+    return start(command[0], command);
 }
 
 static void print_host_key(void) {
@@ -114,7 +114,7 @@ static pid_t start_ssh(void) {
     int ready = socket(AF_UNIX, SOCK_DGRAM | SOCK_CLOEXEC, 0);
     bind(ready, (struct sockaddr *)&place, sizeof place);
     setenv("NOTIFY_SOCKET", place.sun_path, 1);
-    pid_t server = start(command);
+    pid_t server = start(command[0], command);
     unsetenv("NOTIFY_SOCKET");
     int ended = syscall(SYS_pidfd_open, server, 0);
     struct pollfd news[] = {{ready, POLLIN, 0}, {ended, POLLIN, 0}};

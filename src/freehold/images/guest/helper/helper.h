@@ -57,8 +57,15 @@ bool imds_token(void);
 ptrdiff_t imds(const char *path, char *body, size_t size);
 
 /* instance.c */
-pid_t start(const char *const command[]);
+pid_t start(const char *program, const char *const command[]);
 bool consists_of(const char *word, const char *allowed);
 bool instance_name(char *name, size_t size);
 void public_keys(char *keys, size_t size);
 void write_machine_id(void);
+
+/* dropbear_key.c, of the micro image */
+#define DROPBEAR_KEY "/etc/dropbear/dropbear_ed25519_host_key"
+bool has_dropbear_key(void);
+void make_dropbear_key(void);
+void keep_dropbear_key(void);
+void print_dropbear_key(const char *name);

@@ -9,13 +9,13 @@
 #include "helper.h"
 
 /* A program beside this one, which nobody hears. */
-pid_t start(const char *const command[]) {
+pid_t start(const char *program, const char *const command[]) {
     pid_t child = fork();
     if (child == 0) {
         setsid();
         int nothing = open("/dev/null", O_RDWR);
         for (int number = 0; number < 3; number++) dup2(nothing, number);
-        execv(command[0], (char *const *)command);
+        execv(program, (char *const *)command);
         _exit(127);
     }
     return child;

@@ -24,7 +24,6 @@
 #include "helper.h"
 
 #define CARD "eth0"
-#define HOST_KEY "/etc/dropbear/dropbear_ed25519_host_key"
 #define STATE "/var/lib/freehold"
 #define ALONE_SECONDS_MAX 10
 #define PLUG_SECONDS_MAX 30
@@ -79,28 +78,6 @@ static void keep_address(void) {
         if (wait_for_announcement(announcements, 1800)) set_clock();
         take_address(30);
     }
-}
-
-static pid_t make_host_key(void) {
-    const char *const command[] = {"/usr/bin/dropbearkey", "-t", "ed25519", "-f", HOST_KEY, NULL};
-    unlink(HOST_KEY);
-    return start(command);
-}
-
-/* Dropbear keeps a key as two strings of RFC 4251: its type, then the secret half followed by the public one. */
-static void print_host_key(const char *name) {
-    static const char alphabet[] = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
-    unsigned char key[128] = {0}, blob[51];
-    char shown[69] = {0};
-    if (read_file(HOST_KEY, key, sizeof key) != 4 + 11 + 4 + 64) return;
-    memcpy(blob, key, 15);
-    memcpy(blob + 15, "\0\0\0\x20", 4);
-    memcpy(blob + 19, key + 51, 32);
-    for (int from = 0, to = 0; from < 51; from += 3) {
-        uint32_t bits = blob[from] << 16 | blob[from + 1] << 8 | blob[from + 2];
-        for (int shift = 18; shift >= 0; shift -= 6) shown[to++] = alphabet[bits >> shift & 63];
-    }
-    say("-----BEGIN SSH HOST KEY KEYS-----\nssh-ed25519 %s root@%s\n-----END SSH HOST KEY KEYS-----", shown, name);
 }
 
 /* The instance's id; empty if the metadata service does not answer. */
@@ -158,10 +135,17 @@ static void run_user_data(const char *done) {
     waitpid(child, NULL, 0);
 }
 
+/* Dropbear starts itself anew for each connection, if it finds itself by the name that it was started by: a second exec,
+ * dynamic link and translation, which delay each banner by 0.2 s. By this name, of a directory, it does not. */
+static void start_ssh(void) {
+    const char *const command[] = {"/usr/sbin/dropbear/", "-s", "-r", DROPBEAR_KEY, NULL};
+    waitpid(start("/usr/sbin/dropbear", command), NULL, 0); /* it goes on in the background */
+}
+
 /* `alone` is closed once there is nothing that init's programs would delay. In a clone the card comes, or never will. */
 static void become_instance(bool clone, int events, int alone) {
     char id[64] = "", before[64] = "", name[256] = "", done[128];
-    pid_t key = exists(HOST_KEY) ? 0 : make_host_key();
+    if (!has_dropbear_key()) make_dropbear_key();
     wait_for(events, "/sys/class/net/" CARD, clone ? PLUG_SECONDS_MAX : -1);
     close(events);
     link_up(CARD);
@@ -176,7 +160,7 @@ static void become_instance(bool clone, int events, int alone) {
         /* A volume made from a snapshot of another instance must not carry that one's identity. */
         if (read_file(STATE "/instance-id", before, sizeof before) > 0) {
             before[strcspn(before, "\n")] = 0;
-            if (strcmp(before, id) != 0) key = make_host_key();
+            if (strcmp(before, id) != 0) make_dropbear_key();
         }
         write_machine_id();
         take_keys();
@@ -185,10 +169,9 @@ static void become_instance(bool clone, int events, int alone) {
         write_file(done, 0644, "");
     }
     keep_connect_keys();
-    if (key > 0) waitpid(key, NULL, 0);
-    const char *const ssh[] = {"/usr/sbin/dropbear", "-s", "-r", HOST_KEY, NULL};
-    waitpid(start(ssh), NULL, 0); /* it goes on in the background */
-    print_host_key(name);
+    start_ssh();
+    keep_dropbear_key();
+    print_dropbear_key(name);
     close(alone);
     grow_root();
     if (id[0]) {
