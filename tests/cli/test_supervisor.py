@@ -199,6 +199,8 @@ def test_the_data_path_stays_while_guests_run(kept: Kept, guest: bool) -> None:
     pid = kept.part("switch")["pid"]
     name = f"guest=freehold-{'0badc0de' if guest else '0ther000'}-i-0123456789abcdef0"
     machine = subprocess.Popen(["sh", "-c", "sleep 1000; :", "-name", name], start_new_session=True)
+    # Its start is said to be done before the kernel shows its arguments.
+    wait_until(lambda: name in Path(f"/proc/{machine.pid}/cmdline").read_text(), "the machine has its name")
     try:
         kept.end()
         assert (processes.identity(pid) is not None) == guest
