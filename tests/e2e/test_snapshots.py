@@ -157,3 +157,23 @@ def test_a_volume_of_a_snapshot_has_its_data_at_once(servers: Servers, server: s
     servers.ec2.detach_volume(VolumeId=restored["VolumeId"])
     servers.ec2.get_waiter("volume_available").wait(VolumeIds=[restored["VolumeId"]], WaiterConfig={"Delay": 1})
     servers.ec2.delete_volume(VolumeId=restored["VolumeId"])
+
+
+def test_a_copy_of_a_volume_has_what_it_held_when_the_call_returned(servers: Servers, server: str, volume: str) -> None:
+    """The server whose disk it is of runs on, and mounts it."""
+    servers.ssh(server, "echo as it was >/root/copied && sync")
+    (copy,) = servers.ec2.copy_volumes(SourceVolumeId=volume, Size=2)["Volumes"]
+    servers.ssh(server, "echo as it is >/root/copied && sync")
+    assert (copy["SourceVolumeId"], copy["Size"], copy["Encrypted"]) == (volume, 2, True)
+    servers.ec2.get_waiter("volume_available").wait(VolumeIds=[copy["VolumeId"]], WaiterConfig={"Delay": 1})
+    servers.ec2.attach_volume(VolumeId=copy["VolumeId"], InstanceId=server, Device="/dev/sdg")
+    wait(lambda: "vdb" in servers.ssh(server, "ls /sys/block"), "the server has the disk")
+    assert servers.ssh(server, "cat /sys/block/vdb/size") == f"{2 << 21}\n"
+    mounted = "mkdir -p /mnt/copy && mount -o ro,noload /dev/vdb /mnt/copy"
+    assert servers.ssh(server, f"{mounted} && cat /mnt/copy/root/copied") == "as it was\n"
+    assert servers.ssh(server, "umount /mnt/copy && cat /root/copied") == "as it is\n"
+    of_it = [{"Name": "volume-id", "Values": [volume]}]
+    assert servers.ec2.describe_snapshots(Filters=of_it)["Snapshots"] == []
+    servers.ec2.detach_volume(VolumeId=copy["VolumeId"])
+    servers.ec2.get_waiter("volume_available").wait(VolumeIds=[copy["VolumeId"]], WaiterConfig={"Delay": 1})
+    servers.ec2.delete_volume(VolumeId=copy["VolumeId"])

@@ -77,7 +77,7 @@ def close_account(tx: Transaction, account: Account) -> bool:
         begin_deleting(tx, volume)
     for image in tx.select(Image, owner_id=account.id):
         remove(tx, image)
-    for snapshot in tx.select(Snapshot, account_id=account.id):
+    for snapshot in tx.select(Snapshot, account_id=account.id, copy_id=None):
         delete(tx, snapshot)
     alive = tx.count(Instance, instances.c.account_id == account.id, instances.c.state != "terminated")
     gone = not alive and not tx.count(Volume, volumes.c.account_id == account.id)

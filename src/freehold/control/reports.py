@@ -50,7 +50,7 @@ from freehold.records.snapshots import DoomedSnapshot, Snapshot, failed, holds, 
 from freehold.records.store import Transaction
 from freehold.records.tags import delete_tags_of
 from freehold.records.usage import count_usage, open_usage
-from freehold.records.volumes import begin_deleting, fitted, forget, goes_with, let_go
+from freehold.records.volumes import begin_deleting, drop_source, fitted, forget, goes_with, let_go
 
 log = structlog.get_logger()
 
@@ -101,6 +101,7 @@ def apply_report(tx: Transaction, host_id: str, report: Report) -> None:
         volume = tx.get(Volume, volume_id)
         if volume is not None and volume.host_id == host_id and volume.state == "creating":
             tx.update(volume, state="available")
+            drop_source(tx, volume)
             go_on_closing(tx, volume.account_id)
     for volume_id in report.deleted_volumes:
         volume = tx.get(Volume, volume_id)
@@ -128,6 +129,9 @@ def _apply_snapshot(tx: Transaction, snapshot: Snapshot, said: SnapshotReport) -
     else:
         log.warning("snapshot not taken", snapshot=snapshot.id, host=snapshot.host_id, reason=said.message)
         failed(tx, snapshot, _SNAPSHOT_FAILED)
+        if snapshot.copy_id is not None and (copy := tx.get(Volume, snapshot.copy_id)) is not None:
+            begin_deleting(tx, copy)
+            return
     settle(tx, snapshot)
     if snapshot.at_rest:
         for attachment in tx.select(VolumeAttachment, volume_id=snapshot.volume_id):

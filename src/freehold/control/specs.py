@@ -110,8 +110,9 @@ def snapshots_to_delete(tx: Transaction, host_id: str, *among: sa.ColumnElement[
 
 
 def volumes_to_make(tx: Transaction, host_id: str, *among: sa.ColumnElement[bool]) -> list[Volume]:
-    """The volumes that are to be on a host and are no instance's yet."""
-    return tx.select(Volume, volumes.c.host_id == host_id, volumes.c.state == "creating", *among)
+    """The volumes that are to be on a host and are no instance's yet; of copies, those whose data is fixed."""
+    awaited = sa.exists().where(snapshots.c.id == volumes.c.snapshot_id, snapshots.c.state == "pending")
+    return tx.select(Volume, volumes.c.host_id == host_id, volumes.c.state == "creating", ~awaited, *among)
 
 
 def volume_spec(volume: Volume, device: str = "", *, boot: bool = False) -> VolumeSpec:

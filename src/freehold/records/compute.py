@@ -171,7 +171,8 @@ class Volume(Record, frozen=True):
     """A disk, on `host_id` and nowhere else. State ``deleting``: its host is told to delete it until it says it has.
 
     `kms_key_id` is the ARN of the KMS key that an encrypted one's own key is under (records/encryption.py).
-    `kernel_image_id` is the image whose kernel starts what is on it, if one does.
+    `kernel_image_id` is the image whose kernel starts what is on it, if one does. A copy of the volume
+    `source_volume_id` lies on the snapshot `snapshot_id`, which nobody sees and which goes when the copy is made.
 
     ::
 
@@ -196,6 +197,7 @@ class Volume(Record, frozen=True):
     kernel_image_id: ImageId | None = None
     auto_enable_io: bool = False
     multi_attach_enabled: bool = False
+    source_volume_id: VolumeId | None = None
 
 
 class VolumeAttachment(Record, frozen=True):

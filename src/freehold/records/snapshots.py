@@ -32,7 +32,8 @@ class Snapshot(Record, frozen=True):
     `kernel_image_id` is the image whose kernel starts what is on it, if one does. One that is `writing` comes from
     EBS's direct APIs: its blocks are put over those of `parent_id`, until it is completed or none has come for
     `timeout_minutes` since `written_at`. One that was `recycled_at` is in the recycle bin: it is seen there alone, and
-    paid for, until it is restored or deleted.
+    paid for, until it is restored or deleted. One that is taken for the volume `copy_id` to lie on is seen nowhere and
+    not paid for.
     """
 
     id: SnapshotId
@@ -63,6 +64,7 @@ class Snapshot(Record, frozen=True):
     written_at: dt.datetime | None = None
     recycled_at: dt.datetime | None = None
     recycled_until: dt.datetime | None = None
+    copy_id: VolumeId | None = None
 
 
 class WrittenBlock(Record, frozen=True):
@@ -169,6 +171,9 @@ def taken(tx: Transaction, snapshot: Snapshot, bytes_added: int, bytes_full: int
         bytes_added=bytes_added,
         bytes_full=bytes_full,
     )
+    if snapshot.copy_id is not None:
+        publish(tx, "volume", snapshot.copy_id)
+        return
     open_usage(tx, snapshot.account_id, snapshot.region, snapshot.id, "snapshot", bytes_added)
     lock = tx.get(SnapshotLock, snapshot.id)
     if lock is not None and lock.expires_at is None:
@@ -177,7 +182,7 @@ def taken(tx: Transaction, snapshot: Snapshot, bytes_added: int, bytes_full: int
 
 def holds(tx: Transaction, snapshot: Snapshot, bytes_added: int, bytes_full: int) -> None:
     """What was another one's, which is deleted, is this one's now, and is paid for."""
-    if (bytes_added, bytes_full) != (snapshot.bytes_added, snapshot.bytes_full):
+    if snapshot.copy_id is None and (bytes_added, bytes_full) != (snapshot.bytes_added, snapshot.bytes_full):
         tx.update(snapshot, bytes_added=bytes_added, bytes_full=bytes_full)
         close_usage(tx, snapshot.id)
         open_usage(tx, snapshot.account_id, snapshot.region, snapshot.id, "snapshot", bytes_added)

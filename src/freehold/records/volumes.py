@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from freehold.records.compute import Volume, VolumeAttachment, VolumeModification, volume_attachments
 from freehold.records.encryption import WrappedKey
 from freehold.records.feed import publish
+from freehold.records.snapshots import Snapshot, delete
 from freehold.records.store import Transaction
 from freehold.records.tags import delete_tags_of
 from freehold.records.usage import close_usage, open_usage
@@ -76,10 +77,19 @@ def let_go(tx: Transaction, attachment: VolumeAttachment) -> None:
             tx.update(volume, state="available")
 
 
+def drop_source(tx: Transaction, volume: Volume) -> None:
+    """A copy is made, or not wanted any more: the snapshot that was taken for it goes."""
+    if volume.source_volume_id is not None and volume.snapshot_id is not None:
+        snapshot = tx.get(Snapshot, volume.snapshot_id)
+        if snapshot is not None:
+            delete(tx, snapshot)
+
+
 def begin_deleting(tx: Transaction, volume: Volume) -> None:
     """Have the host of a volume that is no instance's delete it; it then says so (control/reports.py)."""
     close_usage(tx, volume.id)
     tx.delete_where(WrappedKey, volume_id=volume.id)
+    drop_source(tx, volume)
     tx.update(volume, state="deleting")
     publish(tx, "volume", volume.id)
 

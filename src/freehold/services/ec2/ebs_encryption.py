@@ -34,6 +34,7 @@ from freehold.services.operation import Call, Needed, Response, operation
 
 if TYPE_CHECKING:
     from mypy_boto3_ec2.type_defs import (
+        CopyVolumesRequestTypeDef,
         CreateVolumeRequestTypeDef,
         DisableEbsEncryptionByDefaultRequestTypeDef,
         EbsBlockDeviceTypeDef,
@@ -126,7 +127,7 @@ def chosen(call: Call) -> EbsEncryption:
     return found or EbsEncryption(call.account_id, call.region)
 
 
-def asked_for(call: Call, ebs: EbsBlockDeviceTypeDef | CreateVolumeRequestTypeDef) -> Asked:
+def asked_for(call: Call, ebs: EbsBlockDeviceTypeDef | CopyVolumesRequestTypeDef | CreateVolumeRequestTypeDef) -> Asked:
     """Where encryption is the default, Encrypted=false makes no difference ("the EBS volumes that you create are always
     encrypted"). Raises InvalidParameterDependency for a key without encryption."""
     encrypted = bool(ebs.get("Encrypted")) or chosen(call).by_default
@@ -142,19 +143,19 @@ def of_copy(request: Mapping[str, Any]) -> Any:
     return {"Encrypted": bool(request.get("Encrypted")) or bool(named), **named}
 
 
-def over(call: Call, snapshot: Snapshot | None, asked: Asked) -> Asked:
-    """How a volume over a snapshot is encrypted that is `asked` for so. Over an encrypted one it is so in any case:
-    under the key that is named, else the snapshot's, or the account's default over another account's.
+def over(call: Call, source: Snapshot | Volume | None, asked: Asked) -> Asked:
+    """How a volume over a snapshot, or the copy of a volume, is encrypted that is `asked` for so. Over an encrypted one
+    it is so in any case: under the key that is named, else that one's, or the account's default over another account's.
 
     Raises UnsupportedOperation over one whose layers have too many keys already.
     https://docs.aws.amazon.com/ebs/latest/userguide/encryption-examples.html#ebs-volume-encryption-outcomes
     """
-    if snapshot is None or not snapshot.encrypted:
+    if source is None or not source.encrypted:
         return asked
-    own = snapshot.kms_key_id if snapshot.account_id == call.account_id else None
+    own = source.kms_key_id if source.account_id == call.account_id else None
     over = Asked(encrypted=True, kms_key_id=asked.kms_key_id or own)
-    changes = arn_of(call, over) != snapshot.kms_key_id
-    if changes and call.tx.count(WrappedKey, volume_id=snapshot.id) > KEYS_BELOW_MAX:
+    changes = arn_of(call, over) != source.kms_key_id
+    if changes and call.tx.count(WrappedKey, volume_id=source.id) > KEYS_BELOW_MAX:
         raise UnsupportedOperation(f"A volume over layers of {KEYS_BELOW_MAX} other keys: copy the snapshot first")
     return over
 
@@ -210,8 +211,9 @@ def _note(call: Call, account_id: AccountId, name: str, parameters: dict[str, An
     call.tx.acts.append(service_event(*where, "kms", name, parameters=parameters, invoked_by="ec2"))
 
 
-def to_create(call: Call, asked: Asked, snapshot: Snapshot | None = None) -> list[Needed]:
-    """What a new volume, over a snapshot, needs of the key that it is to be encrypted under, and of the snapshot's.
+def to_create(call: Call, asked: Asked, source: Snapshot | Volume | None = None) -> list[Needed]:
+    """What a new volume, over a snapshot or as a copy, needs of the key that it is to be encrypted under, and of its
+    source's.
 
     https://docs.aws.amazon.com/ebs/latest/userguide/ebs-encryption-requirements.html#ebs-encryption-permissions
     """
@@ -219,12 +221,12 @@ def to_create(call: Call, asked: Asked, snapshot: Snapshot | None = None) -> lis
         return []
     named = asked.kms_key_id or chosen(call).kms_key_id or MANAGED_ALIAS
     needed = _needed(call, [named], "kms:GenerateDataKeyWithoutPlaintext", "kms:CreateGrant")
-    if snapshot is not None and snapshot.kms_key_id not in (None, arn_of(call, asked)):
-        needed += _needed(call, [named], "kms:ReEncryptTo") + to_read(call, snapshot)
+    if source is not None and source.kms_key_id not in (None, arn_of(call, asked)):
+        needed += _needed(call, [named], "kms:ReEncryptTo") + to_read(call, source)
     return needed
 
 
-def to_read(call: Call, snapshot: Snapshot) -> list[Needed]:
+def to_read(call: Call, snapshot: Snapshot | Volume) -> list[Needed]:
     """What a volume or copy under another key needs of a snapshot's key, which may be another account's.
 
     https://docs.aws.amazon.com/ebs/latest/userguide/share-kms-key.html
@@ -232,7 +234,7 @@ def to_read(call: Call, snapshot: Snapshot) -> list[Needed]:
     return to_decrypt(call, snapshot, "kms:ReEncryptFrom", "kms:CreateGrant")
 
 
-def to_decrypt(call: Call, snapshot: Snapshot, *more: str) -> list[Needed]:
+def to_decrypt(call: Call, snapshot: Snapshot | Volume, *more: str) -> list[Needed]:
     """What reading blocks of a snapshot needs of its key, which is in the snapshot's region; and `more` actions.
 
     https://docs.aws.amazon.com/ebs/latest/userguide/ebsapi-permissions.html#ebsapi-kms-permissions

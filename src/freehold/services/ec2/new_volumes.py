@@ -47,7 +47,7 @@ _HONOURED = {
     "Throughput",
     "VolumeType",
 }
-_DEFAULT_TYPE = "gp2"
+DEFAULT_TYPE = "gp2"
 
 
 def _needs(call: Call, request: CreateVolumeRequestTypeDef) -> Iterator[Needed]:
@@ -111,6 +111,7 @@ def insert(
     image_id: ImageId | None = None,
     kernel_image_id: ImageId | None = None,
     snapshot: Snapshot | None = None,
+    source_volume_id: VolumeId | None = None,
     multi_attach_enabled: bool = False,
 ) -> Volume:
     """Insert a volume with its key and tags, and begin to meter it. Quotas are the caller's to check."""
@@ -132,6 +133,7 @@ def insert(
         snapshot_id=snapshot.id if snapshot else None,
         kernel_image_id=kernel_image_id,
         multi_attach_enabled=multi_attach_enabled,
+        source_volume_id=source_volume_id,
     )
     call.tx.insert(volume)
     ebs_encryption.give_key(call, volume, snapshot, encryption)
@@ -144,7 +146,7 @@ def _settings(request: CreateVolumeRequestTypeDef, snapshot: Snapshot | None) ->
     size_gib = volume_sources.size_gib(request, snapshot)
     if size_gib is None:
         raise MissingParameter("size/snapshot")
-    volume_type = str(request.get("VolumeType") or _DEFAULT_TYPE)
+    volume_type = str(request.get("VolumeType") or DEFAULT_TYPE)
     if request.get("MultiAttachEnabled"):
         volume_settings.check_multi_attach(volume_type)
     return volume_settings.checked(volume_type, size_gib, request.get("Iops"), request.get("Throughput"))

@@ -80,7 +80,7 @@ class Kind(Generic[R]):
     """A kind of resource. `resource_type` is EC2's name of it (as in tags and policies); `prefix` begins its ids, which
     are in `id_column`; `malformed` None: AWS has no such code and answers `not_found`; `shared`: every account's.
     `arn_column` is what ARNs have, where that is not the id; `nameless`: ARNs do not say whose it is;
-    `hidden_by`: rows that have this column are not seen, as those in the recycle bin."""
+    `hidden_by`: rows that have one of these columns are not seen, as those in the recycle bin."""
 
     record: type[R]
     resource_type: str
@@ -91,7 +91,7 @@ class Kind(Generic[R]):
     arn_column: str | None = None
     shared: bool = False
     nameless: bool = False
-    hidden_by: str | None = None
+    hidden_by: tuple[str, ...] = ()
 
     @property
     def id(self) -> sa.Column[str]:
@@ -99,13 +99,13 @@ class Kind(Generic[R]):
 
     def or_in_bin(self) -> Self:
         """The same with what its owner has in the recycle bin."""
-        return replace(self, hidden_by=None)
+        return replace(self, hidden_by=tuple(name for name in self.hidden_by if name != "recycled_at"))
 
     def owner(self, call: Call) -> dict[str, Any]:
         """What a row has that is the caller's, in the region of the call; nothing, of what is not its owner's alone."""
         if self.shared:
             return {}
-        hidden = {self.hidden_by: None} if self.hidden_by else {}
+        hidden = dict.fromkeys(self.hidden_by)
         return {"account_id": call.account_id, "region": call.region, **hidden}
 
     def visible(self, call: Call) -> list[sa.ColumnElement[bool]]:
@@ -266,7 +266,7 @@ EVENT_WINDOW = Kind(
 )
 FLEET = Kind(Fleet, "fleet", "fleet", InvalidFleetIdNotFound, InvalidFleetIdMalformed)
 IMAGE = ImageKind(
-    Image, "image", "ami", InvalidAMIIDNotFound, InvalidAMIIDMalformed, shared=True, hidden_by="recycled_at"
+    Image, "image", "ami", InvalidAMIIDNotFound, InvalidAMIIDMalformed, shared=True, hidden_by=("recycled_at",)
 )
 IMPORT_IMAGE_TASK = Kind(
     ImportTask,
@@ -340,7 +340,7 @@ SNAPSHOT = Kind(
     InvalidSnapshotNotFound,
     InvalidSnapshotIDMalformed,
     nameless=True,
-    hidden_by="recycled_at",
+    hidden_by=("recycled_at", "copy_id"),
 )
 SPOT_REQUEST = Kind(
     SpotRequest,

@@ -19,7 +19,7 @@ from freehold.quotas import SNAPSHOTS
 from freehold.records.compute import Volume
 from freehold.records.encryption import share_keys
 from freehold.records.feed import publish, take_turn
-from freehold.records.ids import SnapshotId, new_id
+from freehold.records.ids import SnapshotId, VolumeId, new_id
 from freehold.records.images import image_with
 from freehold.records.recycle_bin import retention
 from freehold.records.snapshots import Snapshot, delete
@@ -120,36 +120,51 @@ def begin(
     instant = new_id("instant")
     begun = []
     for volume in volumes:
-        if volume.state not in ("available", "in-use") or volume.host_id is None:
-            raise IncorrectState(f"The volume '{volume.id}' is in the '{volume.state}' state.")
-        if call.tx.count(Snapshot, volume_id=volume.id, state="pending") >= PENDING_MAX:
-            raise ConcurrentSnapshotLimitExceeded
-        snapshot = Snapshot(
-            id=SnapshotId(new_id("snap")),
-            account_id=call.account_id,
-            region=call.region,
-            zone=volume.zone,
-            volume_id=volume.id,
-            host_id=volume.host_id,
-            instant=instant,
-            size_gib=volume.size_gib,
-            description=description,
-            state="pending",
-            started_at=call.now,
-            encrypted=volume.encrypted,
-            kms_key_id=volume.kms_key_id,
-            at_rest=at_rest,
-            kernel_image_id=volume.kernel_image_id,
-        )
-        call.tx.insert(snapshot)
-        share_keys(call.tx, volume.id, snapshot.id, snapshot.account_id)
+        snapshot = insert_pending(call, volume, instant, description, at_rest=at_rest)
         put_tags(call.tx, call.account_id, call.region, SNAPSHOT.resource_type, snapshot.id, tags.get(volume.id, {}))
-        publish(call.tx, "snapshot", snapshot.id)
         begun.append(snapshot)
     for host_id in {snapshot.host_id for snapshot in begun if not at_rest}:
         ids = tuple(snapshot.id for snapshot in begun if snapshot.host_id == host_id)
         call.answered_after.append(Awaited(host_id, Taken(ids), partial(_give_up, ids)))
     return begun
+
+
+def insert_pending(
+    call: Call,
+    volume: Volume,
+    instant: str,
+    description: str = "",
+    *,
+    at_rest: bool = False,
+    copy_id: VolumeId | None = None,
+) -> Snapshot:
+    """Insert one that the volume's host is to take. Raises IncorrectState, ConcurrentSnapshotLimitExceeded."""
+    if volume.state not in ("available", "in-use") or volume.host_id is None:
+        raise IncorrectState(f"The volume '{volume.id}' is in the '{volume.state}' state.")
+    if call.tx.count(Snapshot, volume_id=volume.id, state="pending") >= PENDING_MAX:
+        raise ConcurrentSnapshotLimitExceeded
+    snapshot = Snapshot(
+        id=SnapshotId(new_id("snap")),
+        account_id=call.account_id,
+        region=call.region,
+        zone=volume.zone,
+        volume_id=volume.id,
+        host_id=volume.host_id,
+        instant=instant,
+        size_gib=volume.size_gib,
+        description=description,
+        state="pending",
+        started_at=call.now,
+        encrypted=volume.encrypted,
+        kms_key_id=volume.kms_key_id,
+        at_rest=at_rest,
+        kernel_image_id=volume.kernel_image_id,
+        copy_id=copy_id,
+    )
+    call.tx.insert(snapshot)
+    share_keys(call.tx, volume.id, snapshot.id, snapshot.account_id)
+    publish(call.tx, "snapshot", snapshot.id)
+    return snapshot
 
 
 def _give_up(snapshot_ids: Sequence[str], tx: Transaction) -> AwsError | None:
@@ -165,7 +180,7 @@ def _give_up(snapshot_ids: Sequence[str], tx: Transaction) -> AwsError | None:
 def check_limit(call: Call, more: int) -> None:
     """Raises SnapshotLimitExceeded if the account may not have so many more."""
     most = limit(call, SNAPSHOTS)
-    if call.tx.count(Snapshot, account_id=call.account_id, region=call.region) + more > most:
+    if call.tx.count(Snapshot, account_id=call.account_id, region=call.region, copy_id=None) + more > most:
         raise SnapshotLimitExceeded(most)
 
 
