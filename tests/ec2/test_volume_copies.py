@@ -7,6 +7,7 @@ from typing import Any
 from freehold.control.reports import apply_report
 from freehold.control.specs import snapshots_to_delete, snapshots_to_take, volumes_to_make
 from freehold.host.wire import Report
+from freehold.records import feed
 from freehold.records.compute import IdempotencyToken
 from freehold.records.snapshots import Snapshot
 from freehold.records.usage import UsageEntry
@@ -92,8 +93,13 @@ def test_a_copy_that_is_deleted_before_it_is_made_leaves_nothing(ready: Caller) 
 
 
 def test_a_copy_whose_data_the_host_can_not_fix_goes(ready: Caller) -> None:
-    made = copy(ready, volume_of(ready, run_one(ready)))
+    source = volume_of(ready, run_one(ready))
+    made = copy(ready, source)
+    with ready.store.read() as tx:
+        before = feed.position(tx)
     host_took(ready.store, below(ready), message="no room")
+    with ready.store.read() as tx:
+        assert ("volume", source) in feed.since(tx, before, ("volume",))[1]  # it may be waiting to be deleted
     assert state(ready, made["VolumeId"]) == "deleting"
     assert to_make(ready) == []
 

@@ -131,7 +131,6 @@ def _apply_snapshot(tx: Transaction, snapshot: Snapshot, said: SnapshotReport) -
         failed(tx, snapshot, _SNAPSHOT_FAILED)
         if snapshot.copy_id is not None and (copy := tx.get(Volume, snapshot.copy_id)) is not None:
             begin_deleting(tx, copy)
-            return
     settle(tx, snapshot)
     if snapshot.at_rest:
         for attachment in tx.select(VolumeAttachment, volume_id=snapshot.volume_id):
