@@ -226,21 +226,21 @@ def to_create(call: Call, asked: Asked, source: Snapshot | Volume | None = None)
     return needed
 
 
-def to_read(call: Call, snapshot: Snapshot | Volume) -> list[Needed]:
-    """What a volume or copy under another key needs of a snapshot's key, which may be another account's.
+def to_read(call: Call, source: Snapshot | Volume) -> list[Needed]:
+    """What a volume or copy under another key needs of its source's key, which may be another account's.
 
     https://docs.aws.amazon.com/ebs/latest/userguide/share-kms-key.html
     """
-    return to_decrypt(call, snapshot, "kms:ReEncryptFrom", "kms:CreateGrant")
+    return to_decrypt(call, source, "kms:ReEncryptFrom", "kms:CreateGrant")
 
 
-def to_decrypt(call: Call, snapshot: Snapshot | Volume, *more: str) -> list[Needed]:
+def to_decrypt(call: Call, source: Snapshot | Volume, *more: str) -> list[Needed]:
     """What reading blocks of a snapshot needs of its key, which is in the snapshot's region; and `more` actions.
 
     https://docs.aws.amazon.com/ebs/latest/userguide/ebsapi-permissions.html#ebsapi-kms-permissions
     """
-    there = replace(call, region=snapshot.region)
-    names = [] if snapshot.kms_key_id is None else [snapshot.kms_key_id]
+    there = replace(call, region=source.region)
+    names = [] if source.kms_key_id is None else [source.kms_key_id]
     return _needed(there, names, "kms:Decrypt", *more)
 
 

@@ -6,7 +6,7 @@ https://docs.aws.amazon.com/AWSEC2/latest/APIReference/API_CreateVolume.html
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from freehold.records.capacity import host_for_volume
 from freehold.records.compute import Volume, VolumeState
@@ -17,7 +17,7 @@ from freehold.records.tags import put_tags
 from freehold.records.volumes import meter
 from freehold.services.ec2 import ebs_encryption, storage_limits, volume_settings, volume_sources
 from freehold.services.ec2.condition_keys import encrypted_under, in_zone, of_any_volume
-from freehold.services.ec2.ebs_encryption import VolumeEncryption
+from freehold.services.ec2.ebs_encryption import Asked, VolumeEncryption
 from freehold.services.ec2.errors import InvalidParameterCombination, MissingParameter
 from freehold.services.ec2.idempotency import claim
 from freehold.services.ec2.parameters import refuse_others
@@ -47,7 +47,7 @@ _HONOURED = {
     "Throughput",
     "VolumeType",
 }
-DEFAULT_TYPE = "gp2"
+_DEFAULT_TYPE = "gp2"
 
 
 def _needs(call: Call, request: CreateVolumeRequestTypeDef) -> Iterator[Needed]:
@@ -76,7 +76,7 @@ def create_volume(call: Call, request: CreateVolumeRequestTypeDef) -> Response:
     tags = specified(request.get("TagSpecifications"), VOLUME.resource_type)[VOLUME.resource_type]
     take_turn(call.tx)
     snapshot = volume_sources.named(call, request)
-    settings, zone = _settings(request, snapshot), _zone(call, request)
+    settings, zone = settings_of(request, snapshot), _zone(call, request)
     asked = volume_sources.encryption(call, request, snapshot)
     volume_id = VolumeId(new_id("vol"))
     made_before = claim(call, request, volume_id)
@@ -142,11 +142,12 @@ def insert(
     return volume
 
 
-def _settings(request: CreateVolumeRequestTypeDef, snapshot: Snapshot | None) -> Settings:
-    size_gib = volume_sources.size_gib(request, snapshot)
+def settings_of(request: Mapping[str, Any], source: Snapshot | Volume | None) -> Settings:
+    """What a new volume over a snapshot, or a copy of a volume, is to be like. Raises as `volume_settings.checked`."""
+    size_gib = volume_sources.size_gib(request, source)
     if size_gib is None:
         raise MissingParameter("size/snapshot")
-    volume_type = str(request.get("VolumeType") or DEFAULT_TYPE)
+    volume_type = str(request.get("VolumeType") or _DEFAULT_TYPE)
     if request.get("MultiAttachEnabled"):
         volume_settings.check_multi_attach(volume_type)
     return volume_settings.checked(volume_type, size_gib, request.get("Iops"), request.get("Throughput"))
@@ -166,10 +167,17 @@ def _zone(call: Call, request: CreateVolumeRequestTypeDef) -> str:
 
 
 def _condition_keys(call: Call, request: CreateVolumeRequestTypeDef, snapshot: Snapshot | None) -> Mapping[str, Value]:
-    settings, asked = _settings(request, snapshot), volume_sources.encryption(call, request, snapshot)
+    asked = volume_sources.encryption(call, request, snapshot)
     return {
         **({"ec2:ParentSnapshot": SNAPSHOT.arn(call, snapshot.id)} if snapshot else {}),
-        **in_zone(call.region, _zone(call, request)),
+        **condition_keys(call, settings_of(request, snapshot), _zone(call, request), asked),
+    }
+
+
+def condition_keys(call: Call, settings: Settings, zone: str, asked: Asked) -> Mapping[str, Value]:
+    """Those of a new volume."""
+    return {
+        **in_zone(call.region, zone),
         **of_any_volume(settings.volume_type, settings.size_gib, settings.iops, settings.throughput_mibps),
         **encrypted_under(asked.encrypted, ebs_encryption.arn_of(call, asked)),
     }

@@ -19,17 +19,14 @@ from freehold.records.ids import VolumeId, new_id
 from freehold.records.snapshots import Snapshot
 from freehold.records.store import Transaction
 from freehold.records.volumes import begin_deleting
-from freehold.services.ec2 import ebs_encryption, storage_limits, volume_settings
-from freehold.services.ec2.condition_keys import encrypted_under, in_zone, of_any_volume
-from freehold.services.ec2.errors import InvalidParameterValue
+from freehold.services.ec2 import ebs_encryption, storage_limits, volume_sources
 from freehold.services.ec2.idempotency import claim
-from freehold.services.ec2.new_volumes import DEFAULT_TYPE, insert
+from freehold.services.ec2.new_volumes import condition_keys, insert, settings_of
 from freehold.services.ec2.parameters import refuse_others
 from freehold.services.ec2.resources import VOLUME, made
 from freehold.services.ec2.snapshot_errors import ServiceUnavailable
 from freehold.services.ec2.snapshots import insert_pending
 from freehold.services.ec2.tags import specified
-from freehold.services.ec2.volume_settings import Settings
 from freehold.services.ec2.volumes import descriptions
 from freehold.services.errors import AwsError
 from freehold.services.operation import Awaited, Call, Needed, Response, operation
@@ -59,14 +56,9 @@ def _needs(call: Call, request: CopyVolumesRequestTypeDef) -> Iterator[Needed]:
     if source is None:
         return
     try:
-        settings = _settings(request, source)
-        asked = ebs_encryption.over(call, source, ebs_encryption.asked_for(call, request))
+        asked = volume_sources.encryption(call, request, source)
+        keys = condition_keys(call, settings_of(request, source), source.zone, asked)
         of_key = ebs_encryption.to_create(call, asked, source)
-        keys = {
-            **in_zone(source.region, source.zone),
-            **of_any_volume(settings.volume_type, settings.size_gib, settings.iops, settings.throughput_mibps),
-            **encrypted_under(asked.encrypted, ebs_encryption.arn_of(call, asked)),
-        }
     except AwsError:
         return
     yield from made(call, request, VOLUME, keys=lambda: keys)
@@ -81,8 +73,7 @@ def copy_volumes(call: Call, request: CopyVolumesRequestTypeDef) -> Response:
     tags = specified(request.get("TagSpecifications"), VOLUME.resource_type)[VOLUME.resource_type]
     take_turn(call.tx)
     source = VOLUME.load(call, request["SourceVolumeId"])
-    settings = _settings(request, source)
-    asked = ebs_encryption.over(call, source, ebs_encryption.asked_for(call, request))
+    settings, asked = settings_of(request, source), volume_sources.encryption(call, request, source)
     copy_id = VolumeId(new_id("vol"))
     made_before = claim(call, request, copy_id)
     if made_before is not None:
@@ -116,15 +107,3 @@ def _give_up(copy_id: VolumeId, token: tuple[str, str, str, str], tx: Transactio
     if claimed is not None:
         tx.delete(claimed)
     return ServiceUnavailable()
-
-
-def _settings(request: CopyVolumesRequestTypeDef, source: Volume) -> Settings:
-    size_gib = request.get("Size") or source.size_gib
-    if size_gib < source.size_gib:
-        raise InvalidParameterValue(
-            f"Volume of size {size_gib}GB is smaller than volume '{source.id}', expect size >= {source.size_gib}GB"
-        )
-    volume_type = str(request.get("VolumeType") or DEFAULT_TYPE)
-    if request.get("MultiAttachEnabled"):
-        volume_settings.check_multi_attach(volume_type)
-    return volume_settings.checked(volume_type, size_gib, request.get("Iops"), request.get("Throughput"))

@@ -1,4 +1,4 @@
-"""The snapshot that a new volume is made from: its data is there at once, on the host that has the snapshot.
+"""What a new volume is made from, a snapshot or another volume: its data is there at once, on the host that has that.
 
 https://docs.aws.amazon.com/ebs/latest/userguide/ebs-restoring-volume.html
 """
@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from freehold.records.compute import Host
+from freehold.records.compute import Host, Volume
 from freehold.records.ids import HostId
 from freehold.records.snapshots import Snapshot
 from freehold.services.ec2 import ebs_encryption
@@ -29,21 +29,22 @@ def named(call: Call, request: Mapping[str, Any]) -> Snapshot | None:
     return snapshot
 
 
-def size_gib(request: Mapping[str, Any], snapshot: Snapshot | None) -> int | None:
-    """The snapshot's, if none is given. Raises InvalidParameterValue for less."""
+def size_gib(request: Mapping[str, Any], source: Snapshot | Volume | None) -> int | None:
+    """The source's, if none is given. Raises InvalidParameterValue for less."""
     given: int | None = request.get("Size")
-    if snapshot is None:
+    if source is None:
         return given
-    if given is not None and given < snapshot.size_gib:
+    if given is not None and given < source.size_gib:
+        kind = "snapshot" if isinstance(source, Snapshot) else "volume"
         raise InvalidParameterValue(
-            f"Volume of size {given}GB is smaller than snapshot '{snapshot.id}', expect size >= {snapshot.size_gib}GB"
+            f"Volume of size {given}GB is smaller than {kind} '{source.id}', expect size >= {source.size_gib}GB"
         )
-    return given or snapshot.size_gib
+    return given or source.size_gib
 
 
-def encryption(call: Call, request: Any, snapshot: Snapshot | None) -> Asked:
+def encryption(call: Call, request: Any, source: Snapshot | Volume | None) -> Asked:
     """As `ebs_encryption.over`."""
-    return ebs_encryption.over(call, snapshot, ebs_encryption.asked_for(call, request))
+    return ebs_encryption.over(call, source, ebs_encryption.asked_for(call, request))
 
 
 def host_in(call: Call, snapshot: Snapshot, zone: str) -> HostId | None:
