@@ -29,7 +29,8 @@ from bench.client import Connection, signed
 from bench.launch import IMAGE, MEMORY_MIB, Freehold, listens, two_at_a_time, wait_for_login
 from freehold.cli.temporary import TemporaryCloud, temporary_cloud
 from freehold.host import images
-from freehold.host.hypervisor.qemu import Hardware, boot, root_ports
+from freehold.host.hypervisor import slots
+from freehold.host.hypervisor.qemu import Hardware, boot
 from freehold.host.templates import maker, reclaim
 from freehold.host.templates.store import Recipe, Shape, Store, Template
 from freehold.images.build import build
@@ -128,7 +129,7 @@ class Bare:
             *("ip", "netns", "exec", network.name, "env", f"LD_PRELOAD=/dev/fd/{library}"),
             *("qemu-system-x86_64", "-nodefaults", "-no-user-config"),
             *("-display", "none", "-incoming", "defer", *hardware.in_file(self._template.memory, shared=False)),
-            *(*root_ports(), "-chardev", f"file,id=console,path={place / 'console'}", "-serial", "chardev:console"),
+            *("-chardev", f"file,id=console,path={place / 'console'}", "-serial", "chardev:console"),
             *("-qmp", f"unix:{place / 'qmp'},server=on,wait=on", *boot(kernel, initrd, self._image.append)),
         )
         own = (state, kernel, initrd)
@@ -145,7 +146,7 @@ class Bare:
                 "blockdev-add", **{"node-name": "root", "driver": "qcow2", "discard": "unmap", "file": file}
             )
             monitor.execute(
-                "device_add", driver="virtio-blk-pci", drive="root", bus="rp1", serial="vol0123456789abcdef0"
+                "device_add", driver="virtio-blk-pci", drive="root", serial="vol0123456789abcdef0", **slots.place(1)
             )
             monitor.execute("netdev_add", type="tap", id="net0", ifname=network.tap, script="no", downscript="no")
             card = {
@@ -153,7 +154,7 @@ class Bare:
                 "netdev": "net0",
                 "mac": "02:00:00:00:00:0a",
                 "romfile": "",
-                "bus": "rp2",
+                **slots.place(2),
             }
             monitor.execute("device_add", **card)
             monitor.execute("cont")

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import os
 import signal
+from string import ascii_lowercase
 from typing import Any
 
 import botocore.exceptions
@@ -12,6 +13,7 @@ import pytest
 
 from freehold import processes
 from freehold.host.layout import Layout
+from freehold.volume_types import DEVICES_MAX
 from tests.e2e.servers import Servers, tcp, wait
 
 POOL = "198.18.1.0/28"
@@ -115,6 +117,30 @@ def test_a_disk_does_as_much_as_it_was_given(servers: Servers, pair: tuple[str, 
     servers.ec2.detach_volume(VolumeId=volume_id)
     wait_for(servers, volume_id, "available")
     servers.ec2.delete_volume(VolumeId=volume_id)
+
+
+def test_every_slot_has_a_disk(servers: Servers, pair: tuple[str, str]) -> None:
+    names = [f"/dev/sd{letter}" for letter in ascii_lowercase[1:]] + ["/dev/xvdba"]
+    mappings = [{"DeviceName": name, "Ebs": {"VolumeSize": 1}} for name in names]
+    group = servers.get(pair[0])["SecurityGroups"][0]["GroupId"]
+    (full,) = servers.launch(group, Placement={"AvailabilityZone": ZONE}, BlockDeviceMappings=mappings)
+    disks = servers.get(full)["BlockDeviceMappings"]
+    assert len(disks) == DEVICES_MAX - 1  # the network card has the other slot
+
+    def finds_all() -> bool:
+        serials = servers.ssh(full, "for each in /sys/block/vd*/serial; do echo $(cat $each); done").split()
+        return sorted(serials) == sorted(disk["Ebs"]["VolumeId"].replace("-", "") for disk in disks)
+
+    servers.wait_until_ready(full)
+    wait(finds_all, "the clone has found its disks")
+    one_more = made(servers)
+    with pytest.raises(botocore.exceptions.ClientError) as refused:
+        servers.ec2.attach_volume(VolumeId=one_more, InstanceId=full, Device="/dev/xvdbb")
+    assert refused.value.response["Error"]["Code"] == "AttachmentLimitExceeded"
+    servers.ec2.reboot_instances(InstanceIds=[full])
+    servers.wait_until_ready(full, boots=2)
+    assert finds_all()
+    servers.ec2.terminate_instances(InstanceIds=[full])
 
 
 def test_a_disk_goes_from_one_server_to_another(servers: Servers, pair: tuple[str, str]) -> None:

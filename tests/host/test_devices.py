@@ -19,8 +19,8 @@ import pytest
 from msgspec.structs import replace
 
 from freehold.host.errors import CannotStart
-from freehold.host.hypervisor import devices, disks
-from freehold.host.hypervisor.devices import NoFreePort
+from freehold.host.hypervisor import devices, disks, slots
+from freehold.host.hypervisor.devices import NoFreeSlot
 from freehold.host.hypervisor.disks import Disk, Layer
 from freehold.host.hypervisor.monitor import Monitor
 from freehold.host.hypervisor.qemu import BINARY, InheritedDisk, disk_backend
@@ -30,6 +30,7 @@ from freehold.host.volumes import luks
 from freehold.host.volumes.pool import Pool
 from freehold.host.wire import DiskLimits, VolumeSpec
 from freehold.paths import Paths
+from freehold.volume_types import DEVICES_MAX
 from tests.cli.clouds import short_place
 from tests.host.plane import guest_spec, key_of
 
@@ -54,18 +55,17 @@ def a_disk(place: Path, *, encrypted: bool = True) -> Disk:
 
 @asynccontextmanager
 async def machine(place: Path, *arguments: str, pass_fds: tuple[int, ...] = ()) -> AsyncIterator[Monitor]:
-    """A QEMU of nobody's with two root ports, its CPUs running firmware."""
+    """A QEMU of nobody's with slots, its CPUs running firmware."""
     path = place / "qmp.sock"
     with socket.socket(socket.AF_UNIX) as listener:
         listener.bind(str(path))
         listener.listen()
-        ports = [{"driver": "pcie-root-port", "id": f"rp{n}", "chassis": n, "slot": n} for n in (1, 2)]
         process = subprocess.Popen(
             (
                 *(BINARY, "-nodefaults", "-display", "none", "-machine", "pc-q35-7.2", "-accel", "tcg,tb-size=32"),
                 *("-m", "64", "-sandbox", "on,obsolete=deny,spawn=deny,resourcecontrol=deny"),
                 *("-chardev", f"socket,id=m,fd={listener.fileno()},server=on,wait=on", "-mon", "m,mode=control"),
-                *(word for port in ports for word in ("-device", json.dumps(port))),
+                *(word for device in slots.bus() for word in ("-device", json.dumps(device))),
                 *arguments,
             ),
             pass_fds=(listener.fileno(), *pass_fds),
@@ -128,7 +128,7 @@ def test_a_disk_is_the_same_by_both_ways(encrypted: bool) -> None:
             until.callback(os.close, secrets[key])
         inherited = InheritedDisk(disks.opened(disk, until), secrets)
         handed = [number for layer in inherited.opened.files for number in layer]
-        argv = [*disk_backend(inherited, count()), "-device", json.dumps(disks.device(VOLUME, "rp1"))]
+        argv = [*disk_backend(inherited, count()), "-device", json.dumps(disks.device(VOLUME, 1))]
 
         async def by_command_line() -> Any:
             async with machine(place, *argv, pass_fds=(*handed, *secrets.values())) as monitor:
@@ -238,15 +238,21 @@ def test_a_card_is_plugged_in_and_slots_end() -> None:
         os.close(tap)
         assert await devices.plugged(monitor) == {interface.interface_id}
 
-    async def port(monitor: Monitor, _disk: Disk) -> str:
-        return await devices.free_port(monitor)
+    async def free(monitor: Monitor, _disk: Disk) -> int:
+        return await devices.free_slot(monitor)
 
-    async def none_left(monitor: Monitor, _disk: Disk) -> None:
-        with pytest.raises(NoFreePort):
-            await devices.free_port(monitor)
+    async def fill(monitor: Monitor, _disk: Disk) -> None:
+        for number in range(2, DEVICES_MAX):
+            more = {"driver": "virtio-rng-pci", "id": f"eni-{number}"}
+            await monitor.execute("device_add", {**more, **slots.place(await devices.free_slot(monitor))})
+        with pytest.raises(NoFreeSlot):
+            await devices.free_slot(monitor)
 
-    answers = in_machine(port, card, port, plug, none_left)
-    assert (answers[0], answers[2]) == ("rp1", "rp2")
+    async def where(monitor: Monitor, _disk: Disk) -> dict[str, int]:
+        return await devices.slots(monitor)
+
+    answers = in_machine(free, card, free, plug, where, fill)
+    assert (answers[0], answers[2], answers[4]) == (1, 2, {interface.interface_id: 1, VOLUME: 2})
 
 
 def test_a_missing_file_is_named() -> None:

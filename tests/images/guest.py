@@ -13,7 +13,8 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
-from freehold.host.hypervisor.qemu import EMULATED_CPU, Hardware, root_ports
+from freehold.host.hypervisor.qemu import EMULATED_CPU, Hardware
+from freehold.host.hypervisor.slots import place
 from freehold.images.catalog import ImageManifest, paths
 
 SERVER = Path(__file__).with_name("metadata_server.py")
@@ -77,14 +78,13 @@ class Guest:
         disk |= {"file": {"driver": "file", "filename": str(volume), "discard": "unmap"}}  # type: ignore[dict-item]
         # The SMBIOS identity by which cloud-init takes the machine for an EC2 instance (notes of its ds-identify).
         identity = "ec20e498-0000-0000-0000-000000000001"
-        block = {"driver": "virtio-blk-pci", "drive": "root", "bus": "rp1", "serial": "vol0123456789abcdef0"}
-        card = {"driver": "virtio-net-pci", "netdev": "net0", "mac": "02:00:00:00:00:0a", "bus": "rp2", "romfile": ""}
+        block = {"driver": "virtio-blk-pci", "drive": "root", "serial": "vol0123456789abcdef0", **place(1)}
+        card = {"driver": "virtio-net-pci", "netdev": "net0", "mac": "02:00:00:00:00:0a", "romfile": "", **place(2)}
         self.command = (
             *(QEMU, "-nodefaults", "-no-user-config", "-display", "none"),
             *("-M", "pc-q35-7.2", "-accel", "tcg,tb-size=64", "-cpu", cpu, "-smp", str(vcpus), "-m", str(memory)),
             *("-smbios", f"type=1,manufacturer=Amazon EC2,product=t3.nano,serial={identity},uuid={identity}"),
-            *Hardware(vcpus, memory, "tcg").devices(),  # those of Freehold's machines, as its root ports are
-            *root_ports(),
+            *Hardware(vcpus, memory, "tcg").devices(),  # those of Freehold's machines
             *("-blockdev", json.dumps(disk), "-device", json.dumps(block)),
             *("-netdev", f"tap,id=net0,ifname={network.tap},script=no,downscript=no"),
             *("-device", json.dumps(card)),

@@ -8,7 +8,7 @@ import structlog
 
 from freehold.host.errors import CannotStart, CommandError
 from freehold.host.hypervisor import devices
-from freehold.host.hypervisor.devices import NoFreePort
+from freehold.host.hypervisor.devices import NoFreeSlot
 from freehold.host.hypervisor.monitor import Monitor, Refused
 from freehold.host.hypervisor.sharing import ShareBroken
 from freehold.host.machine import Machine
@@ -67,7 +67,7 @@ class GuestDisks:
         return plugged, held
 
     async def _has_found_its_root(self, monitor: Monitor, spec: GuestSpec, plugged: Collection[str]) -> bool:
-        """A clone takes the first disk that it finds for its root. It looks behind all ports at once when it wakes: a
+        """A clone takes the first disk that it finds for its root. It looks into all slots at once when it wakes: a
         disk that came before it has found the boot disk could be the first."""
         boot = [volume.volume_id for volume in spec.volumes if volume.boot and volume.volume_id in plugged]
         return all([await devices.is_found(monitor, each) for each in boot])
@@ -86,7 +86,7 @@ class GuestDisks:
         """Whether the guest has the disk. One that can not be had is no failure of the guest, which runs without it."""
         try:
             await self._machine.plug_disk(monitor, volume, keys)
-        except (CannotStart, CommandError, NoFreePort, Refused, ShareBroken) as error:
+        except (CannotStart, CommandError, NoFreeSlot, Refused, ShareBroken) as error:
             log.warning("disk not plugged in", volume=volume.volume_id, error=str(error))
             return False
         return True

@@ -30,8 +30,8 @@ Outcome = Literal["working", "done", "failed"]
 
 async def shape(machine: Machine, spec: GuestSpec, monitor: Monitor) -> Saved:
     """What the guest's machine is like."""
-    ports, has_agent = await devices.ports(monitor), await guest_agent.has_port(monitor)
-    return Saved(spec.vcpus, spec.memory_mib, machine.accelerator, ports, has_agent)
+    slots, has_agent = await devices.slots(monitor), await guest_agent.has_port(monitor)
+    return Saved(spec.vcpus, spec.memory_mib, machine.accelerator, slots, has_agent)
 
 
 def fits(machine: Machine, spec: GuestSpec, saved: Saved | None) -> bool:
@@ -40,7 +40,7 @@ def fits(machine: Machine, spec: GuestSpec, saved: Saved | None) -> bool:
         return False
     there = {volume.volume_id for volume in spec.volumes} | {each.interface_id for each in spec.interfaces}
     same = (spec.vcpus, spec.memory_mib, machine.accelerator) == (saved.vcpus, saved.memory_mib, saved.accelerator)
-    return same and saved.devices <= there
+    return same and saved.slots.keys() <= there
 
 
 async def save(machine: Machine, spec: GuestSpec, monitor: Monitor, keys: Mapping[str, VolumeKey] | None) -> Outcome:

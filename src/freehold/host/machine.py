@@ -108,8 +108,8 @@ class Machine:
         if saved is not None:
             spec = replace(
                 spec,
-                volumes=tuple(each for each in spec.volumes if each.volume_id in saved.devices),
-                interfaces=tuple(each for each in spec.interfaces if each.interface_id in saved.devices),
+                volumes=tuple(each for each in spec.volumes if each.volume_id in saved.slots),
+                interfaces=tuple(each for each in spec.interfaces if each.interface_id in saved.slots),
             )
         async with self.disks(volume.volume_id for volume in spec.volumes):
             disks, _ = await together(self.make_disks(spec, keys), self.plug(spec))
@@ -140,12 +140,12 @@ class Machine:
             await self._do("make variables", partial(have_variables, paths, spec.instance_id))
 
         agent = kernel is None or kernel.guest_agent if saved is None else saved.guest_agent
-        ports = None if saved is None else saved.ports
+        slots = None if saved is None else saved.slots
         given = (spec, self.layout.tag, self.accelerator, kernel, paths, disks)
 
         async def start() -> None:
             if self.find(spec.instance_id) is None:
-                await process.spawn(*given, guest_agent=agent, ports=ports, template=template)
+                await process.spawn(*given, guest_agent=agent, slots=slots, template=template)
 
         await self.effects.perform("start process", start)
 

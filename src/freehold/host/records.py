@@ -23,18 +23,14 @@ T = TypeVar("T")
 
 
 class Saved(msgspec.Struct, frozen=True):
-    """The machine whose memory is kept, which one that goes on with it must be like. `ports` has the disk or network
-    card behind each of its root ports, `guest_agent` whether it has a port for that."""
+    """The machine whose memory is kept, which one that goes on with it must be like. `slots` says where each disk and
+    network card is, `guest_agent` whether there is a port for that."""
 
     vcpus: int
     memory_mib: int
     accelerator: str
-    ports: dict[str, str | None]
+    slots: dict[str, int]
     guest_agent: bool = False
-
-    @property
-    def devices(self) -> set[str]:
-        return {device for device in self.ports.values() if device is not None}
 
 
 class GuestRecord(msgspec.Struct, frozen=True):

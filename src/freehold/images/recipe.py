@@ -18,8 +18,8 @@ INITRD = "initrd.cpio"
 DISK = "disk.qcow2"
 
 # A timer that a busy host delays is not a broken one, for which the kernel would panic (no_timer_check); a kernel that
-# panics boots again after some seconds. The root ports that devices are plugged into, which ACPI tells of, need neither
-# a driver of their own (pcie_ports=compat) nor I/O ports (hpiosize=0): looking for those costs a tenth of a boot.
+# panics boots again after some seconds. ACPI tells of the bus that devices are plugged into: its port needs neither a
+# driver of its own (pcie_ports=compat) nor I/O ports (hpiosize=0), and looking for those costs boot time.
 KERNEL_OPTIONS = "console=ttyS0 no_timer_check panic=10 pcie_ports=compat pci=hpiosize=0 quiet"
 
 # One time stamp for all files that a build makes, so that two builds of the same packages are the same bytes.

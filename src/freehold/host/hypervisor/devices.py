@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import re
 from collections.abc import Awaitable, Callable
 from contextlib import ExitStack
 from functools import partial
@@ -18,6 +17,7 @@ from freehold.host.errors import HostError
 from freehold.host.hypervisor import disks
 from freehold.host.hypervisor.disks import Disk
 from freehold.host.hypervisor.monitor import Monitor, Refused
+from freehold.host.hypervisor.slots import SLOTS, place
 from freehold.host.wire import DiskLimits, InterfaceSpec
 
 UNPLUG_SECONDS = 6.0
@@ -25,10 +25,9 @@ UNPLUG_SECONDS = 6.0
 seconds: a guest that was just booting has not heard the first one, and never will."""
 
 _PERIPHERALS = "/machine/peripheral"
-_PORT = re.compile(r"rp([0-9]+)")
 
 
-class NoFreePort(HostError):
+class NoFreeSlot(HostError):
     """All slots of the guest's machine are taken."""
 
 
@@ -96,7 +95,7 @@ async def is_found(monitor: Monitor, volume_id: str) -> bool:
 
 
 async def plug_disk(monitor: Monitor, disk: Disk) -> None:
-    """Have a disk in the guest. Raises CannotStart if a file of it is missing, NoFreePort, MonitorError."""
+    """Have a disk in the guest. Raises CannotStart if a file of it is missing, NoFreeSlot, MonitorError."""
     await plug(monitor, disk.volume_id, partial(add_disk, monitor, disk))
 
 
@@ -107,7 +106,7 @@ async def plug(monitor: Monitor, volume_id: str, add: Callable[[], Awaitable[Non
     if not await has_node(monitor, disks.device_node(volume_id)):
         await remove_backend(monitor, volume_id)  # half of it, left by an agent that was cut
         await add()
-    await monitor.execute("device_add", disks.device(volume_id, await free_port(monitor)))
+    await monitor.execute("device_add", disks.device(volume_id, await free_slot(monitor)))
 
 
 async def add_disk(monitor: Monitor, disk: Disk) -> None:
@@ -156,7 +155,7 @@ async def tear_out_disk(monitor: Monitor, volume_id: str) -> None:
 
 
 async def plug_card(monitor: Monitor, interface: InterfaceSpec, tap: int) -> None:
-    """Have a network card in the guest. `tap` is an open descriptor of its tap. Raises NoFreePort, MonitorError."""
+    """Have a network card in the guest. `tap` is an open descriptor of its tap. Raises NoFreeSlot, MonitorError."""
     interface_id = interface.interface_id
     if interface_id in await plugged(monitor):
         return
@@ -165,7 +164,7 @@ async def plug_card(monitor: Monitor, interface: InterfaceSpec, tap: int) -> Non
     await monitor.hand_over(tap, "getfd", {"fdname": interface_id})
     backend = {"type": "tap", "id": card_backend(interface_id), "fd": interface_id, "vhost": False}
     await monitor.execute("netdev_add", backend)
-    await monitor.execute("device_add", card(interface, await free_port(monitor)))
+    await monitor.execute("device_add", card(interface, await free_slot(monitor)))
 
 
 async def unplug_card(monitor: Monitor, interface_id: str) -> bool:
@@ -202,12 +201,13 @@ async def size(monitor: Monitor, volume_id: str) -> int:
     return sizes[disks.device_node(volume_id)]
 
 
-async def free_port(monitor: Monitor) -> str:
-    """The first root port without a device."""
-    for port, device in (await ports(monitor)).items():
-        if device is None:
-            return port
-    raise NoFreePort("The machine has no slot left for a disk or network card.")
+async def free_slot(monitor: Monitor) -> int:
+    """The first slot without a device."""
+    taken = (await slots(monitor)).values()
+    for slot in SLOTS:
+        if slot not in taken:
+            return slot
+    raise NoFreeSlot("The machine has no slot left for a disk or network card.")
 
 
 async def nodes(monitor: Monitor) -> dict[str, int]:
@@ -216,13 +216,12 @@ async def nodes(monitor: Monitor) -> dict[str, int]:
     return {node["node-name"]: node["backing_file_depth"] for node in answer}
 
 
-async def ports(monitor: Monitor) -> dict[str, str | None]:
-    """What is behind each root port of the machine, in their order: a disk or network card, or nothing."""
-    names = [name for name in await _names(monitor, _PERIPHERALS) if _PORT.fullmatch(name)]
-    found: dict[str, str | None] = dict.fromkeys(sorted(names, key=lambda name: int(name.removeprefix("rp"))))
+async def slots(monitor: Monitor) -> dict[str, int]:
+    """The disks and network cards that the guest has, and in which slot each is."""
+    found: dict[str, int] = {}
     for device in await plugged(monitor):
-        answer = await monitor.execute("qom-get", {"path": f"{_PERIPHERALS}/{device}", "property": "parent_bus"})
-        found[str(answer).rpartition("/")[2]] = device
+        answer = await monitor.execute("qom-get", {"path": f"{_PERIPHERALS}/{device}", "property": "addr"})
+        found[device] = cast(int, answer) >> 3  # PCI has 8 functions a slot
     return found
 
 
@@ -259,7 +258,7 @@ def card_backend(interface_id: str) -> str:
     return f"net-{interface_id}"
 
 
-def card(interface: InterfaceSpec, port: str) -> dict[str, object]:
+def card(interface: InterfaceSpec, slot: int) -> dict[str, object]:
     """The guest's network card, for ``device_add``."""
     return {
         "driver": "virtio-net-pci",
@@ -267,7 +266,7 @@ def card(interface: InterfaceSpec, port: str) -> dict[str, object]:
         "netdev": card_backend(interface.interface_id),
         "mac": interface.mac_address,
         "romfile": "",
-        "bus": port,
+        **place(slot),
     }
 
 

@@ -19,6 +19,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from freehold.host.errors import CannotStart
+from freehold.host.hypervisor.slots import place
 from freehold.host.volumes import luks, qcow2
 from freehold.host.wire import DiskLimits
 
@@ -134,14 +135,14 @@ def serial_number(volume_id: str) -> str:
     return volume_id.replace("-", "")[:20]
 
 
-def device(volume_id: str, port: str) -> dict[str, object]:
+def device(volume_id: str, slot: int) -> dict[str, object]:
     """The guest's device, for ``device_add``."""
     return {
         "driver": "virtio-blk-pci",
         "id": volume_id,
         "drive": device_node(volume_id),
         "serial": serial_number(volume_id),
-        "bus": port,
+        **place(slot),
     }
 
 

@@ -11,7 +11,7 @@ from __future__ import annotations
 import hashlib
 import itertools
 import json
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import partial
 from typing import Literal
@@ -19,9 +19,9 @@ from typing import Literal
 from freehold.host.errors import CannotStart
 from freehold.host.hypervisor.devices import card, card_backend
 from freehold.host.hypervisor.disks import OpenDisk, device, key_id, limit_object, nodes
+from freehold.host.hypervisor.slots import SLOTS, bus
 from freehold.host.layout import process_name
 from freehold.host.wire import GuestSpec
-from freehold.volume_types import DEVICES_MAX
 
 BINARY = "qemu-system-x86_64"
 _CONFINED = "on,obsolete=deny,spawn=deny,resourcecontrol=deny"
@@ -30,11 +30,7 @@ _MACHINE = "pc-q35-7.2"  # pinned: a guest must see the same machine after an up
 # its model number it is an Atom that executes in order: Linux then knows that nothing is speculated, and guards against
 # nothing, which makes a system call twelve times as fast (docs/decisions/0060).
 EMULATED_CPU = "Nehalem,model=28,stepping=10,model-id=QEMU TCG"
-ROOT_PORTS = DEVICES_MAX  # each takes one disk or network card, also later by hot-plug
-USUAL_PORTS = tuple(f"rp{number}" for number in range(1, ROOT_PORTS + 1))
 AGENT_PORT = "agent"  # what is behind the port of QEMU's guest agent
-_FIRST_PORT_SLOT = 0x10
-_PORTS_IN_A_SLOT = 8
 
 Accelerator = Literal["kvm", "tcg"]
 
@@ -131,6 +127,8 @@ class Hardware:
         argv += ["-device", _json({"driver": "virtio-balloon-pci", "id": "balloon0", **giving})]
         screen = {"driver": "VGA", "id": "screen0", "vgamem_mb": 4, "edid": False}
         argv += ["-device", _json(screen if self.video_bios else {**screen, "romfile": ""})]
+        for bridge in bus():
+            argv += ["-device", _json(bridge)]
         return argv + (_agent_port() if self.guest_agent else [])
 
     def in_file(self, memory: int, *, shared: bool) -> list[str]:
@@ -168,10 +166,10 @@ def command_line(
     tag: str,
     accelerator: Accelerator,
     descriptors: Descriptors,
-    ports: Mapping[str, str | None] | None = None,
+    slots: Mapping[str, int] | None = None,
 ) -> list[str]:
-    """The arguments that start this guest with its CPUs stopped. `ports` says what is behind each root port, if that is
-    not to be as usual. Raises CannotStart if it has too many devices."""
+    """The arguments that start this guest with its CPUs stopped. `slots` says where each disk and card is, if that is
+    not to be as usual. Raises CannotStart if it has too many of them."""
     bios = isinstance(descriptors.boot, Bios)
     has_agent = descriptors.guest_agent is not None
     hardware = Hardware(spec.vcpus, spec.memory_mib, accelerator, bios, has_agent)
@@ -184,7 +182,7 @@ def command_line(
         argv += _with_firmware(hardware, descriptors.boot)
     else:
         argv += [*hardware.in_file(descriptors.memory, shared=False), "-incoming", "defer"]
-    argv += _disks_and_cards(spec, descriptors, ports)
+    argv += _disks_and_cards(spec, descriptors, slots)
     argv += _monitor(descriptors.monitor)
     argv += ["-chardev", f"socket,id=spare,fd={descriptors.spare_monitor},server=on,wait=off"]
     argv += ["-mon", "chardev=spare,mode=control"]
@@ -212,7 +210,7 @@ def template_line(
     name: str, hardware: Hardware, instance_type: str, memory: int, monitor: int, console: int, boots: list[str]
 ) -> list[str]:
     """The arguments that boot a machine without an identity, to be saved. `console` is a pipe; `boots` is of `boot`."""
-    argv = [*_beginning(name), *identity(instance_type, None), *hardware.in_file(memory, shared=True), *root_ports()]
+    argv = [*_beginning(name), *identity(instance_type, None), *hardware.in_file(memory, shared=True)]
     # It boots without waiting as `_monitor` has others do: nobody connects before that is done.
     argv += ["-chardev", f"socket,id=monitor,fd={monitor},server=on,wait=off", "-mon", "chardev=monitor,mode=control"]
     argv += ["-chardev", f"file,id=console,path=/dev/fd/{console}", "-serial", "chardev:console"]
@@ -231,24 +229,6 @@ def identity(instance_type: str, instance_id: str | None) -> list[str]:
 
 def boot(kernel: int, initrd: int, append: str) -> list[str]:
     return ["-kernel", f"/dev/fd/{kernel}", "-initrd", f"/dev/fd/{initrd}", "-append", append]
-
-
-def root_ports(names: Iterable[str] = USUAL_PORTS) -> list[str]:
-    """Eight of them share a slot, and none has I/O ports to give: so many cost a booting guest next to nothing."""
-    argv: list[str] = []
-    for number, name in enumerate(names):
-        slot, function = divmod(number, _PORTS_IN_A_SLOT)
-        port = {
-            "driver": "pcie-root-port",
-            "id": name,
-            "chassis": number + 1,
-            "slot": number + 1,
-            "addr": f"{_FIRST_PORT_SLOT + slot:#x}.{function}",
-            "multifunction": True,
-            "io-reserve": 0,
-        }
-        argv += ["-device", _json(port)]
-    return argv
 
 
 def without_machine(name: str, monitor: int) -> list[str]:
@@ -275,10 +255,10 @@ def _beginning(name: str) -> list[str]:
     return [*argv, "-msg", "timestamp=on", "-sandbox", _CONFINED]
 
 
-def _disks_and_cards(spec: GuestSpec, descriptors: Descriptors, ports: Mapping[str, str | None] | None) -> list[str]:
-    """The boot disk, the network cards, the other disks: each behind a root port of its own, from the first one on."""
+def _disks_and_cards(spec: GuestSpec, descriptors: Descriptors, slots: Mapping[str, int] | None) -> list[str]:
+    """The boot disk, the network cards, the other disks; a clone gets its own later."""
     if descriptors.memory is not None:
-        return root_ports()
+        return []
     sets = itertools.count()
     cards = [
         (interface.interface_id, _card_backend(interface.interface_id, tap), partial(card, interface))
@@ -289,16 +269,15 @@ def _disks_and_cards(spec: GuestSpec, descriptors: Descriptors, ports: Mapping[s
         for disk in descriptors.disks
     ]
     devices = [*disks[:1], *cards, *disks[1:]]
-    if ports is None:
-        ports = dict(itertools.zip_longest(USUAL_PORTS, (name for name, *_ in devices[:ROOT_PORTS])))
-    if len(devices) > len(ports):
+    if len(devices) > len(SLOTS):
         raise CannotStart(f"{len(devices)} disks and network cards are more than a machine has slots for.")
-    argv = root_ports(ports)
-    port_of = {name: port for port, name in ports.items()}
+    if slots is None:
+        slots = dict(zip((name for name, *_ in devices), SLOTS, strict=False))
+    argv: list[str] = []
     boots = "" if isinstance(descriptors.boot, DirectKernel) else devices[0][0]  # by the firmware
     for name, backend, plugged in devices:
         first = {"bootindex": 0} if name == boots else {}
-        argv += [*backend, "-device", _json({**plugged(port_of[name]), **first})]
+        argv += [*backend, "-device", _json({**plugged(slots[name]), **first})]
     return argv
 
 

@@ -17,7 +17,7 @@ from freehold.host.hypervisor import migration
 from freehold.host.hypervisor.accelerator import groups
 from freehold.host.hypervisor.monitor import Monitor, MonitorError
 from freehold.host.hypervisor.process import demand
-from freehold.host.hypervisor.qemu import BINARY, Accelerator, Hardware, boot, root_ports, template_line
+from freehold.host.hypervisor.qemu import BINARY, Accelerator, Hardware, boot, template_line
 from freehold.host.images import Kernel
 from freehold.host.layout import guest_uid
 from freehold.host.templates import memory
@@ -41,7 +41,7 @@ def hardware(shape: Shape, accelerator: Accelerator, image: Kernel) -> Hardware:
 
 def machine(shape: Shape, accelerator: Accelerator, image: Kernel) -> tuple[str, ...]:
     """QEMU's arguments that must be the same in a template and its clones."""
-    return (*hardware(shape, accelerator, image).arguments(), *root_ports())
+    return tuple(hardware(shape, accelerator, image).arguments())
 
 
 async def make(store: Store, recipe: Recipe, image: Kernel, accelerator: Accelerator, name: str) -> None:

@@ -17,7 +17,8 @@ import structlog
 
 from freehold.host import images
 from freehold.host.errors import CannotStart, HostError
-from freehold.host.hypervisor.qemu import BINARY, ROOT_PORTS, Accelerator
+from freehold.host.hypervisor.qemu import BINARY, Accelerator
+from freehold.host.hypervisor.slots import SLOTS
 from freehold.host.images import Kernel
 from freehold.host.layout import Layout
 from freehold.host.templates import maker, reclaim
@@ -78,7 +79,7 @@ class Templates(Worker):
         if (
             not self._budget_bytes
             or spec.kernel_image_id is None
-            or len(spec.volumes) + len(spec.interfaces) > ROOT_PORTS
+            or len(spec.volumes) + len(spec.interfaces) > len(SLOTS)
         ):
             return None
         self._wanted.pop(shape, None)

@@ -15,6 +15,7 @@
 #include <string.h>
 #include <sys/ioctl.h>
 #include <sys/mount.h>
+#include <sys/resource.h>
 #include <sys/stat.h>
 #include <sys/statvfs.h>
 #include <sys/wait.h>
@@ -27,6 +28,7 @@
 #define STATE "/var/lib/freehold"
 #define ALONE_SECONDS_MAX 10
 #define PLUG_SECONDS_MAX 30
+#define LEAST_PRIORITY 19
 
 /* fs/ext4/ext4.h */
 #define EXT4_IOC_RESIZE_FS 0x40086610
@@ -170,10 +172,12 @@ static void become_instance(bool clone, int events, int alone) {
     }
     keep_connect_keys();
     start_ssh();
+    setpriority(PRIO_PROCESS, 0, LEAST_PRIORITY); /* who logs in now does not wait for what is left */
     keep_dropbear_key();
     print_dropbear_key(name);
-    close(alone);
     grow_root();
+    setpriority(PRIO_PROCESS, 0, 0);
+    close(alone);
     if (id[0]) {
         *strrchr(done, '/') = 0;
         run_user_data(done);
