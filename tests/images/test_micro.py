@@ -37,6 +37,7 @@ def test_first_boot_makes_the_instance_that_the_metadata_describes(
         # Option 121 wins over the router option, which names a machine that is not there (RFC 3442).
         assert "default via 10.77.0.1 " in guest.ssh(key, "ip route")
         assert "mtu 1442 " in guest.ssh(key, "ip link show eth0")
+        assert "inet6 fe80:" in guest.ssh(key, "ip address show eth0")
         assert "no_timer_check" in guest.ssh(key, "cat /proc/cmdline")  # without it a boot on a busy host may panic
         assert abs(int(guest.ssh(key, "date +%s")) - time.time()) < 30
         # Its processor speculates nothing, and the kernel knows: else each system call would take ten times as long.

@@ -146,12 +146,12 @@ class Hardware:
 
 
 def translation_cache_mib(memory_mib: int, boots: bool) -> int:
-    """Size of TCG's cache of translated code. Its default is up to 1 GiB for each guest, for no measured gain. With 24,
-    a micro guest's boot costs a sixth more of the processor than with 32 or 64, as code is translated again; one that
-    goes on where a template has come to does not, and takes less memory."""
+    """Size of TCG's cache of translated code, which no guest gives back. Its default is up to 1 GiB. With 24, a micro
+    guest's boot costs a sixth more of the processor than with 32 or 64, as code is translated again; a clone stays
+    within 64 MiB of memory with 28, and would be ready for a login a quarter sooner with 64."""
     if memory_mib > 256:
         return 128
-    return 32 if boots else 24
+    return 32 if boots else 28
 
 
 def system_uuid(instance_id: str) -> str:

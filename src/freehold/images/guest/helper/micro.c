@@ -25,6 +25,7 @@
 #include "helper.h"
 
 #define CARD "eth0"
+#define NO_IPV6 "/proc/sys/net/ipv6/conf/" CARD "/disable_ipv6"
 #define STATE "/var/lib/freehold"
 #define ALONE_SECONDS_MAX 10
 #define PLUG_SECONDS_MAX 30
@@ -88,13 +89,14 @@ static void ask_who_i_am(char *id, size_t size) {
     if (!consists_of(id, "abcdefghijklmnopqrstuvwxyz0123456789-")) id[0] = 0;
 }
 
+/* The image has none of the two files: it costs a guest less to make one than to replace one. */
 static void take_name(bool asked, char *name, size_t size) {
-    if (asked && instance_name(name, size)) {
+    bool told = asked && instance_name(name, size);
+    if (!told && read_file("/etc/hostname", name, size) < 0) snprintf(name, size, "freehold");
+    name[strcspn(name, "\n")] = 0;
+    if (told || !exists("/etc/hosts")) {
         write_file("/etc/hostname", 0644, "%s\n", name);
         write_file("/etc/hosts", 0644, "127.0.0.1 localhost\n127.0.1.1 %s %.*s\n", name, (int)strcspn(name, "."), name);
-    } else {
-        read_file("/etc/hostname", name, size);
-        name[strcspn(name, "\n")] = 0;
     }
     sethostname(name, strlen(name));
 }
@@ -150,6 +152,7 @@ static void become_instance(bool clone, int events, int alone) {
     if (!has_dropbear_key()) make_dropbear_key();
     wait_for(events, "/sys/class/net/" CARD, clone ? PLUG_SECONDS_MAX : -1);
     close(events);
+    write_file(NO_IPV6, 0644, "1"); /* nobody waits for its address of that: it gets one once SSH answers */
     link_up(CARD);
     take_address(50);
     imds_tries = 60;
@@ -175,6 +178,7 @@ static void become_instance(bool clone, int events, int alone) {
     setpriority(PRIO_PROCESS, 0, LEAST_PRIORITY); /* who logs in now does not wait for what is left */
     keep_dropbear_key();
     print_dropbear_key(name);
+    write_file(NO_IPV6, 0644, "0");
     grow_root();
     setpriority(PRIO_PROCESS, 0, 0);
     close(alone);
