@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import argparse
 import asyncio
-import contextlib
 import json
 import os
 import socket
@@ -27,7 +26,7 @@ from rich.table import Table
 
 from bench.api import EC2
 from bench.client import Connection, signed
-from bench.launch import IMAGE, MEMORY_MIB, Freehold, two_at_a_time, wait_for_login
+from bench.launch import IMAGE, MEMORY_MIB, Freehold, listens, two_at_a_time, wait_for_login
 from freehold.cli.temporary import TemporaryCloud, temporary_cloud
 from freehold.host import images
 from freehold.host.hypervisor import slots
@@ -47,14 +46,13 @@ _CALM_SECONDS = 2.0  # until the machine has done with what was before
 
 
 def wait_for_banner(address: str) -> None:
-    """Return once a server of SSH has said what it is, to the first connection that it takes."""
+    """Return once a server of SSH has said what it is."""
     deadline = time.monotonic() + _SECONDS_MAX
     while time.monotonic() < deadline:
-        # Who is not there yet answers nothing, and the next attempt is not to wait long for that.
-        with contextlib.suppress(OSError), socket.create_connection((address, 22), timeout=0.1) as connection:
-            connection.settimeout(5)
-            if connection.recv(4) == b"SSH-":
-                return
+        if listens(address):
+            with socket.create_connection((address, 22), timeout=5) as connection:
+                if connection.recv(4) == b"SSH-":
+                    return
         time.sleep(0.01)
     raise RuntimeError(f"{address} did not answer by SSH")
 
