@@ -15,8 +15,8 @@ SLOTS = range(1, DEVICES_MAX + 1)
 def bus() -> tuple[dict[str, object], ...]:
     """The devices that make up the bus. A conventional bus is one of PCI Express machines by a root port and a bridge;
     no device of ours has I/O ports, and looking for those costs boot time."""
-    port = {"driver": "pcie-root-port", "id": "bridge", "chassis": 1, "slot": 1, "addr": "0x10", "io-reserve": 0}
-    return port, {"driver": "pcie-pci-bridge", "id": BUS, "bus": "bridge"}
+    port = {"driver": "pcie-root-port", "id": "slots-port", "chassis": 1, "slot": 1, "addr": "0x10", "io-reserve": 0}
+    return port, {"driver": "pcie-pci-bridge", "id": BUS, "bus": port["id"]}
 
 
 def place(slot: int) -> dict[str, object]:
