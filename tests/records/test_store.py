@@ -43,7 +43,7 @@ def test_a_record_comes_back_as_it_was_written(store: Store) -> None:
             "id": new_id("i"), "account_id": ACCOUNT, "region": "r", "zone": "ra", "vpc_id": "v", "subnet_id": "s",
             "private_ip": "10.0.0.4", "reservation_id": "r-1", "launch_index": 0, "image_id": "ami-1",
             "instance_type": "t3.nano", "vcpus": 2, "memory_mib": 512, "state": "pending",
-            "state_transition_reason": "", "shutdown_behavior": "stop", "disable_api_termination": True,
+            "state_transition_reason": "\"'[]\\ \n\x1f\x7f é ☃ 𐍈", "shutdown_behavior": "stop", "disable_api_termination": True,
             "disable_api_stop": False, "ebs_optimized": False, "monitoring": False, "root_device_name": "/dev/xvda",
             "metadata_options": MetadataOptions(http_tokens="optional"), "generation": 1, "reboots": 0,
             "launched_at": NOW, "force_stop": False, "holds_capacity": True,

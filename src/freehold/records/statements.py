@@ -14,8 +14,9 @@ from typing import Any
 
 import sqlalchemy as sa
 from sqlalchemy.dialects import postgresql, sqlite
+from sqlalchemy.ext.compiler import compiles
 
-from freehold.records.schema import TABLES, Record
+from freehold.records.schema import REMEMBERED, TABLES, Record
 
 Convert = Callable[[Any], Any]
 Shape = tuple[tuple[str, int | None], ...]
@@ -61,13 +62,39 @@ def places(length: int) -> int:
     return 1 << (length - 1).bit_length()
 
 
+class RowText(sa.sql.functions.FunctionElement[str]):
+    """Columns (100 at most) as the text of a JSON array. It is read in half of the time that they take one by one, and
+    says whether they are what they were."""
+
+    name = "row_text"
+    type = sa.Text()
+    inherit_cache = True
+
+
+@compiles(RowText, "sqlite")
+def _sqlite_row_text(element: RowText, compiler: Any, **kwargs: Any) -> str:
+    return f"json_array({compiler.process(element.clauses, **kwargs)})"
+
+
+@compiles(RowText, "postgresql")
+def _postgresql_row_text(element: RowText, compiler: Any, **kwargs: Any) -> str:
+    return f"CAST(json_build_array({compiler.process(element.clauses, **kwargs)}) AS TEXT)"
+
+
+@functools.cache
+def every(kind: type[Record]) -> sa.Select[Any]:
+    return sa.select(TABLES[kind])
+
+
 @functools.cache
 def select(
     kind: type[Record], of: Shape, order_by: tuple[sa.ColumnElement[Any], ...] = (), *, limited: bool = False
 ) -> sa.Select[Any]:
-    """Records that meet the conditions, in key order unless `order_by` says otherwise; `limited`: by ``limit``."""
+    """Records that meet the conditions, in key order unless `order_by` says otherwise; `limited`: by ``limit``. Those
+    of a remembered kind are a `RowText` each."""
     table = TABLES[kind]
-    query = sa.select(table).where(*_where(kind, of)).order_by(*(order_by or table.primary_key.columns))
+    query = sa.select(RowText(*table.c)).select_from(table) if kind in REMEMBERED else every(kind)
+    query = query.where(*_where(kind, of)).order_by(*(order_by or table.primary_key.columns))
     return query.limit(sa.bindparam("limit", type_=sa.Integer())) if limited else query
 
 

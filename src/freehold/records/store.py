@@ -79,7 +79,7 @@ class Transaction:
         rendered = self._rendered(query)
         found = self._execute(rendered, equal | {"limit": limit}).fetchall()
         if kind in REMEMBERED:
-            return [_remembered(kind, rendered, row) for row in found]
+            return [_remembered(kind, self.connection.dialect, text) for (text,) in found]
         return [kind(*row) for row in rendered.rows(found)]
 
     def rows(self, query: sa.Select[Any], /, **values: Any) -> list[Sequence[Any]]:
@@ -167,8 +167,8 @@ class Transaction:
 
 
 @functools.lru_cache(4096)
-def _remembered(kind: type[R], rendered: Rendered, row: Sequence[Any]) -> R:
-    return kind(*rendered.row(row))
+def _remembered(kind: type[R], dialect: sa.Dialect, text: str) -> R:
+    return kind(*statements.rendered(statements.every(kind), dialect).row(msgspec.json.decode(text)))
 
 
 @functools.cache

@@ -9,13 +9,14 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from operator import attrgetter
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+import msgspec
 import sqlalchemy as sa
 
 from freehold.dns_names import private_dns_name, public_dns_name
 from freehold.records.compute import CapacitySpecification, Instance, profile_associations, volume_attachments
 from freehold.records.network import addresses, interface_groups, network_interfaces, security_groups
 from freehold.records.schema import moment
-from freehold.records.statements import any_of, places
+from freehold.records.statements import RowText, any_of, places
 from freehold.records.tags import Tag, tags_of
 from freehold.services.ec2 import launch_capacity, metadata_options
 from freehold.services.ec2.instance_filters import FILTERS
@@ -78,14 +79,12 @@ def reservations(call: Call, rows: Sequence[Instance]) -> list[dict[str, Any]]:
     return list(found.values())
 
 
-# Rows as the database has them (moments as microseconds): what they say is only worked out when it is new.
-_Row = Sequence[Any]
+# Rows are texts, so that a page of a thousand is read soon: what they say is only worked out when it is new.
 
 
 class _Interface(NamedTuple):
     """A row of `_attached_to`: an interface, with one of its groups."""
 
-    instance_id: str
     id: str
     group_id: str | None
     group_name: str | None
@@ -98,22 +97,34 @@ class _Interface(NamedTuple):
     description: str
     mac_address: str
     private_ip: str
-    source_dest_check: int
+    source_dest_check: bool
     attachment_id: str
     device_index: int
-    delete_on_termination: int
+    delete_on_termination: bool
     attached_at: int
 
 
 class _Mapping(NamedTuple):
     """A row of `_volumes_of`."""
 
-    instance_id: str
     volume_id: str
     device: str
     state: str
-    delete_on_termination: int
+    delete_on_termination: bool
     attached_at: int
+
+
+class _Profile(NamedTuple):
+    """A row of `_profiles_of`."""
+
+    arn: str
+    id: str
+
+
+# Not strict: SQLite's booleans are 0 and 1.
+_read_interface = msgspec.json.Decoder(_Interface, strict=False).decode
+_read_mapping = msgspec.json.Decoder(_Mapping, strict=False).decode
+_read_profile = msgspec.json.Decoder(_Profile).decode
 
 
 def descriptions(call: Call, rows: Sequence[Instance]) -> Iterable[Shared]:
@@ -137,8 +148,8 @@ def descriptions(call: Call, rows: Sequence[Instance]) -> Iterable[Shared]:
     ]
 
 
-_NO_ROWS: Sequence[_Row] = []
-_Said = tuple[Instance, Sequence[_Row], Sequence[_Row], Sequence[_Row], Sequence[Tag]]
+_NO_ROWS: Sequence[str] = []
+_Said = tuple[Instance, Sequence[str], Sequence[str], Sequence[str], Sequence[Tag]]
 """All that the database says of an instance: itself, its interfaces, volumes and profile, its tags."""
 
 # Who watches instances asks for the same ones again and again. What the database says of each is read every time;
@@ -161,12 +172,12 @@ def _known_description(said: _Said) -> Shared:
 
 def _description(
     instance: Instance,
-    attached: Sequence[_Row],
-    mapped: Sequence[_Row],
-    profiles: Sequence[_Row],
+    attached: Sequence[str],
+    mapped: Sequence[str],
+    profiles: Sequence[str],
     held: Sequence[Tag],
 ) -> Shared:
-    by_interface = itertools.groupby(map(_Interface._make, attached), attrgetter("id"))
+    by_interface = itertools.groupby(map(_read_interface, attached), attrgetter("id"))
     interfaces = [_interface(list(rows), instance.region) for _, rows in by_interface]
     description = Shared(_SAME)
     description |= {
@@ -191,7 +202,7 @@ def _description(
         "Monitoring": _MONITORING[instance.monitoring],
         "EbsOptimized": instance.ebs_optimized,
         "RootDeviceName": instance.root_device_name,
-        "BlockDeviceMappings": [_mapping(_Mapping(*row)) for row in mapped],
+        "BlockDeviceMappings": [_mapping(_read_mapping(row)) for row in mapped],
         "CapacityReservationSpecification": _capacity(instance.capacity),
         "CpuOptions": _cpu_options(instance.core_count or instance.vcpus),
         "MaintenanceOptions": _maintenance_options(instance.auto_recovery, instance.reboot_migration),
@@ -208,8 +219,8 @@ def _description(
         description["CapacityReservationId"] = instance.capacity_reservation_id
     if instance.key_name is not None:
         description["KeyName"] = instance.key_name
-    for _, arn, profile_id in profiles:
-        description["IamInstanceProfile"] = {"Arn": arn, "Id": profile_id}
+    for profile in map(_read_profile, profiles):
+        description["IamInstanceProfile"] = {"Arn": profile.arn, "Id": profile.id}
     if instance.state_reason is not None:
         description["StateReason"] = {"Code": instance.state_reason.code, "Message": instance.state_reason.message}
     if instance.state == "terminated":
@@ -263,7 +274,7 @@ def _mapping(mapping: _Mapping) -> dict[str, Any]:
             "VolumeId": mapping.volume_id,
             "Status": mapping.state,
             "AttachTime": moment(mapping.attached_at),
-            "DeleteOnTermination": bool(mapping.delete_on_termination),
+            "DeleteOnTermination": mapping.delete_on_termination,
         },
     }
 
@@ -285,14 +296,14 @@ def _interface(rows: Sequence[_Interface], region: str) -> dict[str, Any]:
         "PrivateDnsName": dns_name,
         "PrivateIpAddresses": [address],
         "Ipv6Addresses": [],
-        "SourceDestCheck": bool(of.source_dest_check),
+        "SourceDestCheck": of.source_dest_check,
         "Groups": [{"GroupId": row.group_id, "GroupName": row.group_name} for row in rows if row.group_id is not None],
         "Attachment": {
             "AttachmentId": of.attachment_id,
             "AttachTime": moment(of.attached_at),
             "Status": "attached",
             "DeviceIndex": of.device_index,
-            "DeleteOnTermination": bool(of.delete_on_termination),
+            "DeleteOnTermination": of.delete_on_termination,
             "NetworkCardIndex": 0,
         },
     }
@@ -307,25 +318,15 @@ def _interface(rows: Sequence[_Interface], region: str) -> dict[str, Any]:
 
 def block_device_mappings(call: Call, instance: Instance) -> list[dict[str, Any]]:
     """The InstanceBlockDeviceMappings of an instance."""
-    return [_mapping(_Mapping(*row)) for row in _rows_of(call, _volumes_of, [instance.id])[instance.id]]
-
-
-def _as_stored(column: sa.Column[Any]) -> sa.ColumnElement[Any]:
-    return sa.type_coerce(column, sa.BigInteger())
+    return [_mapping(_read_mapping(row)) for row in _rows_of(call, _volumes_of, [instance.id])[instance.id]]
 
 
 @functools.cache
 def _volumes_of(size: int) -> sa.Select[Any]:
     columns = volume_attachments.c
+    row = columns.volume_id, columns.device, columns.state, columns.delete_on_termination, columns.attached_at
     return (
-        sa.select(
-            columns.instance_id,
-            columns.volume_id,
-            columns.device,
-            columns.state,
-            _as_stored(columns.delete_on_termination),
-            _as_stored(columns.attached_at),
-        )
+        sa.select(columns.instance_id, RowText(*row))
         .where(any_of(columns.instance_id, "ids", size))
         .order_by(columns.attached_at, columns.device)
     )
@@ -334,7 +335,7 @@ def _volumes_of(size: int) -> sa.Select[Any]:
 @functools.cache
 def _profiles_of(size: int) -> sa.Select[Any]:
     columns = profile_associations.c
-    return sa.select(columns.instance_id, columns.profile_arn, columns.profile_id).where(
+    return sa.select(columns.instance_id, RowText(columns.profile_arn, columns.profile_id)).where(
         any_of(columns.instance_id, "ids", size)
     )
 
@@ -344,27 +345,27 @@ def _attached_to(size: int) -> sa.Select[Any]:
     """Interfaces with their address, once for each of their groups, the primary one first: joined, since a page has a
     thousand."""
     columns, groups = network_interfaces.c, interface_groups.c
+    row = (
+        columns.id,
+        security_groups.c.id,
+        security_groups.c.name,
+        addresses.c.public_ip,
+        addresses.c.kind,
+        addresses.c.account_id,
+        columns.account_id,
+        columns.vpc_id,
+        columns.subnet_id,
+        columns.description,
+        columns.mac_address,
+        columns.private_ip,
+        columns.source_dest_check,
+        columns.attachment_id,
+        columns.device_index,
+        columns.delete_on_termination,
+        columns.attached_at,
+    )
     return (
-        sa.select(
-            columns.instance_id,
-            columns.id,
-            security_groups.c.id,
-            security_groups.c.name,
-            addresses.c.public_ip,
-            addresses.c.kind,
-            addresses.c.account_id,
-            columns.account_id,
-            columns.vpc_id,
-            columns.subnet_id,
-            columns.description,
-            columns.mac_address,
-            columns.private_ip,
-            _as_stored(columns.source_dest_check),
-            columns.attachment_id,
-            columns.device_index,
-            _as_stored(columns.delete_on_termination),
-            _as_stored(columns.attached_at),
-        )
+        sa.select(columns.instance_id, RowText(*row))
         .outerjoin(addresses, addresses.c.interface_id == columns.id)
         .outerjoin(interface_groups, groups.interface_id == columns.id)
         .outerjoin(security_groups, security_groups.c.id == groups.group_id)
@@ -373,9 +374,9 @@ def _attached_to(size: int) -> sa.Select[Any]:
     )
 
 
-def _rows_of(call: Call, query: Callable[[int], sa.Select[Any]], ids: Sequence[str]) -> dict[str, list[_Row]]:
+def _rows_of(call: Call, query: Callable[[int], sa.Select[Any]], ids: Sequence[str]) -> dict[str, list[str]]:
     """The rows of each instance."""
-    found: dict[str, list[_Row]] = defaultdict(list)
-    for row in call.tx.rows(query(places(len(ids))), ids=ids):
-        found[row[0]].append(row)
+    found: dict[str, list[str]] = defaultdict(list)
+    for instance_id, row in call.tx.rows(query(places(len(ids))), ids=ids):
+        found[instance_id].append(row)
     return found
