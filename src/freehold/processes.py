@@ -127,11 +127,21 @@ def _qemus(tag: str, kind: str) -> dict[str, Identity]:
     for entry in os.scandir("/proc"):
         if not entry.name.isdigit():
             continue
-        try:
-            arguments = Path(entry.path, "cmdline").read_bytes().split(b"\0")[:8]
-        except (FileNotFoundError, ProcessLookupError):
-            continue  # it ended while we looked
-        for argument in arguments:
+        for argument in _first_arguments(entry.name):
             if (match := name.fullmatch(argument)) and (who := identity(int(entry.name))):
                 found[match[1].decode()] = who
     return found
+
+
+def _first_arguments(pid: str) -> list[bytes]:
+    """The first 8; none if the process has ended. A file object for each would be half of a look at all processes."""
+    try:
+        opened = os.open(f"/proc/{pid}/cmdline", os.O_RDONLY | os.O_CLOEXEC)
+    except FileNotFoundError:
+        return []
+    try:
+        return os.read(opened, 4096).split(b"\0")[:8]
+    except ProcessLookupError:
+        return []
+    finally:
+        os.close(opened)

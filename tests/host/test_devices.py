@@ -234,7 +234,7 @@ def test_a_card_is_plugged_in_and_slots_end() -> None:
     async def card(monitor: Monitor, _disk: Disk) -> None:
         tap = open_tap(interface.interface_id)  # not a lasting one: it is gone with its last descriptor
         for _ in range(2):
-            await devices.plug_card(monitor, interface, tap)
+            await devices.plug_card(monitor, interface, tap, 1)
         os.close(tap)
         assert await devices.plugged(monitor) == {interface.interface_id}
 

@@ -94,19 +94,26 @@ async def is_found(monitor: Monitor, volume_id: str) -> bool:
     return any(each["stats"]["rd_operations"] for each in answer if each.get("qdev", "").startswith(f"{device}/"))
 
 
-async def plug_disk(monitor: Monitor, disk: Disk) -> None:
-    """Have a disk in the guest. Raises CannotStart if a file of it is missing, NoFreeSlot, MonitorError."""
-    await plug(monitor, disk.volume_id, partial(add_disk, monitor, disk))
+async def plug_disk(monitor: Monitor, disk: Disk, slot: int | None = None) -> None:
+    """Have a disk in the guest. `slot`: in a new machine, which has nothing of the disk, and nothing in this slot.
+
+    Raises CannotStart if a file of it is missing, NoFreeSlot, MonitorError.
+    """
+    await plug(monitor, disk.volume_id, partial(add_disk, monitor, disk), slot)
 
 
-async def plug(monitor: Monitor, volume_id: str, add: Callable[[], Awaitable[None]]) -> None:
+async def plug(monitor: Monitor, volume_id: str, add: Callable[[], Awaitable[None]], slot: int | None = None) -> None:
     """Have a disk in the guest, whose nodes `add` makes."""
     if volume_id in await plugged(monitor):
         return
-    if not await has_node(monitor, disks.device_node(volume_id)):
-        await remove_backend(monitor, volume_id)  # half of it, left by an agent that was cut
+    if slot is None:
+        if not await has_node(monitor, disks.device_node(volume_id)):
+            await remove_backend(monitor, volume_id)  # half of it, left by an agent that was cut
+            await add()
+        slot = await free_slot(monitor)
+    else:
         await add()
-    await monitor.execute("device_add", disks.device(volume_id, await free_slot(monitor)))
+    await monitor.execute("device_add", disks.device(volume_id, slot))
 
 
 async def add_disk(monitor: Monitor, disk: Disk) -> None:
@@ -154,17 +161,16 @@ async def tear_out_disk(monitor: Monitor, volume_id: str) -> None:
     await _remove_disk(monitor, volume_id)
 
 
-async def plug_card(monitor: Monitor, interface: InterfaceSpec, tap: int) -> None:
-    """Have a network card in the guest. `tap` is an open descriptor of its tap. Raises NoFreeSlot, MonitorError."""
+async def plug_card(monitor: Monitor, interface: InterfaceSpec, tap: int, slot: int) -> None:
+    """Have a network card in a new machine, which has nothing of it, and nothing in this slot. `tap` is an open
+    descriptor of its tap. Raises MonitorError."""
     interface_id = interface.interface_id
     if interface_id in await plugged(monitor):
         return
-    with contextlib.suppress(Refused):  # there is none
-        await monitor.execute("netdev_del", {"id": card_backend(interface_id)})
     await monitor.hand_over(tap, "getfd", {"fdname": interface_id})
     backend = {"type": "tap", "id": card_backend(interface_id), "fd": interface_id, "vhost": False}
     await monitor.execute("netdev_add", backend)
-    await monitor.execute("device_add", card(interface, await free_slot(monitor)))
+    await monitor.execute("device_add", card(interface, slot))
 
 
 async def unplug_card(monitor: Monitor, interface_id: str) -> bool:

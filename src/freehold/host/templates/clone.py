@@ -10,6 +10,7 @@ from freehold.host.commands import together
 from freehold.host.errors import HostError
 from freehold.host.hypervisor import devices, migration
 from freehold.host.hypervisor.monitor import Monitor
+from freehold.host.hypervisor.slots import SLOTS
 from freehold.host.machine import Machine
 from freehold.host.ports import taps
 from freehold.host.templates.store import Template
@@ -27,8 +28,8 @@ async def build(machine: Machine, spec: GuestSpec, keys: Mapping[str, VolumeKey]
     async with machine.disks(volume.volume_id for volume in spec.volumes):
         resume = _resume(machine, spec, template)  # first: it takes longest
         monitor, disks, _ = await together(resume, machine.make_disks(spec, keys), machine.plug(spec))
-        boot = partial(devices.plug_disk, monitor, disks[0])
-        cards = [partial(_plug_card, monitor, interface) for interface in spec.interfaces]
+        boot = partial(devices.plug_disk, monitor, disks[0], SLOTS[0])
+        cards = [partial(_plug_card, monitor, *each) for each in zip(spec.interfaces, SLOTS[1:], strict=False)]
         try:
             for device in (boot, *cards):
                 await machine.effects.perform("plug device", device)
@@ -63,9 +64,9 @@ async def _resume(machine: Machine, spec: GuestSpec, template: Template) -> Moni
     return monitor
 
 
-async def _plug_card(monitor: Monitor, interface: InterfaceSpec) -> None:
+async def _plug_card(monitor: Monitor, interface: InterfaceSpec, slot: int) -> None:
     tap = taps.open_tap(interface.interface_id)
     try:
-        await devices.plug_card(monitor, interface, tap)
+        await devices.plug_card(monitor, interface, tap, slot)
     finally:
         os.close(tap)
