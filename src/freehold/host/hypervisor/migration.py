@@ -28,6 +28,9 @@ async def load(monitor: Monitor, file: int) -> None:
     Raises MonitorError: QEMU ends if it can not load it.
     """
     if await monitor.status() == "inmigrate":
+        # The machine has no network card yet. QEMU would announce those that it gets within the next second, and have
+        # its guest do so too, as if they had come from elsewhere.
+        await monitor.execute("migrate-set-parameters", {"announce-rounds": 0})
         await _move(monitor, "migrate-incoming", file)
         await _be_capable(monitor, capable=False)  # what is saved of the guest itself is whole
 
