@@ -5,6 +5,7 @@ have, `qemu-img check` finds nothing wrong, and nothing is left, neither in the 
 from __future__ import annotations
 
 from collections.abc import Mapping
+from contextlib import closing
 from ipaddress import IPv4Network
 from pathlib import Path
 
@@ -171,14 +172,14 @@ class Disks:
         """It has open the root volume's file and the image below it, and nothing else."""
 
         def clean() -> bool:
-            monitor = SpareMonitor(self.layout, self.guest.instance_id)
             try:
-                nodes = monitor.execute("query-named-block-nodes", flat=True)
-                sets = {f"/dev/fdset/{each['fdset-id']}" for each in monitor.execute("query-fdsets")}
-                jobs = monitor.execute("query-jobs")
-                objects = [each["name"] for each in monitor.execute("qom-list", path="/objects")]
-            finally:
-                monitor.close()
+                with closing(SpareMonitor(self.layout, self.guest.instance_id)) as monitor:
+                    nodes = monitor.execute("query-named-block-nodes", flat=True)
+                    sets = {f"/dev/fdset/{each['fdset-id']}" for each in monitor.execute("query-fdsets")}
+                    jobs = monitor.execute("query-jobs")
+                    objects = [each["name"] for each in monitor.execute("qom-list", path="/objects")]
+            except (OSError, ValueError):
+                return False  # QEMU was killed just now, and is started again
             files = {node["file"] for node in nodes if node["drv"] == "file"}
             mine = (f"limit-{self.root.volume_id}", f"key-{self.root.volume_id}")
             extra = {name for name in objects if name.startswith(("limit-", "key-")) and not name.startswith(mine)}
