@@ -134,14 +134,9 @@ def _qemus(tag: str, kind: str) -> dict[str, Identity]:
 
 
 def _first_arguments(pid: str) -> list[bytes]:
-    """The first 8; none if the process has ended. A file object for each would be half of a look at all processes."""
+    """The first 8; none if the process has ended. A path and a buffer for each would be half of a look at them all."""
     try:
-        opened = os.open(f"/proc/{pid}/cmdline", os.O_RDONLY | os.O_CLOEXEC)
-    except FileNotFoundError:
+        with open(f"/proc/{pid}/cmdline", "rb", buffering=0) as file:
+            return file.read(4096).split(b"\0")[:8]
+    except (FileNotFoundError, ProcessLookupError):
         return []
-    try:
-        return os.read(opened, 4096).split(b"\0")[:8]
-    except ProcessLookupError:
-        return []
-    finally:
-        os.close(opened)

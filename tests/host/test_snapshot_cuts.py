@@ -116,17 +116,12 @@ class Disks:
 
         def written() -> bool:
             try:
-                monitor = SpareMonitor(self.layout, self.guest.instance_id)
-            except (OSError, ValueError):
-                return False
-            try:
-                for block, value in values.items():
-                    monitor.write(data.volume_id, block, value)
-                monitor.flush(data.volume_id)
+                with closing(SpareMonitor(self.layout, self.guest.instance_id)) as monitor:
+                    for block, value in values.items():
+                        monitor.write(data.volume_id, block, value)
+                    monitor.flush(data.volume_id)
             except (OSError, ValueError, LookupError):
                 return False  # QEMU was killed just now, or has not got the disk again
-            finally:
-                monitor.close()
             return True
 
         self.host.wait(written, "blocks are written")

@@ -106,14 +106,13 @@ async def plug(monitor: Monitor, volume_id: str, add: Callable[[], Awaitable[Non
     """Have a disk in the guest, whose nodes `add` makes."""
     if volume_id in await plugged(monitor):
         return
-    if slot is None:
-        if not await has_node(monitor, disks.device_node(volume_id)):
-            await remove_backend(monitor, volume_id)  # half of it, left by an agent that was cut
-            await add()
-        slot = await free_slot(monitor)
-    else:
+    if slot is not None:
         await add()
-    await monitor.execute("device_add", disks.device(volume_id, slot))
+    elif not await has_node(monitor, disks.device_node(volume_id)):
+        await remove_backend(monitor, volume_id)  # half of it, left by an agent that was cut
+        await add()
+    taken = await free_slot(monitor) if slot is None else slot
+    await monitor.execute("device_add", disks.device(volume_id, taken))
 
 
 async def add_disk(monitor: Monitor, disk: Disk) -> None:
