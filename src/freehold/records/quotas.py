@@ -3,10 +3,15 @@
 from __future__ import annotations
 
 import datetime as dt
-from typing import Literal
+import functools
+from collections.abc import Mapping
+from typing import Any, Literal
+
+import sqlalchemy as sa
 
 from freehold.config import Config
 from freehold.quotas import default
+from freehold.records import statements
 from freehold.records.ids import AccountId
 from freehold.records.schema import Record, table
 from freehold.records.store import Transaction
@@ -46,7 +51,30 @@ quota_requests = table(
 )
 
 
+@functools.cache
+def _own_value_and_count(kind: type[Record], of: statements.Shape) -> sa.Select[Any]:
+    columns = applied_quotas.c
+    key = (columns[name] == sa.bindparam(name, type_=columns[name].type) for name in ("account_id", "region", "code"))
+    own, held = sa.select(columns.value).where(*key), statements.count(kind, of)
+    return sa.select(own.scalar_subquery(), held.scalar_subquery())
+
+
 def value(tx: Transaction, config: Config, account_id: AccountId, region: str, code: str) -> float:
     """How much of what the quota counts an account may hold in a region."""
     own = tx.get(AppliedQuota, account_id, region, code)
     return own.value if own is not None else default(config.quotas, code)
+
+
+def value_and_count(
+    tx: Transaction,
+    config: Config,
+    account_id: AccountId,
+    region: str,
+    code: str,
+    kind: type[Record],
+    equal: Mapping[str, Any],
+) -> tuple[float, int]:
+    """`value`, and how many records of `kind` have these values of their columns: read in one statement."""
+    query = _own_value_and_count(kind, statements.shape(equal))
+    ((own, held),) = tx.rows(query, **{**equal, "account_id": account_id, "region": region, "code": code})
+    return (own if own is not None else default(config.quotas, code)), held

@@ -39,7 +39,7 @@ from freehold.services.ec2.paging import page
 from freehold.services.ec2.parameters import refuse_others
 from freehold.services.ec2.resources import LAUNCH_TEMPLATE
 from freehold.services.operation import Call, Response, operation
-from freehold.services.quotas import limit
+from freehold.services.quotas import limit_and_count
 
 if TYPE_CHECKING:
     from mypy_boto3_ec2.type_defs import (
@@ -124,7 +124,8 @@ def create_launch_template_version(call: Call, request: CreateLaunchTemplateVers
     if made_before is not None:
         earlier = load_version(call, template, made_before.partition(":")[2])
         return {"LaunchTemplateVersion": _described(template, earlier)}
-    if call.tx.count(LaunchTemplateVersion, template_id=template.id) >= (most := limit(call, LAUNCH_TEMPLATE_VERSIONS)):
+    most, held = limit_and_count(call, LAUNCH_TEMPLATE_VERSIONS, LaunchTemplateVersion, template_id=template.id)
+    if held >= most:
         raise ResourceLimitExceeded(f"The maximum number of versions of a launch template ({most}) has been reached.")
     template = call.tx.update(template, latest_version=number, versions_made=number)
     version = new_version(call, template, number, description, data)

@@ -33,7 +33,7 @@ from freehold.services.ec2.resources import LAUNCH_TEMPLATE, MAX_IDS, created
 from freehold.services.ec2.tags import UNPRINTABLE, specified, tag_list
 from freehold.services.errors import AwsError
 from freehold.services.operation import Call, Needed, Response, operation
-from freehold.services.quotas import limit
+from freehold.services.quotas import limit_and_count
 
 if TYPE_CHECKING:
     from mypy_boto3_ec2.type_defs import (
@@ -74,7 +74,8 @@ def create_launch_template(call: Call, request: CreateLaunchTemplateRequestTypeD
     take_turn(call.tx)
     if _find_named(call, name) is not None:
         raise InvalidLaunchTemplateNameAlreadyExists
-    if call.tx.count(LaunchTemplate, **LAUNCH_TEMPLATE.owner(call)) >= (most := limit(call, LAUNCH_TEMPLATES)):
+    most, held = limit_and_count(call, LAUNCH_TEMPLATES, LaunchTemplate, **LAUNCH_TEMPLATE.owner(call))
+    if held >= most:
         raise ResourceLimitExceeded(f"The maximum number of launch templates ({most}) has been reached.")
     template = LaunchTemplate(
         id=template_id,

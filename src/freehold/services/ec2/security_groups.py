@@ -40,7 +40,7 @@ from freehold.services.ec2.permissions import ALLOWED_TEXT, Permission, ip_permi
 from freehold.services.ec2.resources import MAX_IDS, SECURITY_GROUP, VPC, made
 from freehold.services.ec2.tags import specified, tag_list
 from freehold.services.operation import Call, Needed, Response, operation
-from freehold.services.quotas import limit
+from freehold.services.quotas import limit_and_count
 
 if TYPE_CHECKING:
     from mypy_boto3_ec2.type_defs import (
@@ -115,7 +115,8 @@ def create_security_group(call: Call, request: CreateSecurityGroupRequestTypeDef
     given = specified(request.get("TagSpecifications"), SECURITY_GROUP.resource_type)[SECURITY_GROUP.resource_type]
     take_turn(call.tx)
     vpc = _vpc(call, request.get("VpcId"))
-    if call.tx.count(SecurityGroup, **SECURITY_GROUP.owner(call)) >= (most := limit(call, SECURITY_GROUPS)):
+    most, held = limit_and_count(call, SECURITY_GROUPS, SecurityGroup, **SECURITY_GROUP.owner(call))
+    if held >= most:
         raise SecurityGroupLimitExceeded(most)
     group = SecurityGroup(
         id=GroupId(new_id(SECURITY_GROUP.prefix)),
