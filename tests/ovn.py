@@ -23,7 +23,7 @@ from freehold.network import namespace
 from freehold.network.daemons import Daemon, daemons, prepare
 from freehold.network.names import BR_INT, CloudNetwork
 from freehold.paths import Paths
-from freehold.processes import end, guests
+from freehold.processes import end, guests, standbys
 
 LINK_RANGE = IPv4Network("100.64.0.0/16")
 
@@ -140,7 +140,7 @@ def ovn_cloud(directory: Path, pool: IPv4Network) -> Iterator[Cloud]:
             cloud.start(daemon.name)
         yield cloud
     finally:
-        for who in guests(paths.tag).values():  # a test that failed may leave some
+        for who in (*guests(paths.tag).values(), *standbys(paths.tag).values()):  # a test that failed may leave some
             end(who, seconds=0)
         for name in reversed(list(cloud.processes)):
             cloud.stop(name)

@@ -116,21 +116,38 @@ def guests(tag: str) -> dict[str, Identity]:
     return _qemus(tag, "i")
 
 
+def standbys(tag: str) -> dict[str, Identity]:
+    """The QEMU processes that stand ready for instances that are still to be launched, by the id that the instance will
+    have. In its control group such a process is the instance's guest."""
+    return _qemus(tag, "i", standing_by=True)
+
+
 def shares(tag: str) -> dict[str, Identity]:
     """The QEMU processes that have a volume open for several guests, by volume id."""
     return _qemus(tag, "vol")
 
 
-def _qemus(tag: str, kind: str) -> dict[str, Identity]:
+def _qemus(tag: str, kind: str, *, standing_by: bool = False) -> dict[str, Identity]:
     found = {}
-    name = re.compile(f"guest=freehold-{re.escape(tag)}-({kind}-[0-9a-f]+)(?:,.*)?".encode())
+    name = re.compile(f"guest=freehold-{re.escape(tag)}-(ready-)?({kind}-[0-9a-f]+)(?:,.*)?".encode())
     for entry in os.scandir("/proc"):
         if not entry.name.isdigit():
             continue
         for argument in _first_arguments(entry.name):
             if (match := name.fullmatch(argument)) and (who := identity(int(entry.name))):
-                found[match[1].decode()] = who
+                of = match[2].decode()
+                if standing_by == (match[1] is not None and not _is_in_group(who, f"freehold-{tag}/{of}")):
+                    found[of] = who
     return found
+
+
+def _is_in_group(who: Identity, name: str) -> bool:
+    """Whether a process is in a control group of this name (cgroups(7)); not if it has ended."""
+    try:
+        groups = Path(f"/proc/{who.pid}/cgroup").read_text().splitlines()
+    except (FileNotFoundError, ProcessLookupError):
+        return False
+    return any(group.endswith(f"/{name}") for group in groups)
 
 
 def _first_arguments(pid: str) -> list[bytes]:

@@ -8,8 +8,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from msgspec.structs import replace
 
 from freehold.control.housekeeping import keep_house
+from freehold.control.reports import apply_report
+from freehold.host.wire import Ready, Report
 from freehold.records.compute import Host, IdempotencyToken, Instance, InstanceUserData
 from freehold.records.feed import since
 from freehold.records.usage import UsageEntry, usage
@@ -152,6 +155,47 @@ def test_a_zone_with_room_is_found(caller: Caller) -> None:
         launch(caller, MinCount=6, MaxCount=6)
     with refused("Unsupported"):  # in a zone without a host
         launch(caller, Placement={"AvailabilityZone": "us-east-1b"})
+
+
+READY = Ready("i-0123456789abcdef0", IMAGE, "fh1.nano", 1, 128)
+
+
+def host_has_ready(caller: Caller, host_id: str, ready: Ready | None) -> None:
+    with caller.store.write() as tx:
+        apply_report(tx, host_id, Report((), ready=ready))
+
+
+def test_the_first_launch_of_its_like_gets_what_stands_ready_on_its_host(caller: Caller) -> None:
+    add_images(caller.store)
+    add_host(caller.store, "here", "us-east-1a")
+    add_host(caller.store, "there", "us-east-1b")
+    host_has_ready(caller, "here", READY)
+    others: tuple[Any, ...] = (
+        {"InstanceType": "fh1.micro"},
+        {"ImageId": BIG_IMAGE, "InstanceType": "t3.nano"},
+        {"Placement": {"AvailabilityZone": "us-east-1b"}},
+    )
+    here = {"Placement": {"AvailabilityZone": "us-east-1a"}}
+    for request in others:
+        assert launch_one(caller, **here | request)["InstanceId"] != READY.instance_id
+    both = launch(caller, MinCount=2, MaxCount=2, **here)["Instances"]
+    assert [each["InstanceId"] == READY.instance_id for each in both] == [True, False]
+
+
+def test_what_stands_ready_is_nobodys_twice(caller: Caller) -> None:
+    """Its host says so still, before it has heard of the launch; another one says so too; and it changes its mind."""
+    add_images(caller.store)
+    add_host(caller.store)
+    add_host(caller.store, "host-2")
+    host_has_ready(caller, "host-1", READY)
+    host_has_ready(caller, "host-2", READY)
+    assert launch_one(caller)["InstanceId"] == READY.instance_id
+    host_has_ready(caller, "host-1", READY)
+    assert READY.instance_id not in {each["InstanceId"] for each in launch(caller, MaxCount=10)["Instances"]}
+    later = replace(READY, instance_id="i-0123456789abcdef1")
+    host_has_ready(caller, "host-1", later)
+    host_has_ready(caller, "host-1", None)
+    assert launch_one(caller)["InstanceId"] != later.instance_id
 
 
 def test_the_same_token_launches_once(ready: Caller) -> None:

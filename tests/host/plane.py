@@ -33,6 +33,7 @@ from freehold.host.wire import (
     HostMessage,
     InterfaceSpec,
     MetadataSpec,
+    Ready,
     Report,
     RoleCredentials,
     SnapshotReport,
@@ -43,6 +44,7 @@ from freehold.host.wire import (
 )
 from freehold.network import namespace
 from freehold.paths import Paths
+from freehold.processes import standbys
 
 HOST = "host-1"
 READY = b"freehold-micro ready"  # what its image says on the console when it has started
@@ -56,6 +58,7 @@ class Plane:
         self.paths = Paths(data_dir)
         self.hello: Hello | None = None
         self.guests: dict[str, GuestReport] = {}
+        self.ready: Ready | None = None
         self.states: list[tuple[str, str]] = []
         self.consoles: dict[str, bytes] = {}
         self.traffic: dict[str, Any] = {}
@@ -263,6 +266,7 @@ class Plane:
         )
 
     def _take(self, report: Report) -> None:
+        self.ready = report.ready
         for guest in report.guests:
             before = self.guests.get(guest.instance_id)
             if before is None or before.state != guest.state:
@@ -382,11 +386,15 @@ def guest_spec(number: int, image_id: str, **changes: Any) -> GuestSpec:
 
 
 def leftovers(data_dir: Path, switch: Path) -> list[str]:
-    """What there is of guests on this machine: processes, taps, ports, control groups, files."""
+    """What there is of guests on this machine: processes, taps, ports, control groups, files. What stands ready for the
+    next launch is not left over."""
     paths = Paths(data_dir)
-    found = [f"file {path}" for part in ("guests", "volumes") for path in sorted((paths.host / part).iterdir())]
+    ready = standbys(paths.tag)
+    pids = {str(who.pid) for who in ready.values()}
+    files = (path for part in ("guests", "volumes") for path in sorted((paths.host / part).iterdir()))
+    found = [f"file {path}" for path in files if path.name not in ready]
     for entry in Path("/proc").iterdir():
-        if entry.name.isdigit():
+        if entry.name.isdigit() and entry.name not in pids:
             try:
                 if f"guest=freehold-{paths.tag}-".encode() in (entry / "cmdline").read_bytes():
                     found.append(f"process {entry.name}")

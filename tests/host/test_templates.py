@@ -11,6 +11,7 @@ import mmap
 import os
 import re
 import shutil
+import signal
 import subprocess
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -25,10 +26,10 @@ from freehold.host.layout import Layout
 from freehold.host.templates import memory
 from freehold.host.templates.store import Recipe, Store
 from freehold.host.volumes import qcow2
-from freehold.host.wire import GuestSpec, SnapshotSpec
+from freehold.host.wire import GuestSpec, Ready, SnapshotSpec
 from freehold.images import packages, program
 from freehold.images.build import cache_directory
-from freehold.processes import guests
+from freehold.processes import Identity, alive, guests, standbys
 from tests.host.disks import check
 from tests.host.metadata import apply_network, ports_of, spec_of, view_of
 from tests.host.plane import READY, AgentProcess, Plane, key_of, leftovers
@@ -73,9 +74,16 @@ def is_clone(plane: Plane, spec: GuestSpec) -> bool:
     return b"\0-incoming\0" in Path(f"/proc/{pid}/cmdline").read_bytes()
 
 
-def launch(plane: Plane, image_id: str, user_data: bytes | None = None, instance_type: str = "t3.nano") -> GuestSpec:
+def launch(
+    plane: Plane,
+    image_id: str,
+    user_data: bytes | None = None,
+    instance_type: str = "t3.nano",
+    instance_id: str | None = None,
+) -> GuestSpec:
     spec = spec_of(next(places), image_id, desired="running")
     spec = replace(spec, metadata=replace(spec.metadata, user_data=user_data, instance_type=instance_type))
+    spec = replace(spec, instance_id=instance_id or spec.instance_id)
     plane.assign(spec)
     plane.wait_for_state(spec.instance_id, "running")
     return spec
@@ -191,6 +199,58 @@ def test_a_clone_lives_on_as_a_guest_that_has_booted(
     assert before == [path.read_bytes() for path in sorted((data_dir / "host/templates").rglob("*")) if path.is_file()]
 
 
+IDENTITY = b"""#!/bin/sh
+cd /sys/class/dmi/id
+echo "uuid=$(cat product_uuid)" "asset=$(cat board_asset_tag)"
+"""
+
+
+def stands_ready(plane: Plane, but: str | None = None) -> tuple[str, Identity]:
+    """The id that the next instance is to have, once a machine stands ready for it, and the process of that."""
+    plane.wait_for(lambda: plane.ready is not None and plane.ready.instance_id != but, "a clone stands ready")
+    assert plane.ready is not None
+    return plane.ready.instance_id, standbys(plane.paths.tag)[plane.ready.instance_id]
+
+
+def test_a_launch_gets_the_clone_that_stands_ready(
+    plane: Plane, ready: AgentProcess, image_id: str, data_dir: Path, cloud: Cloud
+) -> None:
+    """It is the guest from then on, also for another agent, and another one stands ready."""
+    end(plane, launch(plane, image_id))
+    instance_id, process = stands_ready(plane)
+    assert plane.ready == Ready(instance_id, image_id, "t3.nano", 1, 128)
+    assert instance_id not in guests(plane.paths.tag)
+    spec = launch(plane, image_id, IDENTITY, instance_id=instance_id)
+    assert guests(plane.paths.tag)[instance_id] == process
+    console = plane.wait_for_console(instance_id, READY)
+    assert f"uuid={system_uuid(instance_id)} asset={instance_id}" in console
+    next_id, next_process = stands_ready(plane, instance_id)
+    assert standbys(plane.paths.tag) == {next_id: next_process}
+    ready.end(signal.SIGKILL)
+    with started(ready):
+        pass
+    plane.wait_for(lambda: plane.ready is None, "another agent has nothing ready")
+    wait_until(lambda: not alive(next_process), "what stood ready has gone")
+    wait_until(lambda: not Layout(plane.paths).guest(next_id).directory.exists(), "and its files")
+    assert guests(plane.paths.tag)[instance_id] == process
+    plane.want(instance_id, "running", reboots=1)
+    plane.wait_for_console(instance_id, READY, times=2)
+    end(plane, spec)
+    wait_until(lambda: leftovers(data_dir, cloud.paths.switch) == [], "nothing is left")
+
+
+def test_a_launch_does_without_what_stood_ready_and_has_died(plane: Plane, ready: AgentProcess, image_id: str) -> None:
+    end(plane, launch(plane, image_id))
+    first, process = stands_ready(plane)
+    os.kill(process.pid, signal.SIGKILL)
+    spec = launch(plane, image_id, instance_id=first)
+    assert guests(plane.paths.tag)[first] != process
+    assert is_clone(plane, spec)
+    plane.wait_for_console(first, READY)
+    stands_ready(plane, first)
+    end(plane, spec)
+
+
 def test_a_clone_gives_back_the_memory_that_it_no_longer_uses(plane: Plane, ready: AgentProcess, image_id: str) -> None:
     spec = launch(plane, image_id, USES_MEMORY)
     assert is_clone(plane, spec)
@@ -285,14 +345,17 @@ def test_another_kernel_makes_another_template(
     plane: Plane, ready: AgentProcess, image_id: str, data_dir: Path
 ) -> None:
     (before,) = Store(data_dir / "host/templates").recipes()
+    end(plane, launch(plane, image_id))
+    instance_id, process = stands_ready(plane)
     kernel = data_dir / "images" / image_id / "vmlinux"
     shutil.copy(kernel, kernel.with_suffix(".new"))
     with kernel.with_suffix(".new").open("ab") as file:
         file.write(b"another")
     kernel.with_suffix(".new").rename(kernel)
     with another_template(ready):
-        spec = launch(plane, image_id)
+        spec = launch(plane, image_id, instance_id=instance_id)
         assert not is_clone(plane, spec)
+        assert not alive(process)  # it was a clone of the earlier one
         end(plane, spec)
     (after,) = Store(data_dir / "host/templates").recipes()
     assert (after.shape, after.kernel == before.kernel) == (before.shape, False)

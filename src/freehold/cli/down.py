@@ -19,7 +19,7 @@ from freehold.control.stopping import stop_all
 from freehold.host.cgroup import Cgroups
 from freehold.network import namespace
 from freehold.paths import Paths
-from freehold.processes import end, guests, registered, shares
+from freehold.processes import end, guests, registered, shares, standbys
 from freehold.records.compute import Instance, instances
 from freehold.records.store import Store
 from freehold.records.wake import SocketBell
@@ -71,7 +71,7 @@ def stop(paths: Paths, config: Config) -> None:
 def remove(paths: Paths, config: Config) -> None:
     """Take away all that a cloud has made on this machine. May be repeated, and cut off anywhere."""
     stop(paths, config)
-    for qemu in (*guests(paths.tag).values(), *shares(paths.tag).values()):
+    for qemu in (*guests(paths.tag).values(), *standbys(paths.tag).values(), *shares(paths.tag).values()):
         end(qemu, _GUEST_SECONDS)
     stop(paths, config)
     groups = Cgroups.detect(paths.tag)

@@ -9,7 +9,7 @@ from freehold.host.cgroup import Cgroups
 from freehold.network import namespace
 from freehold.network.names import CloudNetwork
 from freehold.paths import Paths
-from freehold.processes import guests, shares
+from freehold.processes import guests, shares, standbys
 
 
 def leftovers(paths: Paths, network: CloudNetwork) -> list[str]:
@@ -17,6 +17,7 @@ def leftovers(paths: Paths, network: CloudNetwork) -> list[str]:
     data_dir = os.fsencode(paths.data_dir)
     groups = Cgroups.detect(paths.tag)
     found = [f"server {instance_id}" for instance_id in guests(paths.tag)]
+    found += [f"QEMU that stands ready for {instance_id}" for instance_id in standbys(paths.tag)]
     found += [f"QEMU of volume {volume_id}" for volume_id in shares(paths.tag)]
     found += [f"process {pid}" for pid in _processes_that_name(data_dir)]
     found += [f"control group of {instance_id}" for instance_id in groups.guests()]

@@ -20,8 +20,8 @@ from msgspec.structs import replace
 
 from freehold.config import Config
 from freehold.control.accounts import go_on_closing
-from freehold.host.wire import REPORT_SECONDS, GuestReport, Hello, Report, SnapshotReport, TrafficReading
-from freehold.records import root_tasks
+from freehold.host.wire import REPORT_SECONDS, GuestReport, Hello, Ready, Report, SnapshotReport, TrafficReading
+from freehold.records import ready_machines, root_tasks
 from freehold.records.compute import (
     ConsoleOutput,
     Host,
@@ -34,7 +34,7 @@ from freehold.records.compute import (
 )
 from freehold.records.cpu_credits import CpuCredits
 from freehold.records.feed import publish, take_turn
-from freehold.records.ids import HostId
+from freehold.records.ids import HostId, ImageId, InstanceId
 from freehold.records.images import settle
 from freehold.records.instances import BY_USER, UNKNOWN_STATUS, give_up_start, send_down
 from freehold.records.network import (
@@ -45,6 +45,7 @@ from freehold.records.network import (
     interface_groups,
     network_interfaces,
 )
+from freehold.records.ready_machines import ReadyMachine
 from freehold.records.reservations import release
 from freehold.records.snapshots import DoomedSnapshot, Snapshot, failed, holds, taken
 from freehold.records.store import Transaction
@@ -90,6 +91,7 @@ def apply_report(tx: Transaction, host_id: str, report: Report) -> None:
     host = tx.get(Host, host_id)
     if host is not None:
         tx.update(host, reported_at=tx.now)
+        _note_ready(tx, host.id, report.ready)
     # First: what a guest has sent is still to be counted when it is said to be gone.
     for reading in report.traffic:
         _apply_traffic(tx, host_id, reading)
@@ -114,6 +116,14 @@ def apply_report(tx: Transaction, host_id: str, report: Report) -> None:
             _apply_snapshot(tx, snapshot, said)
     for snapshot_id in report.deleted_snapshots:
         tx.delete_where(DoomedSnapshot, host_id=host_id, snapshot_id=snapshot_id)
+
+
+def _note_ready(tx: Transaction, host_id: HostId, said: Ready | None) -> None:
+    if said is None:
+        ready_machines.note(tx, host_id, None)
+        return
+    ids = (host_id, InstanceId(said.instance_id), ImageId(said.kernel_image_id))
+    ready_machines.note(tx, host_id, ReadyMachine(*ids, said.instance_type, said.vcpus, said.memory_mib))
 
 
 def _apply_snapshot(tx: Transaction, snapshot: Snapshot, said: SnapshotReport) -> None:

@@ -58,7 +58,7 @@ class Agent:
         self.changed = asyncio.Event()
         self._machine = machine
         self._starts = Starts(cores, self._rested)
-        self._templates = Templates(machine.layout, machine.accelerator, warm, lambda: self._starts.idle)
+        self._templates = Templates(machine, warm, lambda: self._starts.idle, self.changed.set)
         self._metadata = MetadataService(machine, self._credentials_of, self.changed.set)
         self._egress = Egress(machine.effects, self.changed.set)
         self._snapshots = Snapshots(
@@ -186,6 +186,7 @@ class Agent:
             self._snapshots.deleted(),
             tuple(sorted(self._merging.missing)[:KEYS_MAX]),
             self._volumes.made(),
+            self._templates.ready,
         )
 
     def reported(self, report: Report) -> None:
@@ -315,7 +316,7 @@ class Agent:
                 await process.end(machine.layout.tag, instance_id)
                 machine.cgroups.remove(instance_id)
             for directory in machine.layout.guests.iterdir():
-                if directory.name not in self._guests:
+                if directory.name not in self._guests and not self._templates.holds(directory.name):
                     shutil.rmtree(directory)
             made = {tap_name(each): each for each in await taps.made(machine.layout.tag)}
             plugged = {name for name in await machine.vswitch.plugged() if name in made or name.startswith("fh")}

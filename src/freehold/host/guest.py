@@ -348,14 +348,16 @@ class Guest:
     async def _build(self, keys: Mapping[str, VolumeKey], saved: Saved | None) -> None:
         """Have QEMU with all of the guest's devices, its CPUs stopped: a clone of a template, or one that boots."""
         template = self._templates.of(self.spec) if saved is None else None
+        standby = await self._templates.take(self.spec.instance_id, template)
         if template is not None:
             try:
-                return await clone.build(self._machine, self.spec, keys, template)
+                return await clone.build(self._machine, self.spec, keys, template, standby)
             except CannotStart:
                 raise
             except (HostError, OSError) as error:
                 log.warning("no clone of a template: it boots", instance=self.spec.instance_id, error=str(error))
-                self._templates.discard(template)
+                if standby is None:
+                    self._templates.discard(template)
                 await self._machine.end(self.spec.instance_id, None)
         await self._machine.build(self.spec, keys, saved)
 

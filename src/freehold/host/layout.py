@@ -217,10 +217,10 @@ class Layout:
             directory.mkdir(mode=0o700, parents=True, exist_ok=True)
 
 
-def process_name(tag: str, of: str) -> str:
+def process_name(tag: str, of: str, *, stands_ready: bool = False) -> str:
     """What the QEMU process of an instance or a volume is called, so that it is found again and known as this
-    cloud's."""
-    return f"freehold-{tag}-{of}"
+    cloud's; one that `stands_ready` is for an instance that is still to be launched (freehold.processes.standbys)."""
+    return f"freehold-{tag}-{'ready-' if stands_ready else ''}{of}"
 
 
 def tap_name(interface_id: str) -> str:

@@ -336,6 +336,17 @@ class SnapshotReport(msgspec.Struct, frozen=True):
     percent: Annotated[int, msgspec.Meta(ge=0, le=100)] = 100
 
 
+class Ready(msgspec.Struct, frozen=True):
+    """A machine that stands ready on a host for the next launch of its like, which is to have this id: all of it is
+    there but its disks and network cards."""
+
+    instance_id: Annotated[str, msgspec.Meta(pattern="^i-[0-9a-f]{17}$")]
+    kernel_image_id: str
+    instance_type: str
+    vcpus: int
+    memory_mib: int
+
+
 class Report(msgspec.Struct, frozen=True, tag="report", tag_field="type"):
     """`made_volumes` are there, `deleted_volumes` and `deleted_snapshots` are gone, and `snapshots` taken, as an
     `Assignment` asked for. `keys_wanted` are volumes and snapshots on whose files the host has work to do: it is sent
@@ -348,6 +359,7 @@ class Report(msgspec.Struct, frozen=True, tag="report", tag_field="type"):
     deleted_snapshots: tuple[str, ...] = ()
     keys_wanted: Annotated[tuple[str, ...], msgspec.Meta(max_length=KEYS_MAX)] = ()
     made_volumes: tuple[str, ...] = ()
+    ready: Ready | None = None
 
 
 class Origin(msgspec.Struct, frozen=True):

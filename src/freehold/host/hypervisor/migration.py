@@ -6,6 +6,7 @@ state by a capability that bears the name of an experiment, ``x-ignore-shared``.
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping
 from typing import cast
 
@@ -22,7 +23,7 @@ async def save(monitor: Monitor, file: int) -> None:
         raise MonitorError(f"QEMU did not save the machine: {answer.get('error-desc', 'it does not say why')}")
 
 
-async def load(monitor: Monitor, file: int) -> None:
+async def load(monitor: Monitor, state: int) -> None:
     """Load the state into a machine that was started for it; its CPUs stay stopped. Nothing where it is loaded.
 
     Raises MonitorError: QEMU ends if it can not load it.
@@ -31,7 +32,12 @@ async def load(monitor: Monitor, file: int) -> None:
         # The machine has no network card yet. QEMU would announce those that it gets within the next second, and have
         # its guest do so too, as if they had come from elsewhere.
         await monitor.execute("migrate-set-parameters", {"announce-rounds": 0})
-        await _move(monitor, "migrate-incoming", file)
+        # A descriptor of its own: machines that load it at the same time read it each from the beginning.
+        file = os.open(f"/proc/self/fd/{state}", os.O_RDONLY | os.O_CLOEXEC)
+        try:
+            await _move(monitor, "migrate-incoming", file)
+        finally:
+            os.close(file)
         await _be_capable(monitor, capable=False)  # what is saved of the guest itself is whole
 
 

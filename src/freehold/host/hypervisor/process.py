@@ -64,10 +64,12 @@ async def spawn(
     guest_agent: bool,
     slots: Mapping[str, int] | None = None,
     template: Template | None = None,
+    stands_ready: bool = False,
 ) -> None:
     """Start a guest's QEMU, its CPUs stopped. `kernel` None: its firmware starts it. `disks` has the boot disk first;
     `guest_agent`: its machine has a port for that. `slots` says where each disk and card is, if that must not
-    be as usual. With a `template` it waits for the template's state, and has no disks and network cards.
+    be as usual. With a `template` it waits for the template's state, and has no disks and network cards; then it may
+    be one that `stands_ready` (`standbys` of freehold.processes).
 
     Returns when the process is on its way; whether it came up is seen on its monitor. Raises CannotStart if a file
     is missing, HostError if the program can not be run.
@@ -130,7 +132,7 @@ async def spawn(
             preloaded=None if template is None else template.library,
         )
         log = opened.enter_context(_truncated_log(paths.qemu_log).open("ab"))
-        line = command_line(spec, tag, accelerator, descriptors, slots)
+        line = command_line(spec, tag, accelerator, descriptors, slots, stands_ready=stands_ready)
         given = {"groups": groups(accelerator), "pass_fds": descriptors.all()}
         if not await leave_running(line, uid, _OOM_SCORE, **given, log=log):
             raise HostError(f"{BINARY} could not be started: {last_words(paths)}")

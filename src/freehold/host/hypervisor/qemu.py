@@ -167,14 +167,16 @@ def command_line(
     accelerator: Accelerator,
     descriptors: Descriptors,
     slots: Mapping[str, int] | None = None,
+    *,
+    stands_ready: bool = False,
 ) -> list[str]:
     """The arguments that start this guest with its CPUs stopped. `slots` says where each disk and card is, if that is
-    not to be as usual. Raises CannotStart if it has too many of them."""
+    not to be as usual; `stands_ready`: see `process_name`. Raises CannotStart if it has too many of them."""
     bios = isinstance(descriptors.boot, Bios)
     has_agent = descriptors.guest_agent is not None
     hardware = Hardware(spec.vcpus, spec.memory_mib, accelerator, bios, has_agent)
     argv = [] if descriptors.preloaded is None else ["env", f"LD_PRELOAD=/dev/fd/{descriptors.preloaded}"]
-    argv += _beginning(process_name(tag, spec.instance_id))
+    argv += _beginning(process_name(tag, spec.instance_id, stands_ready=stands_ready))
     argv += ["-no-shutdown"]  # a guest that powers off stays, with state `shutdown`, until the agent has seen it
     argv += ["-S"]  # the guest's first instruction waits for its limits
     argv += identity(spec.metadata.instance_type, spec.instance_id)

@@ -13,20 +13,25 @@ from freehold.host.hypervisor.monitor import Monitor
 from freehold.host.hypervisor.slots import SLOTS
 from freehold.host.machine import Machine
 from freehold.host.ports import taps
+from freehold.host.templates import standby as standbys
+from freehold.host.templates.standby import Standby
 from freehold.host.templates.store import Template
 from freehold.host.wire import GuestSpec, InterfaceSpec, VolumeKey
 
 
-async def build(machine: Machine, spec: GuestSpec, keys: Mapping[str, VolumeKey], template: Template) -> None:
+async def build(
+    machine: Machine, spec: GuestSpec, keys: Mapping[str, VolumeKey], template: Template, standby: Standby | None
+) -> None:
     """What `Machine.build` does: a QEMU with the guest's devices, its CPUs stopped, but for the disks beside the boot
     disk: the guest takes the first that it finds for its root, and finds them in no certain order when it wakes. They
     are plugged in when it runs and has found that one (`GuestDisks`). Its disks and taps are made while it loads
-    the template.
+    the template, or `standby`, which has done so, becomes the guest.
 
     Raises CannotStart, HostError: a QEMU may be there, and is to be ended.
     """
     async with machine.disks(volume.volume_id for volume in spec.volumes):
-        resume = _resume(machine, spec, template)  # first: it takes longest
+        # First: it takes longest.
+        resume = _resume(machine, spec, template) if standby is None else _adopt(machine, spec, standby)
         monitor, disks, _ = await together(resume, machine.make_disks(spec, keys), machine.plug(spec))
         boot = partial(devices.plug_disk, monitor, disks[0], SLOTS[0])
         cards = [partial(_plug_card, monitor, *each) for each in zip(spec.interfaces, SLOTS[1:], strict=False)]
@@ -51,17 +56,23 @@ async def _resume(machine: Machine, spec: GuestSpec, template: Template) -> Moni
     try:
         if (pid := machine.find(spec.instance_id)) is None:
             raise HostError("QEMU has ended.")
-        # A descriptor of its own: clones that are made at the same time read it each from the beginning.
-        state = os.open(f"/proc/self/fd/{template.state}", os.O_RDONLY | os.O_CLOEXEC)
-        try:
-            load = machine.effects.perform("load state", partial(migration.load, monitor, state))
-            await together(load, machine.limit(spec, pid))
-        finally:
-            os.close(state)
+        load = machine.effects.perform("load state", partial(migration.load, monitor, template.state))
+        await together(load, machine.limit(spec, pid))
     except BaseException:
         await monitor.close()
         raise
     return monitor
+
+
+async def _adopt(machine: Machine, spec: GuestSpec, standby: Standby) -> Monitor:
+    """The same of one that stood ready: from now on it is found as the guest's."""
+    try:
+        await machine.limit(spec, standby.who.pid)
+    except BaseException:
+        await standby.monitor.close()
+        await standbys.end(machine.layout, spec.instance_id)
+        raise
+    return standby.monitor
 
 
 async def _plug_card(monitor: Monitor, interface: InterfaceSpec, slot: int) -> None:

@@ -1,6 +1,7 @@
 """Which templates there are, and having those that launches want: made when nothing else starts, within a budget.
 
-A launch only asks (`of`), which takes no time. What it does not find is made afterwards, for the next one.
+A launch only asks (`of`), which takes no time. What it does not find is made afterwards, for the next one. Of what was
+launched last a clone stands ready for some minutes (`take`).
 """
 
 from __future__ import annotations
@@ -9,27 +10,32 @@ import asyncio
 import hashlib
 import os
 import shutil
+import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
 import structlog
 
+from freehold import processes
 from freehold.host import images
 from freehold.host.errors import CannotStart, HostError
-from freehold.host.hypervisor.qemu import BINARY, Accelerator
+from freehold.host.hypervisor.qemu import BINARY
 from freehold.host.hypervisor.slots import SLOTS
 from freehold.host.images import Kernel
-from freehold.host.layout import Layout
-from freehold.host.templates import maker, reclaim
+from freehold.host.machine import Machine
+from freehold.host.templates import maker, reclaim, standby
+from freehold.host.templates.standby import Standby
 from freehold.host.templates.store import Damaged, Recipe, Shape, Store, Template
-from freehold.host.wire import GuestSpec
+from freehold.host.wire import GuestSpec, Ready
 from freehold.host.worker import Worker
 
 log = structlog.get_logger()
 
 _TRIES = 3
 _RETRY_SECONDS = 30.0
+_READY_SECONDS = 600.0  # after a launch a clone stands ready for another one
+_READY_BYTES = 32 << 20  # what it takes of the machine's memory
 
 Stamp = tuple[tuple[int, int, int, int], ...]
 
@@ -44,29 +50,40 @@ class WarmStart:
 
 
 class Templates(Worker):
-    """`idle` = nothing starts now; when that is so again, it is to be woken."""
+    """`idle` = nothing starts now; when that is so again, it is to be woken. `changed` is called when another clone
+    stands ready, or none does any more."""
 
-    def __init__(self, layout: Layout, accelerator: Accelerator, warm: WarmStart, idle: Callable[[], bool]) -> None:
+    def __init__(
+        self, machine: Machine, warm: WarmStart, idle: Callable[[], bool], changed: Callable[[], None]
+    ) -> None:
         super().__init__("templates", _RETRY_SECONDS)
-        self._layout = layout
-        self._accelerator = accelerator
+        self._layout = machine.layout
+        self._accelerator = machine.accelerator
+        self._may_stand_ready = bool(machine.cgroups.hierarchies)
+        self._changed = changed
         self._budget_bytes = warm.budget_mib * 1024 * 1024
         self._usual = warm.usual
         self._idle = idle
-        self._store = Store(layout.templates)
+        self._store = Store(machine.layout.templates)
         self._library: int | None = None
         self._ready: dict[Shape, tuple[Template, Stamp]] = {}
         self._wanted: dict[Shape, None] = {}  # the one that was used last is the last
         self._failures: dict[Shape, int] = {}
         self._digests: dict[Stamp, tuple[str, str]] = {}
+        self._launched: tuple[GuestSpec, float] | None = None  # the last one, and when
+        self._standby: Standby | None = None
+        self._making: str | None = None  # the id of the next one
 
     def start(self) -> None:
+        for who in processes.standbys(self._layout.tag).values():
+            processes.end(who, seconds=0)  # an agent before this one has left it
         if self._budget_bytes:
             self._remember()
             super().start()
 
     async def close(self) -> None:
         await super().close()
+        await self._end_standby()
         for template, _ in self._ready.values():
             template.close()
         self._ready.clear()
@@ -75,7 +92,7 @@ class Templates(Worker):
 
     def of(self, spec: GuestSpec) -> Template | None:
         """The template for a launch, if there is one: of this very image, kernel and QEMU."""
-        shape = Shape(spec.kernel_image_id or "", spec.metadata.instance_type, spec.vcpus, spec.memory_mib)
+        shape = _shape(spec)
         if (
             not self._budget_bytes
             or spec.kernel_image_id is None
@@ -84,6 +101,7 @@ class Templates(Worker):
             return None
         self._wanted.pop(shape, None)
         self._wanted[shape] = None
+        self._launched = spec, time.monotonic()
         if shape in self._ready and (image := self._image(shape)) is not None:
             template, stamp = self._ready[shape]
             if stamp == _stamp(image):
@@ -101,6 +119,28 @@ class Templates(Worker):
             self._forget(shape)
             self.wake()
 
+    @property
+    def ready(self) -> Ready | None:
+        """What stands ready."""
+        return None if self._standby is None or not self._standby.alive else self._standby.ready
+
+    def holds(self, instance_id: str) -> bool:
+        """Whether the files of this instance, which is not launched yet, are those of a clone that stands ready, or
+        soon does."""
+        return instance_id in (self._making, self._standby and self._standby.instance_id)
+
+    async def take(self, instance_id: str, template: Template | None) -> Standby | None:
+        """The clone of the template that stands ready for this instance, if it does: it is the caller's."""
+        found = self._standby
+        if found is None or found.instance_id != instance_id:
+            return None
+        if found.template is not template or not found.alive:
+            await self._end_standby()
+            return None
+        self._standby = None
+        self._changed()
+        return found
+
     async def _round(self) -> float | None:
         if not self._idle():
             return None  # woken when that ends
@@ -114,7 +154,39 @@ class Templates(Worker):
                 log.warning("no template", image=shape.image_id, type=shape.instance_type, error=str(error))
             if not self._idle():
                 return None
-        return None
+        return await self._stand_ready() if self._may_stand_ready else None
+
+    async def _stand_ready(self) -> float | None:
+        """Have a clone ready of what was launched last, if that was not long ago."""
+        if self._launched is None:
+            return None
+        spec, at = self._launched
+        left = at + _READY_SECONDS - time.monotonic()
+        template, _ = self._ready.get(_shape(spec), (None, None))
+        standing = self._standby
+        if standing is not None and (left <= 0 or standing.template is not template or not standing.alive):
+            await self._end_standby()
+        fits = self._used_bytes() + _READY_BYTES <= self._budget_bytes
+        if template is not None and self._standby is None and left > 0 and fits:
+            kernel = images.load_kernel(self._layout.paths.images, template.recipe.shape.image_id)
+            self._making = standby.new_instance_id()
+            given = (self._layout, self._accelerator, template, kernel, self._making, spec)
+            try:
+                self._standby = await standby.make(*given)
+            except CannotStart as error:
+                log.info("no clone stands ready", error=str(error))
+                return _RETRY_SECONDS
+            finally:
+                self._making = None
+            self._changed()
+        return left if self._standby is not None else None
+
+    async def _end_standby(self) -> None:
+        if self._standby is not None:
+            ended, self._standby = self._standby, None
+            self._changed()
+            await ended.monitor.close()
+            await standby.end(self._layout, ended.instance_id)
 
     async def _have(self, shape: Shape) -> None:
         image = self._image(shape)
@@ -141,13 +213,16 @@ class Templates(Worker):
     def _keep_to_budget(self) -> None:
         """The ones that were not used for longest go; one that is too large alone goes too, and is not wanted again."""
         for shape in list(self._wanted):
-            if sum(template.used_bytes for template, _ in self._ready.values()) <= self._budget_bytes:
+            if self._used_bytes() <= self._budget_bytes:
                 return
             if shape in self._ready:
                 if len(self._ready) == 1:
                     self._failures[shape] = _TRIES
                 self._forget(shape)
                 del self._wanted[shape]
+
+    def _used_bytes(self) -> int:
+        return sum(template.used_bytes for template, _ in self._ready.values())
 
     def _forget(self, shape: Shape) -> None:
         template, _ = self._ready.pop(shape)
@@ -176,6 +251,10 @@ class Templates(Worker):
         kernel, initrd = self._digests[stamp]
         arguments = maker.machine(shape, self._accelerator, image)
         return Recipe(shape, await maker.qemu_version(), kernel, initrd, image.append, arguments)
+
+
+def _shape(spec: GuestSpec) -> Shape:
+    return Shape(spec.kernel_image_id or "", spec.metadata.instance_type, spec.vcpus, spec.memory_mib)
 
 
 def _stamp(image: Kernel) -> Stamp:

@@ -34,6 +34,7 @@ from freehold.records import (  # noqa: F401
     network,
     placement,
     quotas,
+    ready_machines,
     recycle_bin,
     reservations,
     root_tasks,

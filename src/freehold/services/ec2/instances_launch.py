@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from freehold.config import InstanceType
 from freehold.instance_types import find, is_bare_metal
+from freehold.records import ready_machines
 from freehold.records.compute import (
     Host,
     Image,
@@ -368,7 +369,9 @@ def _make(
     place: Place,
 ) -> Instance:
     """Write one instance with its interface, volumes, tags and usage."""
-    instance_id = InstanceId(new_id("i"))
+    cores_given = launch.core_count or launch.instance_type.vcpus
+    like = (launch.image.kernel_image_id, launch.type_name, cores_given, launch.instance_type.memory_mib)
+    instance_id = ready_machines.take(call.tx, place.host_id, *like) or InstanceId(new_id("i"))
     wanted = launch.interface
     interface = create_primary_interface(
         call, subnet, instance_id, group_ids=groups, private_ip=wanted.private_ip, description=wanted.description

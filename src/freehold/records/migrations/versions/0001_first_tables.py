@@ -1118,6 +1118,18 @@ def upgrade() -> None:
         batch_op.create_index("quota_requests_by_status_created_at", ["status", "created_at"], unique=False)
 
     op.create_table(
+        "ready_machines",
+        sa.Column("host_id", sa.Text(), autoincrement=False, nullable=False),
+        sa.Column("instance_id", sa.Text(), autoincrement=False, nullable=False),
+        sa.Column("kernel_image_id", sa.Text(), autoincrement=False, nullable=False),
+        sa.Column("instance_type", sa.Text(), autoincrement=False, nullable=False),
+        sa.Column("vcpus", sa.BigInteger(), autoincrement=False, nullable=False),
+        sa.Column("memory_mib", sa.BigInteger(), autoincrement=False, nullable=False),
+        sa.PrimaryKeyConstraint("host_id"),
+        sqlite_autoincrement=False,
+        sqlite_with_rowid=False,
+    )
+    op.create_table(
         "reserved_rooms",
         sa.Column("reservation_id", sa.Text(), autoincrement=False, nullable=False),
         sa.Column("host_id", sa.Text(), autoincrement=False, nullable=False),
@@ -1892,6 +1904,7 @@ def downgrade() -> None:
         batch_op.drop_index("reserved_rooms_by_account_id")
 
     op.drop_table("reserved_rooms")
+    op.drop_table("ready_machines")
     with op.batch_alter_table("quota_requests", schema=None) as batch_op:
         batch_op.drop_index("quota_requests_by_status_created_at")
         batch_op.drop_index("quota_requests_by_account_id_region_id")
