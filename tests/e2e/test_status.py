@@ -6,12 +6,14 @@ import base64
 import json
 import os
 import signal
+import sqlite3
 import subprocess
+from contextlib import closing
 from typing import TYPE_CHECKING
 
 import pytest
 
-from freehold.processes import guests
+from freehold.processes import guests, standbys
 from tests.e2e.servers import READY, Servers, tcp, wait
 from tests.e2e.test_servers import TOKEN
 
@@ -139,3 +141,19 @@ def test_a_diagnostic_interrupt_reaches_the_kernel(servers: Servers, server: str
     servers.ssh(server, "echo 1 >/proc/sys/kernel/unknown_nmi_panic")
     servers.ec2.send_diagnostic_interrupt(InstanceId=server)
     wait(lambda: "Kernel panic - not syncing: NMI" in servers.console(server), "the kernel has panicked")
+
+
+def test_the_next_server_is_the_machine_that_stands_ready(servers: Servers, server: str) -> None:
+    paths = servers.cloud.paths
+
+    def promised() -> set[str]:
+        with closing(sqlite3.connect(paths.data_dir / "state.db")) as database:
+            return {instance_id for (instance_id,) in database.execute("SELECT instance_id FROM ready_machines")}
+
+    wait(lambda: len(standbys(paths.tag)) == 1 and promised() == standbys(paths.tag).keys(), "a machine stands ready")
+    ((instance_id, machine),) = standbys(paths.tag).items()
+    group = servers.group("ready", tcp(22))
+    assert servers.launch(group, count=2)[0] == instance_id
+    servers.wait_until_ready(instance_id)
+    assert guests(paths.tag)[instance_id] == machine
+    assert servers.ssh(instance_id, "cat /sys/class/dmi/id/board_asset_tag") == f"{instance_id}\n"

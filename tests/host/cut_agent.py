@@ -27,30 +27,36 @@ Victim = Literal["agent", "guests", "host"]
 
 @dataclass(frozen=True)
 class Cut:
-    """After an agent's effect number `after` (0: before the first), it is killed, or all guests' QEMUs are, or both."""
+    """After an agent's effect number `after` (0: before the first), it is killed, or all guests' QEMUs are, or both.
+    `waits`: its effects count once there is the file `armed` (`Gate`)."""
 
     after: int
     victim: Victim = "agent"
+    waits: bool = False
 
 
 class Gate(Effects):
-    """Effects that are written down; each is done `times` times."""
+    """Effects that are written down; each is done `times` times. `armed` is beside the journal."""
 
     def __init__(self, layout: Layout, journal: Path, cut: Cut | None, times: int) -> None:
         self._layout = layout
         self._journal = journal
+        self._armed = journal.with_name("armed")
         self._cut = cut
         self._times = times
         self._count = 0
 
     async def perform(self, name: str, action: Callable[[], Awaitable[T]]) -> T:
-        self._strike(0)
+        counts = self._cut is not None and (not self._cut.waits or self._armed.exists())
+        if counts:
+            self._strike(0)
         with self._journal.open("a") as journal:
             journal.write(name + "\n")
         for _ in range(self._times):
             result = await action()
-        self._count += 1
-        self._strike(self._count)
+        if counts:
+            self._count += 1
+            self._strike(self._count)
         return result
 
     def _strike(self, count: int) -> None:

@@ -12,10 +12,11 @@ from ipaddress import IPv4Network
 from pathlib import Path
 
 import pytest
+from msgspec.structs import replace
 
 from freehold.host.layout import Layout
-from freehold.host.wire import SnapshotSpec
-from freehold.processes import guests
+from freehold.host.wire import GuestSpec, SnapshotSpec
+from freehold.processes import guests, standbys
 from tests.host.cut_agent import Cut
 from tests.host.cut_host import ALL, COLD, WARM, Host, again_and_again, cuts
 from tests.host.disks import check
@@ -80,6 +81,39 @@ class Lives:
         self.host.wait(lambda: leftovers(self.host.data_dir, self.cloud.paths.switch) == [], "nothing is left")
         self.plane.forget(spec.instance_id)
 
+    def take(self, *suffered: Cut) -> list[str]:
+        """A guest takes the clone that stands ready since another one was launched, which is when the cuts begin;
+        returns the effects from then on."""
+        before: list[int] = []
+        effects = self.host.run(lambda: self._take(before, cut=bool(suffered)), *suffered, warm=WARM)
+        return effects[before[0] :]
+
+    def _take(self, before: list[int], *, cut: bool) -> None:
+        armed = self.host.data_dir / "armed"
+        armed.unlink(missing_ok=True)
+        self.count += 2
+        first, second = (guest_spec(self.count + each, self.image_id, shutdown_grace_seconds=0) for each in range(2))
+        self.plane.assign(first)
+        self._reach(first.instance_id, "running")
+        self._end(first)
+        self.plane.wait_for(lambda: self.plane.ready is not None, "a clone stands ready")
+        assert self.plane.ready is not None
+        second = replace(second, instance_id=self.plane.ready.instance_id)
+        (process,) = standbys(self.plane.paths.tag).values()
+        armed.touch()
+        before.append(len(self.host.journal.read_text().splitlines()))
+        self.plane.assign(second)
+        self._reach(second.instance_id, "running")
+        assert cut or guests(self.plane.paths.tag) == {second.instance_id: process}
+        assert second.instance_id not in standbys(self.plane.paths.tag)
+        self._end(second)
+
+    def _end(self, spec: GuestSpec) -> None:
+        self.plane.want(spec.instance_id, "absent")
+        self._reach(spec.instance_id, "absent")
+        self.host.wait(lambda: leftovers(self.host.data_dir, self.cloud.paths.switch) == [], "nothing is left")
+        self.plane.forget(spec.instance_id)
+
     def _snapshot(self, volume_id: str, snapshot_id: str) -> None:
         self.plane.snapshot(SnapshotSpec(snapshot_id, volume_id, snapshot_id, encrypted=True))
         self.host.wait(lambda: not self.plane.snapshots, "the snapshot is taken")
@@ -123,3 +157,12 @@ def test_an_agent_may_die_while_it_makes_a_clone(lives: Lives) -> None:
         lives.live(Cut(last), warm=True)
     lives.live(times=2, warm=True)
     lives.live(*again_and_again(3, 20), warm=True)
+
+
+def test_an_agent_or_its_qemu_may_die_while_a_guest_takes_what_stood_ready(lives: Lives) -> None:
+    effects = lives.take()
+    assert "start process" not in effects
+    taking = effects[: effects.index("start cpus") + 1]
+    for last in range(len(taking) + 1):
+        lives.take(Cut(last, waits=True))
+        lives.take(Cut(last, "guests", waits=True))

@@ -60,7 +60,7 @@ use
 """
 USED = b"used " + hashlib.md5((b"freehold\n" * (1 << 17))[: 1 << 20] * 40).hexdigest().encode()
 
-PORTS = tuple(ports_of(number) for number in range(2, MANY + 12))
+PORTS = tuple(ports_of(number) for number in range(2, MANY + 20))
 places = iter(PORTS)
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping
+from contextlib import AsyncExitStack
 from functools import partial
 
 from freehold.host.commands import together
@@ -29,17 +30,14 @@ async def build(
 
     Raises CannotStart, HostError: a QEMU may be there, and is to be ended.
     """
-    async with machine.disks(volume.volume_id for volume in spec.volumes):
+    async with AsyncExitStack() as opened, machine.disks(volume.volume_id for volume in spec.volumes):
         # First: it takes longest.
-        resume = _resume(machine, spec, template) if standby is None else _adopt(machine, spec, standby)
-        monitor, disks, _ = await together(resume, machine.make_disks(spec, keys), machine.plug(spec))
+        qemu = _resumed(machine, spec, template, opened) if standby is None else _taken(machine, spec, standby, opened)
+        monitor, disks, _ = await together(qemu, machine.make_disks(spec, keys), machine.plug(spec))
         boot = partial(devices.plug_disk, monitor, disks[0], SLOTS[0])
         cards = [partial(_plug_card, monitor, *each) for each in zip(spec.interfaces, SLOTS[1:], strict=False)]
-        try:
-            for device in (boot, *cards):
-                await machine.effects.perform("plug device", device)
-        finally:
-            await monitor.close()
+        for device in (boot, *cards):
+            await machine.effects.perform("plug device", device)
 
 
 async def is_complete(spec: GuestSpec, monitor: Monitor) -> bool:
@@ -49,27 +47,24 @@ async def is_complete(spec: GuestSpec, monitor: Monitor) -> bool:
     return wanted <= await devices.plugged(monitor)
 
 
-async def _resume(machine: Machine, spec: GuestSpec, template: Template) -> Monitor:
-    """QEMU with a template's state in it, by its monitor; to be closed by the caller."""
+async def _resumed(machine: Machine, spec: GuestSpec, template: Template, opened: AsyncExitStack) -> Monitor:
+    """QEMU with a template's state in it, by its monitor, which `opened` closes."""
     await machine.start(spec, (), template=template)
     monitor = await Monitor.connect(machine.layout.guest(spec.instance_id).monitor, lambda: None)
-    try:
-        if (pid := machine.find(spec.instance_id)) is None:
-            raise HostError("QEMU has ended.")
-        load = machine.effects.perform("load state", partial(migration.load, monitor, template.state))
-        await together(load, machine.limit(spec, pid))
-    except BaseException:
-        await monitor.close()
-        raise
+    opened.push_async_callback(monitor.close)
+    if (pid := machine.find(spec.instance_id)) is None:
+        raise HostError("QEMU has ended.")
+    load = machine.effects.perform("load state", partial(migration.load, monitor, template.state))
+    await together(load, machine.limit(spec, pid))
     return monitor
 
 
-async def _adopt(machine: Machine, spec: GuestSpec, standby: Standby) -> Monitor:
-    """The same of one that stood ready: from now on it is found as the guest's."""
+async def _taken(machine: Machine, spec: GuestSpec, standby: Standby, opened: AsyncExitStack) -> Monitor:
+    """The same of one that stood ready, which is found as the guest's from now on."""
+    opened.push_async_callback(standby.monitor.close)
     try:
         await machine.limit(spec, standby.who.pid)
     except BaseException:
-        await standby.monitor.close()
         await standbys.end(machine.layout, spec.instance_id)
         raise
     return standby.monitor
