@@ -138,8 +138,8 @@ class Compute(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         int,
         Meta(
             ge=0,
-            description="Memory of a host for templates, of which launches resume clones; those used last are kept. 0: "
-            "every server boots.",
+            description="Memory of a host for templates, of which launches resume clones; those used last are kept, "
+            "and a clone of the last one stands ready for the next launch. 0: every server boots.",
         ),
     ] = 512
     template_types: Annotated[

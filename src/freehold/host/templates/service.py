@@ -35,7 +35,7 @@ log = structlog.get_logger()
 _TRIES = 3
 _RETRY_SECONDS = 30.0
 _READY_SECONDS = 600.0  # after a launch a clone stands ready for another one
-_READY_BYTES = 32 << 20  # what it takes of the machine's memory
+_READY_BYTES = 40 << 20  # what it takes of the machine's memory
 
 Stamp = tuple[tuple[int, int, int, int], ...]
 
