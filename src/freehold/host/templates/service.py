@@ -168,14 +168,13 @@ class Templates(Worker):
             await self._end_standby()
         fits = self._used_bytes() + _READY_BYTES <= self._budget_bytes
         if template is not None and self._standby is None and left > 0 and fits:
-            kernel = images.load_kernel(self._layout.paths.images, template.recipe.shape.image_id)
             self._making = standby.new_instance_id()
-            given = (self._layout, self._accelerator, template, kernel, self._making, spec)
             try:
+                kernel = images.load_kernel(self._layout.paths.images, template.recipe.shape.image_id)
+                given = (self._layout, self._accelerator, template, kernel, self._making, spec)
                 self._standby = await standby.make(*given)
             except CannotStart as error:
                 log.info("no clone stands ready", error=str(error))
-                return _RETRY_SECONDS
             finally:
                 self._making = None
             self._changed()
