@@ -44,7 +44,7 @@ def fill(server: Server, number: int) -> None:
     for start in range(1, number, _BATCH):
         with server.store.write() as tx:
             owner = server.account_id
-            (instance, *_) = tx.select(Instance, account_id=owner)
+            (instance,) = tx.select(Instance, account_id=owner, limit=1)
             (interface, *_) = tx.select(NetworkInterface, instance_id=instance.id)
             (attachment, *_) = tx.select(VolumeAttachment, instance_id=instance.id)
             (volume,) = tx.select(Volume, id=attachment.volume_id)
