@@ -297,8 +297,16 @@ def test_a_host_can_not_bill_the_past_or_the_future(store: Store, instance: Inst
         b'{"type":"report","guests":[],"traffic":[{"public_ip":"a","interface_id":"b","epoch":"c","bytes_out":-1}]}',
         b'{"type":"report","guests":[],"traffic":[{"public_ip":"a","interface_id":"b","epoch":"c","bytes_out":1e99}]}',
         b'{"type":"report","guests":[{"instance_id":"i-1","generation":1,"state":"running","changed_at":"2026-01-01T00:00:00"}]}',
-        b'{"type":"report","guests":[],"ready":{"instance_id":"i-../../../../../../etc","kernel_image_id":"ami-1",'
+        b'{"type":"report","guests":[],"ready":{"instance_id":"i-../../../../../../etc","kernel_image_id":"ami-0123456789abcdef0",'
         b'"instance_type":"t3.nano","vcpus":1,"memory_mib":1}}',
+        b'{"type":"report","guests":[],"ready":{"instance_id":"i-0123456789abcdef0\\n",'
+        b'"kernel_image_id":"ami-0123456789abcdef0","instance_type":"t3.nano","vcpus":1,"memory_mib":1}}',
+        b'{"type":"report","guests":[],"ready":{"instance_id":"i-0123456789abcdef0","kernel_image_id":"ami-1",'
+        b'"instance_type":"t3.nano","vcpus":1,"memory_mib":1}}',
+        b'{"type":"report","guests":[],"ready":{"instance_id":"i-0123456789abcdef0","kernel_image_id":"ami-0123456789abcdef0",'
+        b'"instance_type":"t3\\u0000","vcpus":1,"memory_mib":1}}',
+        b'{"type":"report","guests":[],"ready":{"instance_id":"i-0123456789abcdef0","kernel_image_id":"ami-0123456789abcdef0",'
+        b'"instance_type":"t3.nano","vcpus":9223372036854775808,"memory_mib":1}}',
         b'{"type":"hello","host_id":"h","zone":null,"vcpus":-1,"memory_mib":1,"accelerator":"tcg"}',
     ],
 )

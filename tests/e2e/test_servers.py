@@ -160,7 +160,7 @@ def test_terminated_servers_leave_a_bill_and_nothing_else(servers: Servers, flee
     answer = servers.ec2.terminate_instances(InstanceIds=everything)["TerminatingInstances"]
     assert {change["CurrentState"]["Name"] for change in answer} == {"shutting-down"}
     servers.wait_for_state("terminated", *everything)
-    wait(lambda: leftovers(servers.cloud.data_dir, servers.cloud.paths.switch) == [], "nothing is left")
+    assert leftovers(servers.cloud.data_dir, servers.cloud.paths.switch) == []
     assert servers.ec2.describe_volumes()["Volumes"] == []
     assert servers.ec2.describe_network_interfaces()["NetworkInterfaces"] == []
     assert servers.ec2.describe_addresses()["Addresses"] == []

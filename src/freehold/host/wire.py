@@ -340,11 +340,11 @@ class Ready(msgspec.Struct, frozen=True):
     """A machine that stands ready on a host for the next launch of its like, which is to have this id: all of it is
     there but its disks and network cards."""
 
-    instance_id: Annotated[str, msgspec.Meta(pattern="^i-[0-9a-f]{17}$")]
-    kernel_image_id: str
-    instance_type: str
-    vcpus: int
-    memory_mib: int
+    instance_id: Annotated[str, msgspec.Meta(pattern="^i-[0-9a-f]{17}\\Z")]
+    kernel_image_id: Annotated[str, msgspec.Meta(pattern="^ami-[0-9a-f]{17}\\Z")]
+    instance_type: Annotated[str, msgspec.Meta(pattern="^[^\\x00]{1,100}$")]
+    vcpus: Count
+    memory_mib: Count
 
 
 class Report(msgspec.Struct, frozen=True, tag="report", tag_field="type"):
